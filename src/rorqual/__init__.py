@@ -1,0 +1,1 @@
+"""Rorqual: a container platform. Importing this package does nothing."""
