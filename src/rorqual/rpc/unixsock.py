@@ -24,7 +24,7 @@ def connect(path: Path | str, kind: int = socket.SOCK_STREAM, timeout_s: float |
 
 
 def listen(path: Path | str, kind: int = socket.SOCK_STREAM, *, mode: int = 0o600, backlog: int = 128) -> socket.socket:
-    """A listening socket at `path` (a stale socket file there is replaced), with the file's mode set before it listens."""
+    """A listening socket at `path` (a stale socket file there is replaced), mode set before it listens."""
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
         try:

@@ -1,0 +1,185 @@
+"""Protocol Buffers' wire format for the few messages a shim speaks, over plain dataclasses.
+
+Used by the shim, which must stay small: protobuf's own runtime dirties 4.8 MB and takes 20 ms to import in each process
+(docs/adr/0002). Everything else uses protobuf. A message is a slotted dataclass whose FIELDS name its wire fields.
+
+Source: https://protobuf.dev/programming-guides/encoding/ (varint and length-delimited records; proto3 defaults are
+not sent; unknown fields are skipped; the last value of a singular field wins).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from rorqual.errdefs import InvalidArgument
+
+Scalar = Literal["string", "bytes", "varint", "bool", "map"]
+M = TypeVar("M", bound="Message")
+
+
+class Field(NamedTuple):
+    """One wire field. `map` is map<string, string>; a Message subclass is an embedded message."""
+
+    number: int
+    name: str
+    kind: Scalar | type[Message]
+    repeated: bool = False
+
+
+class Message:
+    """Base of the message dataclasses."""
+
+    __slots__ = ()
+    FIELDS: ClassVar[tuple[Field, ...]] = ()
+
+    def encode(self) -> bytes:
+        """The message's wire bytes."""
+        out = bytearray()
+        for field in self.FIELDS:
+            value = getattr(self, field.name)
+            if field.kind == "map":
+                for key, item in value.items():
+                    entry = bytearray()
+                    _put_bytes(entry, 1, key.encode())
+                    _put_bytes(entry, 2, item.encode())
+                    _put_bytes(out, field.number, entry)
+            elif field.repeated:
+                for item in value:
+                    _put(out, field, item)
+            elif isinstance(value, Message) or value:
+                _put(out, field, value)
+        return bytes(out)
+
+    @classmethod
+    def decode(cls: type[M], data: bytes | memoryview) -> M:
+        """The message in `data`. Raises InvalidArgument for bytes that are no such message."""
+        by_number = {f.number: f for f in cls.FIELDS}
+        values: dict[str, Any] = {}
+        try:
+            for number, raw in _records(memoryview(data)):
+                if field := by_number.get(number):
+                    _take(values, field, raw)
+        except (ValueError, IndexError, TypeError) as e:
+            raise InvalidArgument(f"{cls.__name__}: malformed message: {e}") from e
+        return cls(**values)
+
+
+def _put(out: bytearray, field: Field, value: Any) -> None:
+    kind = field.kind
+    if kind == "string":
+        _put_bytes(out, field.number, value.encode())
+    elif kind == "bytes":
+        _put_bytes(out, field.number, value)
+    elif kind in ("varint", "bool"):
+        _put_varint(out, field.number << 3)
+        _put_varint(out, int(value) & 0xFFFF_FFFF_FFFF_FFFF)
+    else:
+        _put_bytes(out, field.number, value.encode())
+
+
+def _put_bytes(out: bytearray, number: int, data: bytes | bytearray) -> None:
+    _put_varint(out, number << 3 | 2)
+    _put_varint(out, len(data))
+    out += data
+
+
+def _put_varint(out: bytearray, value: int) -> None:
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def _records(data: memoryview) -> Any:
+    """(field number, int or memoryview) for each record."""
+    at, end = 0, len(data)
+    while at < end:
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield tag >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at)
+        elif wire == 1:
+            size = 8
+        elif wire == 5:
+            size = 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if size > end - at:
+            raise ValueError(f"field {tag >> 3} is cut short")
+        yield tag >> 3, data[at : at + size]
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("varint of more than 64 bits")
+
+
+def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
+    kind = field.kind
+    if kind == "map":
+        entry = {n: bytes(v).decode() for n, v in _records(raw)}
+        values.setdefault(field.name, {})[entry.get(1, "")] = entry.get(2, "")
+        return
+    value: Any
+    if kind == "string":
+        value = bytes(raw).decode()
+    elif kind == "bytes":
+        value = bytes(raw)
+    elif kind == "bool":
+        value = bool(raw)
+    elif kind == "varint":
+        if not isinstance(raw, int):
+            raise ValueError(f"field {field.number} is no varint")
+        value = raw
+    else:
+        value = kind.decode(raw)
+    if field.repeated:
+        values.setdefault(field.name, []).append(value)
+    else:
+        values[field.name] = value
+
+
+@dataclass(slots=True)
+class Timestamp(Message):
+    """google.protobuf.Timestamp."""
+
+    seconds: int = 0
+    nanos: int = 0
+    FIELDS = (Field(1, "seconds", "varint"), Field(2, "nanos", "varint"))
+
+    @classmethod
+    def from_ns(cls, time_ns: int) -> Timestamp:
+        """Of nanoseconds since 1970."""
+        return cls(*divmod(time_ns, 1_000_000_000))
+
+    def to_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return self.seconds * 1_000_000_000 + self.nanos
+
+
+@dataclass(slots=True)
+class Any_(Message):  # (google.protobuf.Any; the underscore keeps typing.Any free)
+    """google.protobuf.Any."""
+
+    type_url: str = ""
+    value: bytes = b""
+    FIELDS = (Field(1, "type_url", "string"), Field(2, "value", "bytes"))
+
+
+@dataclass(slots=True)
+class Empty(Message):
+    """google.protobuf.Empty."""
