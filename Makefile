@@ -1,0 +1,79 @@
+# Every target works in a clean clone and leaves nothing outside it, but `run`, which starts the engine under
+# /var/lib/rorqual and /run/rorqual, and the system packages that scripts/system-packages names.
+
+PYTHON  ?= $(shell scripts/find-python)
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST  ?= $(BIN)/pytest
+
+.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance clean help
+
+help:
+	@echo 'make install           the commands rorqual, rq, rorquald, rorqual-containerd, rorqual-runc in $(BIN)'
+	@echo 'make run               install, start the daemon, run a container and show each step (needs root)'
+	@echo 'make stop              stop what make run started'
+	@echo 'make test              unit, contract and integration tests (the latter need root)'
+	@echo 'make lint              ruff, mypy, import-linter'
+	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
+	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	scripts/system-packages run
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+run: install
+	scripts/first-run
+
+stop:
+	scripts/first-run --stop
+
+test: install-dev
+	scripts/system-packages test
+	$(PYTEST) $(PYTEST_ARGS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-dev
+	$(BIN)/python tests/benchmarks/leaks.py
+	$(BIN)/python tests/benchmarks/concurrency.py
+	$(BIN)/python tests/benchmarks/stages.py
+
+test-conformance: install-dev
+	scripts/system-packages test
+	$(BIN)/python tests/conformance/docker_py/run.py
+
+proto: install-dev
+	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpclib_python_out=. \
+	    rorqual/rpc/proto/*.proto
+
+compatibility: install-dev
+	$(BIN)/python scripts/compatibility.py
+
+# The lock names no index: a mirror serves the same files, and their hashes prove it.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+           --no-header --no-annotate pyproject.toml --group build
+lock:
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --group dev --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
