@@ -1,0 +1,58 @@
+"""Tells containerd of an OOM kill: Events/Forward over ttrpc, one short connection for each."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rorqual.rpc import ttrpc, unixsock
+from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp
+
+EVENTS_SERVICE = "containerd.services.events.ttrpc.v1.Events"
+_TIMEOUT_S = 2.0  # the event is also a file in the bundle: never hold the shim up for it
+
+
+@dataclass(slots=True)
+class TaskOOM(Message):
+    """containerd.events.TaskOOM."""
+
+    container_id: str = ""
+    FIELDS = (Field(1, "container_id", "string"),)
+
+
+@dataclass(slots=True)
+class Envelope(Message):
+    """containerd.types.Envelope."""
+
+    timestamp: Timestamp | None = None
+    namespace: str = ""
+    topic: str = ""
+    event: Any_ | None = None
+    FIELDS = (
+        Field(1, "timestamp", Timestamp),
+        Field(2, "namespace", "string"),
+        Field(3, "topic", "string"),
+        Field(4, "event", Any_),
+    )
+
+
+@dataclass(slots=True)
+class ForwardRequest(Message):
+    """The request of Events/Forward."""
+
+    envelope: Envelope | None = None
+    FIELDS = (Field(1, "envelope", Envelope),)
+
+
+def forward_oom(address: str, namespace: str, container_id: str) -> None:
+    """Publish /tasks/oom. Raises OSError when containerd cannot be reached, and its error."""
+    event = Any_("containerd.events.TaskOOM", TaskOOM(container_id).encode())
+    envelope = Envelope(Timestamp.from_ns(time.time_ns()), namespace, "/tasks/oom", event)
+    request = ttrpc.Request(EVENTS_SERVICE, "Forward", ForwardRequest(envelope).encode())
+    parser = ttrpc.Parser()
+    with unixsock.connect(address, timeout_s=_TIMEOUT_S) as sock:
+        sock.sendall(ttrpc.pack(1, ttrpc.REQUEST, request))
+        while data := sock.recv(65536):
+            for frame in parser.feed(data):
+                ttrpc.Response.decode(frame.payload).result(Empty)
+                return
