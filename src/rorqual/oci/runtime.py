@@ -1,0 +1,592 @@
+"""The runtime-spec's config.json (1.2) as frozen dataclasses: `Spec.from_json`, `Spec.to_json`.
+
+Pure data. A field's JSON name is its Python name in camel case unless `_JSON_NAMES` says otherwise; unknown JSON members are
+ignored as the spec asks; a known member of a wrong type or range raises InvalidArgument that names it by its path
+(`process.user.uid`). Absent members take the field's default, and defaults are left out again by `to_json`.
+
+Source: runtime-spec config.md and config-linux.md.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from rorqual.errdefs import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    low: int
+    high: int
+
+
+# CVE-2024-40635: IDs above 2^31-1 turn negative in somebody's int32, and -1 means "leave unchanged" to the kernel.
+ID = Annotated[int, _Range(0, 2**31 - 1)]
+UInt16 = Annotated[int, _Range(0, 2**16 - 1)]
+UInt32 = Annotated[int, _Range(0, 2**32 - 1)]
+UInt64 = Annotated[int, _Range(0, 2**64 - 1)]
+Int64 = Annotated[int, _Range(-(2**63), 2**63 - 1)]
+
+
+# JSON names that aren't the camel case of the Python name.
+_JSON_NAMES = {
+    "cls": "class",
+    "io_priority": "ioPriority",
+    "exec_cpu_affinity": "execCPUAffinity",
+    "container_id": "containerID",
+    "host_id": "hostID",
+    "kernel_tcp": "kernelTCP",
+    "disable_oom_killer": "disableOOMKiller",
+    "throttle_read_iops_device": "throttleReadIOPSDevice",
+    "throttle_write_iops_device": "throttleWriteIOPSDevice",
+    "class_id": "classID",
+    "block_io": "blockIO",
+    "clos_id": "closID",
+    "l3_cache_schema": "l3CacheSchema",
+    "mem_bw_schema": "memBwSchema",
+    "enable_cmt": "enableCMT",
+    "enable_mbm": "enableMBM",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSize:
+    height: UInt16 = 0
+    width: UInt16 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`uid` and `gid` count unless `username` is given.
+
+    On Linux the spec leaves `username` unused; here it is Docker's `user[:group]` (names or numbers), resolved in the
+    container's own /etc/passwd and /etc/group, and `additional_groups` are names or numbers resolved likewise.
+    """
+
+    uid: ID = 0
+    gid: ID = 0
+    umask: UInt32 | None = None
+    additional_gids: tuple[ID, ...] = ()
+    username: str = ""
+    additional_groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    bounding: tuple[str, ...] = ()
+    effective: tuple[str, ...] = ()
+    permitted: tuple[str, ...] = ()
+    inheritable: tuple[str, ...] = ()
+    ambient: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    type: str
+    hard: UInt64
+    soft: UInt64
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    policy: str
+    nice: Int64 = 0
+    priority: Int64 = 0
+    flags: tuple[str, ...] = ()
+    runtime: UInt64 = 0
+    deadline: UInt64 = 0
+    period: UInt64 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IOPriority:
+    cls: str = ""
+    priority: Int64 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CPUAffinity:
+    initial: str = ""
+    final: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    cwd: str = "/"
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    terminal: bool = False
+    console_size: ConsoleSize | None = None
+    user: User = User()
+    capabilities: Capabilities | None = None
+    rlimits: tuple[Rlimit, ...] = ()
+    no_new_privileges: bool = False
+    apparmor_profile: str = ""
+    oom_score_adj: Annotated[int, _Range(-1000, 1000)] | None = None
+    selinux_label: str = ""
+    scheduler: Scheduler | None = None
+    io_priority: IOPriority | None = None
+    exec_cpu_affinity: CPUAffinity | None = None
+
+    @classmethod
+    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Process":
+        """The process document that `runc exec --process` takes. Raises: InvalidArgument naming the member."""
+        return typing.cast(Process, _decode(cls, _object(data), ""))
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    path: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IDMapping:
+    container_id: UInt32 = 0
+    host_id: UInt32 = 0
+    size: UInt32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    destination: str
+    type: str = ""
+    source: str = ""
+    options: tuple[str, ...] = ()
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: Annotated[int, _Range(1, 2**31 - 1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    type: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A node to make. `file_mode` is permission bits; major and minor are unused for FIFOs (`p`)."""
+
+    path: str
+    type: str
+    major: Int64 = 0
+    minor: Int64 = 0
+    file_mode: UInt32 | None = None
+    uid: ID | None = None
+    gid: ID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRule:
+    """A device cgroup rule; None as major or minor means any."""
+
+    allow: bool
+    type: str = ""
+    major: Int64 | None = None
+    minor: Int64 | None = None
+    access: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes; -1 means unlimited. `swap` is memory plus swap."""
+
+    limit: Int64 | None = None
+    reservation: Int64 | None = None
+    swap: Int64 | None = None
+    kernel: Int64 | None = None
+    kernel_tcp: Int64 | None = None
+    swappiness: UInt64 | None = None
+    disable_oom_killer: bool = False
+    use_hierarchy: bool | None = None
+    check_before_update: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CPU:
+    """`quota` and `period` (and their real-time likes) in microseconds."""
+
+    shares: UInt64 | None = None
+    quota: Int64 | None = None
+    burst: UInt64 | None = None
+    period: UInt64 | None = None
+    realtime_runtime: Int64 | None = None
+    realtime_period: UInt64 | None = None
+    cpus: str = ""
+    mems: str = ""
+    idle: Int64 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pids:
+    """Zero or less means unlimited."""
+
+    limit: Int64 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightDevice:
+    major: Int64
+    minor: Int64
+    weight: UInt16 | None = None
+    leaf_weight: UInt16 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleDevice:
+    """`rate` in bytes or operations a second."""
+
+    major: Int64
+    minor: Int64
+    rate: UInt64 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockIO:
+    weight: UInt16 | None = None
+    leaf_weight: UInt16 | None = None
+    weight_device: tuple[WeightDevice, ...] = ()
+    throttle_read_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
+    throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()
+    throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HugepageLimit:
+    page_size: str
+    limit: UInt64
+
+
+@dataclass(frozen=True, slots=True)
+class InterfacePriority:
+    name: str
+    priority: UInt32
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkResources:
+    class_id: UInt32 | None = None
+    priorities: tuple[InterfacePriority, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rdma:
+    hca_handles: UInt32 | None = None
+    hca_objects: UInt32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    devices: tuple[DeviceRule, ...] = ()
+    memory: Memory | None = None
+    cpu: CPU | None = None
+    pids: Pids | None = None
+    block_io: BlockIO | None = None
+    hugepage_limits: tuple[HugepageLimit, ...] = ()
+    network: NetworkResources | None = None
+    rdma: dict[str, Rdma] | None = None
+    unified: dict[str, str] | None = None
+
+    @classmethod
+    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Resources":
+        """What `update` takes. Raises: InvalidArgument naming the member."""
+        return typing.cast(Resources, _decode(cls, _object(data), ""))
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompArg:
+    index: Annotated[int, _Range(0, 5)]
+    value: UInt64
+    op: str
+    value_two: UInt64 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompSyscall:
+    names: tuple[str, ...]
+    action: str
+    errno_ret: UInt32 | None = None
+    args: tuple[SeccompArg, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seccomp:
+    default_action: str
+    default_errno_ret: UInt32 | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    listener_path: str = ""
+    listener_metadata: str = ""
+    syscalls: tuple[SeccompSyscall, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Seccomp":
+        """Raises: InvalidArgument naming the member."""
+        return typing.cast(Seccomp, _decode(cls, _object(data), ""))
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+
+@dataclass(frozen=True, slots=True)
+class IntelRdt:
+    clos_id: str = ""
+    l3_cache_schema: str = ""
+    mem_bw_schema: str = ""
+    enable_cmt: bool = False
+    enable_mbm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Personality:
+    domain: str
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOffset:
+    secs: Int64 = 0
+    nanosecs: UInt32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetDevice:
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Linux:
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()
+    sysctl: dict[str, str] | None = None
+    resources: Resources | None = None
+    cgroups_path: str = ""
+    namespaces: tuple[Namespace, ...] = ()
+    devices: tuple[Device, ...] = ()
+    net_devices: dict[str, NetDevice] | None = None
+    seccomp: Seccomp | None = None
+    rootfs_propagation: str = ""
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
+    mount_label: str = ""
+    intel_rdt: IntelRdt | None = None
+    personality: Personality | None = None
+    time_offsets: dict[str, TimeOffset] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    oci_version: str = "1.2.0"
+    process: Process | None = None
+    root: Root | None = None
+    hostname: str = ""
+    domainname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    hooks: Hooks | None = None
+    annotations: dict[str, str] | None = None
+    linux: Linux | None = None
+
+    @classmethod
+    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Spec":
+        """Raises: InvalidArgument naming the member that is wrong, or the place where the JSON ends being JSON."""
+        return typing.cast(Spec, _decode(cls, _object(data), ""))
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+
+# --- the codec: one plan a class, made from its annotations at first use -------------------------------------------
+
+_Decoder = Callable[[Any, str], Any]
+_Plan = tuple[tuple[str, str, _Decoder, bool, Any], ...]  # attribute, JSON name, decoder, required, default
+_plans: dict[type, _Plan] = {}
+
+
+def warm() -> None:
+    """Make every plan now: a process that forks calls it once, so that its children needn't."""
+    for value in list(globals().values()):
+        if isinstance(value, type) and dataclasses.is_dataclass(value) and value is not _Range:
+            _plan(value)
+
+
+def _object(data: "bytes | str | dict[str, Any]") -> dict[str, Any]:
+    if isinstance(data, dict):
+        return data
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise InvalidArgument(f"invalid JSON: {e}") from e
+    if not isinstance(value, dict):
+        raise InvalidArgument("invalid config: must be a JSON object")
+    return value
+
+
+def _wrong(path: str, expected: str, value: object) -> InvalidArgument:
+    shown = repr(value)
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    return InvalidArgument(f"invalid config: {path or 'document'} must be {expected}, not {shown}")
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _plan(cls: type) -> _Plan:
+    plan = _plans.get(cls)
+    if plan is None:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        plan = tuple(
+            (
+                field.name,
+                _JSON_NAMES.get(field.name) or _camel(field.name),
+                _decoder(hints[field.name]),
+                field.default is dataclasses.MISSING,
+                field.default,
+            )
+            for field in dataclasses.fields(cls)
+        )
+        _plans[cls] = plan
+    return plan
+
+
+def _decode(cls: type, value: Any, path: str) -> Any:
+    if type(value) is not dict:
+        raise _wrong(path, "an object", value)
+    given: dict[str, Any] = {}
+    prefix = path + "." if path else ""
+    for attribute, name, decode, required, _ in _plan(cls):
+        member = value.get(name)
+        if member is not None:
+            given[attribute] = decode(member, prefix + name)
+        elif required:
+            raise InvalidArgument(f"invalid config: {prefix}{name} is required")
+    return cls(**given)
+
+
+def _text(value: Any, path: str) -> str:
+    if type(value) is not str:
+        raise _wrong(path, "a string", value)
+    if "\0" in value:
+        raise _wrong(path, "free of NUL characters", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _wrong(path, "valid Unicode", value) from None
+    return value
+
+
+def _flag(value: Any, path: str) -> bool:
+    if type(value) is not bool:
+        raise _wrong(path, "true or false", value)
+    return value
+
+
+def _integer(bounds: _Range | None) -> _Decoder:
+    def decode(value: Any, path: str) -> int:
+        if type(value) is not int:
+            raise _wrong(path, "an integer", value)
+        if bounds is not None and not bounds.low <= value <= bounds.high:
+            raise _wrong(path, f"between {bounds.low} and {bounds.high}", value)
+        return value
+
+    return decode
+
+
+def _tuple_of(item: _Decoder) -> _Decoder:
+    def decode(value: Any, path: str) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _wrong(path, "an array", value)
+        return tuple([item(member, f"{path}[{index}]") for index, member in enumerate(value)])
+
+    return decode
+
+
+def _texts(value: Any, path: str) -> tuple[str, ...]:
+    """Arrays of strings, the long ones of a seccomp profile among them, without a call for each good member."""
+    if type(value) is list and all(type(member) is str for member in value):
+        joined = "".join(value)
+        if joined.isascii() and "\0" not in joined:
+            return tuple(value)
+    return typing.cast("tuple[str, ...]", _tuple_of(_text)(value, path))
+
+
+def _map_of(item: _Decoder) -> _Decoder:
+    def decode(value: Any, path: str) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise _wrong(path, "an object", value)
+        return {_text(key, path): item(member, f"{path}.{key}") for key, member in value.items()}
+
+    return decode
+
+
+def _object_of(cls: type) -> _Decoder:
+    return lambda value, path: _decode(cls, value, path)
+
+
+def _decoder(hint: Any) -> _Decoder:
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _integer(hint.__metadata__[0])
+    if origin in (types.UnionType, typing.Union):
+        return _decoder(next(arm for arm in typing.get_args(hint) if arm is not types.NoneType))
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        return _texts if item is str else _tuple_of(_decoder(item))
+    if origin is dict:
+        return _map_of(_decoder(typing.get_args(hint)[1]))
+    scalars: dict[Any, _Decoder] = {str: _text, bool: _flag, int: _integer(None)}
+    return scalars.get(hint) or _object_of(hint)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_encode(member) for member in value]
+    if isinstance(value, dict):
+        return {key: _encode(member) for key, member in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        document = {}
+        for attribute, name, _, required, default in _plan(type(value)):
+            member = getattr(value, attribute)
+            if required or member != default or name in _ALWAYS:
+                document[name] = _encode(member)
+        return document
+    return value
+
+
+# Members that other readers expect even at their default.
+_ALWAYS = frozenset({"ociVersion", "cwd", "uid", "gid", "user"})
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(_encode(value), separators=(",", ":"), ensure_ascii=False).encode()
