@@ -21,8 +21,8 @@ SERVICES = ("containerd.task.v3.Task", "containerd.task.v2.Task")
 def run(namespace: str, container_id: str, bundle: str, connection: socket.socket, containerd: str) -> None:
     """Be the shim of one container until it is deleted and Shutdown is called.
 
-    `bundle` is <state>/tasks/<namespace>/<id>; `connection` is the first ttrpc connection, `containerd` the ttrpc socket for
-    events. Raises OSError when the sockets in the bundle cannot be made.
+    `bundle` is <state>/tasks/<namespace>/<id>; `connection` is the first ttrpc connection, `containerd` the ttrpc
+    socket for events. Raises OSError when the sockets in the bundle cannot be made.
     """
     os.setsid()
     os.chdir("/")

@@ -1,7 +1,7 @@
 """containerd.task.v3.Task over one container: the shim's state machine.
 
-The built-in runtime is called in process (rorqual.runc). Everything runs on the loop's one thread, so that no call needs
-a lock; a call that waits (Wait) keeps its reply for later.
+The built-in runtime is called in process (rorqual.runc). Everything runs on the loop's one thread, so that no call
+needs a lock; a call that waits (Wait) keeps its reply for later.
 """
 
 from __future__ import annotations

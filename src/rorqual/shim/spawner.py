@@ -1,8 +1,8 @@
 """The spawner: a warm process that has imported everything a shim needs, opened nothing, and only forks.
 
-Interpreter start is 10-30 ms, importing as much again; a fork of this process is 1-3 ms (DESIGN: "A warm spawner forks
-every shim"). One datagram on its SOCK_SEQPACKET socket is one shim: JSON {"ns", "id", "bundle"} and one fd, the shim's end
-of its first ttrpc connection. There is no answer: a shim that cannot start closes that connection.
+Interpreter start is 10-30 ms, importing as much again; a fork of this process is 1-3 ms. One datagram on its
+SOCK_SEQPACKET socket is one shim: JSON {"ns", "id", "bundle"} and one fd, the shim's end of its first
+ttrpc connection. There is no answer: a shim that cannot start closes that connection.
 
 It runs from a sealed copy of the interpreter, so that no container can reach the host's through /proc/<pid>/exe
 (CVE-2019-5736), and ends with containerd; shims live on.

@@ -229,7 +229,7 @@ class Stdio:
         self.loop.add(fd, 0 if self._paused else IN, lambda events, fd=fd: self._output_ready(fd, events))  # type: ignore[misc]
 
     def set_stdin(self, fd: int) -> None:
-        """Write what clients send to fd (the pipe's write end, or the pty's master); takes fd over unless it is a pty's."""
+        """Write what clients send to fd (the pipe's write end, or the pty's master); takes a pipe over."""
         os.set_blocking(fd, False)
         self._stdin_fd = fd
         if fd not in self._outputs:
@@ -247,7 +247,7 @@ class Stdio:
             fcntl.ioctl(self._stdin_fd, termios.TIOCSWINSZ, _WINSIZE.pack(height, width, 0, 0))
 
     def process_exited(self, drained: Callable[[], None], timeout_s: float = 2.0) -> None:
-        """Call `drained` once all output was read. Source: dockerd waits two seconds for a background process's output."""
+        """Call `drained` once all output was read, at the latest after dockerd's two seconds for background writers."""
         self._drained = drained
         for fd in list(self._outputs):
             while fd in self._outputs and self._read_output(fd):
@@ -359,7 +359,7 @@ class Stdio:
         self._flush_stdin()
 
     def stdin_ended(self, client: Client) -> None:
-        """A client will send no more. Source: dockerd closes stdin for StdinOnce without a tty, else ends the attach."""
+        """A client will send no more: dockerd closes stdin for StdinOnce without a tty, else ends the attach."""
         if self._close_stdin and not self.tty:
             self.close_stdin()
         else:

@@ -2,7 +2,8 @@ r"""json-file: a line of JSON for each line of output, rotated by size; Docker's
 
     {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}
 
-A line longer than 16 KiB is split into entries without the newline, as Docker splits it. Lines of one read share its time.
+A line longer than 16 KiB is split into entries without the newline, as Docker splits it. Lines of one read share its
+time.
 Source: https://docs.docker.com/engine/logging/drivers/json-file/
 """
 
