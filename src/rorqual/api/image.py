@@ -1,0 +1,173 @@
+"""Images, progress streams and registry credentials. Source: Engine API 1.56, Image."""
+
+# ruff: noqa: RUF009  (wire() declares a field, as dataclasses.field does)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rorqual.api.codec import wire
+from rorqual.api.config import HealthConfig
+from rorqual.api.container import DriverData
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRootFS:
+    """The layers of an image, by diff ID."""
+
+    type: str = wire("Type", "")
+    layers: tuple[str, ...] | None = wire("Layers", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetadata:
+    """What the engine itself knows of an image."""
+
+    last_tag_time: str = wire("LastTagTime", "")
+
+
+@dataclass(frozen=True, slots=True)
+class OCIDescriptor:
+    """A descriptor: what a digest names."""
+
+    media_type: str = wire("mediaType", "", omit=True)
+    digest: str = wire("digest", "", omit=True)
+    size: int = wire("size", 0, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The defaults an image gives to its containers."""
+
+    user: str = wire("User", "", omit=True)
+    exposed_ports: Mapping[str, Any] | None = wire("ExposedPorts", None, omit=True)
+    env: tuple[str, ...] | None = wire("Env", None, omit=True)
+    entrypoint: tuple[str, ...] | None = wire("Entrypoint", None, omit=True)
+    cmd: tuple[str, ...] | None = wire("Cmd", None, omit=True)
+    volumes: Mapping[str, Any] | None = wire("Volumes", None, omit=True)
+    working_dir: str = wire("WorkingDir", "", omit=True)
+    labels: Mapping[str, str] | None = wire("Labels", None, omit=True)
+    stop_signal: str = wire("StopSignal", "", omit=True)
+    healthcheck: HealthConfig | None = wire("Healthcheck", None, omit=True)
+    on_build: tuple[str, ...] | None = wire("OnBuild", None, omit=True)
+    args_escaped: bool = wire("ArgsEscaped", False, omit=True)
+    shell: tuple[str, ...] | None = wire("Shell", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInspect:
+    """Answer of GET /images/{name}/json."""
+
+    id: str = wire("Id", "")
+    descriptor: OCIDescriptor | None = wire("Descriptor", None, omit=True)
+    repo_tags: tuple[str, ...] = wire("RepoTags", ())
+    repo_digests: tuple[str, ...] = wire("RepoDigests", ())
+    comment: str = wire("Comment", "")
+    created: str = wire("Created", "", omit=True)
+    author: str = wire("Author", "")
+    config: ImageConfig | None = wire("Config", None)
+    architecture: str = wire("Architecture", "")
+    variant: str = wire("Variant", "", omit=True)
+    os: str = wire("Os", "")
+    os_version: str = wire("OsVersion", "", omit=True)
+    size: int = wire("Size", 0)
+    graph_driver: DriverData = wire("GraphDriver", DriverData())
+    rootfs: ImageRootFS = wire("RootFS", ImageRootFS())
+    metadata: ImageMetadata = wire("Metadata", ImageMetadata())
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """An entry of GET /images/json."""
+
+    id: str = wire("Id", "")
+    parent_id: str = wire("ParentId", "")
+    repo_tags: tuple[str, ...] = wire("RepoTags", ())
+    repo_digests: tuple[str, ...] = wire("RepoDigests", ())
+    created: int = wire("Created", 0)
+    size: int = wire("Size", 0)
+    shared_size: int = wire("SharedSize", 0)
+    labels: Mapping[str, str] | None = wire("Labels", None)
+    containers: int = wire("Containers", 0)
+    descriptor: OCIDescriptor | None = wire("Descriptor", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """An entry of GET /images/{name}/history."""
+
+    id: str = wire("Id", "")
+    created: int = wire("Created", 0)
+    created_by: str = wire("CreatedBy", "")
+    tags: tuple[str, ...] | None = wire("Tags", None)
+    size: int = wire("Size", 0)
+    comment: str = wire("Comment", "")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """An entry of DELETE /images/{name}: one of the two."""
+
+    untagged: str = wire("Untagged", "", omit=True)
+    deleted: str = wire("Deleted", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneImagesResponse:
+    """Answer of POST /images/prune."""
+
+    images_deleted: tuple[DeleteItem, ...] | None = wire("ImagesDeleted", None)
+    space_reclaimed: int = wire("SpaceReclaimed", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressDetail:
+    """How far, in bytes."""
+
+    current: int = wire("current", 0, omit=True)
+    total: int = wire("total", 0, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """An error that ended a progress stream."""
+
+    code: int = wire("code", 0, omit=True)
+    message: str = wire("message", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMessage:
+    """A line of the JSON stream of pull, push, load and import."""
+
+    stream: str = wire("stream", "", omit=True)
+    status: str = wire("status", "", omit=True)
+    progress_detail: ProgressDetail | None = wire("progressDetail", None, omit=True)
+    progress: str = wire("progress", "", omit=True)
+    id: str = wire("id", "", omit=True)
+    error_detail: ErrorDetail | None = wire("errorDetail", None, omit=True)
+    error: str = wire("error", "", omit=True)
+    aux: Any = wire("aux", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """Credentials, as X-Registry-Auth and POST /auth carry them."""
+
+    username: str = wire("username", "", omit=True)
+    password: str = wire("password", "", omit=True)
+    auth: str = wire("auth", "", omit=True)
+    email: str = wire("email", "", omit=True)
+    serveraddress: str = wire("serveraddress", "", omit=True)
+    identitytoken: str = wire("identitytoken", "", omit=True)
+    registrytoken: str = wire("registrytoken", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """Answer of POST /auth."""
+
+    identity_token: str = wire("IdentityToken", "", omit=True)
+    status: str = wire("Status", "")
