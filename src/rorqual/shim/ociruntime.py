@@ -1,0 +1,227 @@
+"""Another OCI runtime (`--runtime runc`, crun ...) behind the shim: its command line, run to completion for each call.
+
+The container's processes come to this shim as the subreaper, so exits are seen as with the built-in runtime.
+Source: runc(8) and the OCI runtime command line interface document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+from rorqual import errdefs
+from rorqual.rpc import metrics, taskapi
+from rorqual.shim.rootfs import mount_rootfs, unmount_rootfs
+
+_OUTPUT_MAX = 1 << 20
+Fds = tuple[int, int, int] | None
+
+
+class OCIRuntime:
+    """A runtime binary. `args` go before the command, as `--add-runtime`'s runtimeArgs do."""
+
+    def __init__(self, binary: str, args: Sequence[str], root: str) -> None:
+        self._binary = binary
+        self._args = list(args)
+        self._root = root
+
+    def create(
+        self, container_id: str, bundle: str, fds: Fds, rootfs: list[taskapi.Mount], *, terminal: bool
+    ) -> OCIContainer:
+        """Create the container; see shim.runtime.Runtime."""
+        mount_rootfs(bundle, rootfs)
+        container = OCIContainer(self, container_id, bundle)
+        try:
+            container.create(fds, terminal=terminal)
+        except BaseException:
+            unmount_rootfs(bundle)
+            raise
+        return container
+
+    def call(self, bundle: str, *args: str, fds: Fds = None) -> bytes:
+        """Run one command; its stdout, unless `fds` are its stdio. Raises errdefs.Error with the runtime's own message."""
+        log_path = f"{bundle}/runtime.log"
+        argv = [self._binary, "--root", self._root, "--log", log_path, "--log-format", "json", *self._args, *args]
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            stdin, stdout, stderr = fds or (null, write_fd, null)
+            try:
+                pid = os.posix_spawn(
+                    self._binary,
+                    argv,
+                    os.environ,
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, stdin, 0),
+                        (os.POSIX_SPAWN_DUP2, stdout, 1),
+                        (os.POSIX_SPAWN_DUP2, stderr, 2),
+                    ],
+                    setsigdef=[signal.SIGPIPE, signal.SIGCHLD],
+                )
+            except OSError as e:
+                raise errdefs.InvalidArgument(f"runtime {self._binary}: {e.strerror}") from e
+            os.close(write_fd)
+            write_fd = -1
+            output = b"" if fds else _read_all(read_fd)
+            _, status = os.waitpid(pid, 0)
+        finally:
+            for fd in (read_fd, write_fd, null):
+                if fd >= 0:
+                    os.close(fd)
+        if status != 0:
+            raise errdefs.Error(_last_error(log_path) or f"{os.path.basename(self._binary)} {args[0]} failed")
+        return output
+
+
+class OCIContainer:
+    """A container of another runtime; see shim.runtime.Container."""
+
+    shares_pid_namespace = True  # not known here: killing what is left does no harm
+
+    def __init__(self, runtime: OCIRuntime, container_id: str, bundle: str) -> None:
+        self.id = container_id
+        self.pid = 0
+        self.console_fd: int | None = None
+        self._runtime = runtime
+        self._bundle = bundle
+
+    def create(self, fds: Fds, *, terminal: bool) -> None:
+        """Run `create` and read its pid file."""
+        pid_file = f"{self._bundle}/init.pid"
+        args = ["create", "--bundle", self._bundle, "--pid-file", pid_file]
+        self.console_fd = self._with_console(terminal, fds, args, [self.id])
+        self.pid = _read_pid(pid_file)
+
+    def start(self) -> None:
+        """Run the container's process."""
+        self._call("start", self.id)
+
+    def exec(self, spec: bytes, fds: Fds, *, terminal: bool) -> tuple[int, int | None]:
+        """Add a process; (pid, pty master)."""
+        path, pid_file = f"{self._bundle}/exec.json", f"{self._bundle}/exec.pid"
+        with open(path, "wb") as file:
+            file.write(spec)
+        args = ["exec", "--detach", "--process", path, "--pid-file", pid_file]
+        console = self._with_console(terminal, fds, args, [self.id])
+        return _read_pid(pid_file), console
+
+    def kill(self, signum: int, *, all_processes: bool = False) -> None:
+        """Send a signal."""
+        self._call("kill", *(["--all"] if all_processes else []), self.id, str(signum))
+
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return [int(pid) for pid in json.loads(self._call("ps", "--format", "json", self.id) or b"[]") or []]
+
+    def pause(self) -> None:
+        """Freeze it."""
+        self._call("pause", self.id)
+
+    def resume(self) -> None:
+        """Thaw it."""
+        self._call("resume", self.id)
+
+    def update(self, resources: bytes) -> None:
+        """Change its limits."""
+        path = f"{self._bundle}/resources.json"
+        with open(path, "wb") as file:
+            file.write(resources)
+        self._call("update", "--resources", path, self.id)
+
+    def metrics(self) -> bytes:
+        """Its figures, from `events --stats`."""
+        data = json.loads(self._call("events", "--stats", self.id))["data"]
+        usage = data.get("cpu", {}).get("usage", {})
+        memory = data.get("memory", {}).get("usage", {})
+        pids = data.get("pids", {})
+        return metrics.Metrics(
+            pids=metrics.PidsStat(int(pids.get("current", 0)), int(pids.get("limit", 0))),
+            cpu=metrics.CPUStat(
+                metrics.CPUUsage(int(usage.get("total", 0)), int(usage.get("kernel", 0)), int(usage.get("user", 0)))
+            ),
+            memory=metrics.MemoryStat(
+                usage=metrics.MemoryEntry(
+                    int(memory.get("limit", 0)), int(memory.get("usage", 0)), int(memory.get("max", 0))
+                )
+            ),
+        ).encode()
+
+    def oom_watch(self) -> int | None:
+        """Not offered by the command line."""
+        return None
+
+    def oom_killed(self) -> bool:
+        """Not known."""
+        return False
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove it; one that is gone is no error."""
+        try:
+            self._call("delete", *(["--force"] if force else []), self.id)
+        finally:
+            unmount_rootfs(self._bundle)
+
+    def _call(self, *args: str) -> bytes:
+        return self._runtime.call(self._bundle, *args)
+
+    def _with_console(self, terminal: bool, fds: Fds, args: list[str], operands: list[str]) -> int | None:
+        if not terminal:
+            self._runtime.call(self._bundle, *args, *operands, fds=fds)
+            return None
+        # The runtime connects by path, which must fit sun_path: name it through our fd of the bundle.
+        directory = os.open(self._bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        short = f"/proc/{os.getpid()}/fd/{directory}/console.sock"
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(short)
+                listener.listen(1)
+                self._runtime.call(self._bundle, *args, "--console-socket", short, *operands)
+                listener.settimeout(10)
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(10)
+                    _, received, _, _ = socket.recv_fds(connection, 4096, 1)
+            if not received:
+                raise errdefs.Internal("the runtime sent no terminal")
+            return received[0]
+        finally:
+            try:
+                os.unlink("console.sock", dir_fd=directory)
+            except FileNotFoundError:
+                pass  # bind failed
+            os.close(directory)
+
+
+def _read_all(fd: int) -> bytes:
+    out = bytearray()
+    while len(out) < _OUTPUT_MAX and (data := os.read(fd, 65536)):
+        out += data
+    return bytes(out)
+
+
+def _read_pid(path: str) -> int:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError) as e:
+        raise errdefs.Internal(f"pid file {path}: {e}") from e
+
+
+def _last_error(path: str) -> str:
+    """The last error in a runtime's JSON log."""
+    try:
+        with open(path, errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
+            return str(entry.get("msg", ""))
+    return ""
