@@ -1,0 +1,60 @@
+"""Fixtures that every test may use. Starting an engine costs half a second, so tests share one unless they hurt it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from support.engine import Cli, Engine
+
+COMMAND_LINES = ("docker", "rorqual")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need root are skipped, not failed, for everybody else."""
+    if os.geteuid() != 0:
+        for item in items:
+            if "root" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def shared_engine() -> Iterator[Engine]:
+    """One engine for the whole session, with the image busybox. Its end checks that all the tests left nothing."""
+    with Engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(shared_engine: Engine) -> Iterator[Engine]:
+    """The shared engine; the containers that a test leaves are removed after it, and a daemon it killed is started."""
+    yield shared_engine
+    if not shared_engine.pids("rorquald"):
+        shared_engine.start()
+    for container in shared_engine.api("GET", "/containers/json?all=1").json:
+        shared_engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+
+
+@pytest.fixture
+def fresh_engine() -> Iterator[Engine]:
+    """An engine of the test's own, for what would disturb others."""
+    with Engine() as engine:
+        yield engine
+
+
+@pytest.fixture(params=COMMAND_LINES)
+def cli(request: pytest.FixtureRequest, engine: Engine) -> Cli:
+    """Each of the two command lines on the shared engine."""
+    return bound(request.param, engine)
+
+
+@pytest.fixture(params=COMMAND_LINES)
+def fresh_cli(request: pytest.FixtureRequest, fresh_engine: Engine) -> Cli:
+    """Each of the two command lines on an engine of the test's own."""
+    return bound(request.param, fresh_engine)
+
+
+def bound(name: str, engine: Engine) -> Cli:
+    if name == "docker" and not shutil.which("docker"):
+        pytest.skip("the stock docker CLI is not installed")
+    return engine.docker if name == "docker" else engine.rorqual

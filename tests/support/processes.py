@@ -1,0 +1,68 @@
+"""Which processes belong to an engine: read from /proc, never by name alone."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    argv: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        return " ".join(self.argv)
+
+
+def alive(pid: int) -> bool:
+    """The process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def belonging(marker: str, cgroup: str) -> list[Process]:
+    """Those that have `marker` in their arguments or environment, or are in a cgroup whose path holds `cgroup`.
+
+    Zombies do not count: their parent may not have come to them yet.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes()
+            ours = (
+                marker.encode() in arguments
+                or marker.encode() in (entry / "environ").read_bytes()
+                or cgroup in (entry / "cgroup").read_text()
+            )
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if ours and alive(int(entry.name)):
+            found.append(Process(int(entry.name), tuple(arguments.decode(errors="replace").split("\0")[:-1])))
+    return sorted(found, key=lambda process: process.pid)
+
+
+def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 15, interval_s: float = 0.02) -> object:
+    """The first true value of `condition`; AssertionError with `what` when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(interval_s)
