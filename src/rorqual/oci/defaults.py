@@ -25,16 +25,15 @@ CAPABILITIES: tuple[str, ...] = (
     "CAP_AUDIT_WRITE",
 )
 
+_CAPABILITY_NAMES = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
+SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
+MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+
 # Every capability of Linux, by number: what --privileged and `--cap-add ALL` mean (less what the kernel hasn't).
-ALL_CAPABILITIES: tuple[str, ...] = tuple(
-    "CAP_" + name
-    for name in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-        "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-        "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-    ).split()
-)
+ALL_CAPABILITIES: tuple[str, ...] = tuple("CAP_" + name for name in _CAPABILITY_NAMES.split())
 
 # A caller adds /sys/devices/system/cpu/cpu<n>/thermal_throttle for each processor that has one (GHSA-6fw5-f8r9-fgfm).
 MASKED_PATHS: tuple[str, ...] = (
@@ -70,7 +69,7 @@ MOUNTS: tuple[Mount, ...] = (
     Mount("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
 )
 
-# The runtime itself adds mknod of anything, /dev/pts, ptmx, console and net/tun's absence (runtime-spec default devices).
+# The runtime itself adds mknod of anything, /dev/pts, ptmx and console (runtime-spec, default devices).
 DEVICE_RULES: tuple[DeviceRule, ...] = (
     DeviceRule(False, access="rwm"),
     DeviceRule(True, "c", 1, 5, "rwm"),  # zero
@@ -153,8 +152,8 @@ _BY_CAPABILITY: dict[str, str] = {
     "CAP_DAC_READ_SEARCH": "open_by_handle_at",
     "CAP_SYS_ADMIN": """
     bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie lsm_get_self_attr lsm_list_modules
-    lsm_set_self_attr mount mount_setattr move_mount open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname
-    setns syslog umount umount2 unshare
+    lsm_set_self_attr mount mount_setattr move_mount open_tree perf_event_open quotactl quotactl_fd setdomainname
+    sethostname setns syslog umount umount2 unshare
     """,
     "CAP_SYS_BOOT": "reboot",
     "CAP_SYS_CHROOT": "chroot",
@@ -181,7 +180,7 @@ ALLOW, ERRNO = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
 def default_seccomp(capabilities: Collection[str], arch: str) -> Seccomp:
     """The default profile for a process with these capabilities (the bounding set) on `arch` (GOARCH or uname -m)."""
     arch = _MACHINES.get(arch, arch)
-    names = _ALWAYS.split() + ["process_vm_readv", "process_vm_writev", "ptrace"]  # the latter since kernel 4.8
+    names = [*_ALWAYS.split(), "process_vm_readv", "process_vm_writev", "ptrace"]  # the last three since kernel 4.8
     names += _BY_ARCHITECTURE.get(arch, "").split()
     for capability in sorted(capabilities):
         names += _BY_CAPABILITY.get(capability, "").split()
