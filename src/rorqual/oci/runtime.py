@@ -1,8 +1,8 @@
 """The runtime-spec's config.json (1.2) as frozen dataclasses: `Spec.from_json`, `Spec.to_json`.
 
 Pure data. A field's JSON name is its Python name in camel case unless `_JSON_NAMES` says otherwise; unknown JSON
-members are ignored as the spec asks; a known member of a wrong type or range raises InvalidArgument that names it by its path
-(`process.user.uid`). Absent members take the field's default, and defaults are left out again by `to_json`.
+members are ignored as the spec asks; a known member of a wrong type or range raises InvalidArgument that names it by
+its path (`process.user.uid`). Absent members take the field's default, and `to_json` leaves defaults out again.
 
 Source: runtime-spec config.md and config-linux.md.
 """

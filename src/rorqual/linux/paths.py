@@ -1,0 +1,182 @@
+"""Opening paths below a directory that somebody else controls, safely: openat2(2) and nothing by string.
+
+Every path in a rootfs, volume, image layer or build context goes through here. A root is an fd; symlinks in the path
+are resolved as if that fd were `/`, by the kernel, in one step, so that no swap of a component can lead outside. Paths
+made here are created relative to pinned fds, never by name again.
+
+Source: openat2(2). What it prevents: CVE-2018-15664, CVE-2019-14271, CVE-2021-30465, CVE-2025-52881.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+
+from rorqual.linux import libc
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_STEP = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+
+# The kernel answers EAGAIN when a rename anywhere raced with a ".." it had to prove; a hostile renamer can go on doing
+# that, so the tries are bounded.
+_TRIES = 128
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_openat2 = libc.system_call(libc.NR_OPENAT2, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+
+Path = str | bytes
+
+
+def openat2(dir_fd: int, path: Path, flags: int, *, mode: int = 0, resolve: int) -> int:
+    """A new close-on-exec fd. Raises: OSError (EXDEV or ELOOP when `resolve` forbids the way there)."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    encoded = os.fsencode(path)
+    for _ in range(_TRIES):
+        fd = _openat2(dir_fd, encoded, how, ctypes.sizeof(how))
+        if fd >= 0:
+            return fd
+        if ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
+            break
+    return libc.check(fd, path)
+
+
+def open_root(path: Path) -> int:
+    """An O_PATH fd of a directory that the caller trusts, to be the root of the others."""
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_in_root(root_fd: int, path: Path, flags: int, mode: int = 0) -> int:
+    """Open `path` as a process chrooted at `root_fd` would: absolute paths, `..` and symlinks stay below it."""
+    return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT)
+
+
+def open_beneath(dir_fd: int, path: Path, flags: int, mode: int = 0) -> int:
+    """Open `path` below `dir_fd`, following no symlink and crossing no `..`. Raises: OSError EXDEV, ELOOP."""
+    return openat2(dir_fd, path, flags, mode=mode, resolve=_STEP)
+
+
+def components(path: Path) -> list[str]:
+    """The path's names from the root down, `.` and `..` resolved by text (as `cd /` first would)."""
+    clean = os.path.normpath("/" + os.fsdecode(path))
+    return [name for name in clean.split("/") if name]
+
+
+def mkdir_all_in_root(root_fd: int, path: Path, mode: int = 0o755) -> int:
+    """An O_PATH fd of the directory `path`, made with its parents where missing (runtime-spec: mount points).
+
+    Symlinks on the existing part are followed within the root; one that leads nowhere is an error, not created.
+    """
+    try:
+        return open_in_root(root_fd, path, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        pass
+    names = components(path)
+    fd, made = _deepest(root_fd, names)
+    try:
+        for name in names[made:]:
+            try:
+                os.mkdir(name, mode, dir_fd=fd)
+            except FileExistsError:
+                pass  # somebody was quicker: the open below tells whether it is a directory
+            step = open_beneath(fd, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+            os.close(fd)
+            fd = step
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _deepest(root_fd: int, names: list[str]) -> tuple[int, int]:
+    """The deepest directory of `names` that exists, as an O_PATH fd, and how many of the names it covers."""
+    for count in range(len(names) - 1, 0, -1):
+        try:
+            return open_in_root(root_fd, "/".join(names[:count]), os.O_PATH | os.O_DIRECTORY), count
+        except FileNotFoundError:
+            continue
+    return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd), 0
+
+
+def open_parent_in_root(root_fd: int, path: Path, mode: int = 0o755) -> tuple[int, str]:
+    """The directory that holds `path` (made where missing) as an O_PATH fd, and the last name, not yet resolved."""
+    names = components(path)
+    if not names:
+        raise OSError(errno.EISDIR, "the root itself has no parent", path)
+    return mkdir_all_in_root(root_fd, "/".join(names[:-1]) or ".", mode), names[-1]
+
+
+def create_in_root(root_fd: int, path: Path, mode: int = 0o644) -> int:
+    """An O_PATH fd of the file `path`, made empty (with its parents) where missing."""
+    try:
+        return open_in_root(root_fd, path, os.O_PATH)
+    except FileNotFoundError:
+        pass
+    parent_fd, name = open_parent_in_root(root_fd, path)
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            os.close(os.open(name, flags, mode, dir_fd=parent_fd))
+        except FileExistsError:
+            pass  # made meanwhile, or a symlink leading nowhere: the open below refuses the latter
+        return open_beneath(parent_fd, name, os.O_PATH | os.O_NOFOLLOW)
+    finally:
+        os.close(parent_fd)
+
+
+def read_in_root(root_fd: int, path: Path, limit_bytes: int) -> bytes:
+    """The content of a regular file below the root.
+
+    Raises: FileNotFoundError; OSError EINVAL when it isn't a regular file (a FIFO would block, a device act), EFBIG
+    when it is longer than the limit.
+    """
+    fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        data = bytearray()
+        while chunk := os.read(fd, min(65536, limit_bytes + 1 - len(data))):
+            data += chunk
+            if len(data) > limit_bytes:
+                raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes", path)
+        return bytes(data)
+    finally:
+        os.close(fd)
+
+
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+TMPFS_MAGIC = 0x01021994
+CGROUP2_SUPER_MAGIC = 0x63677270
+CGROUP_SUPER_MAGIC = 0x27E0EB
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
+DEVPTS_SUPER_MAGIC = 0x1CD1
+
+
+class _Statfs(ctypes.Structure):
+    _fields_ = (("f_type", ctypes.c_long), ("rest", ctypes.c_long * 31))
+
+
+_fstatfs = libc.function("fstatfs", ctypes.c_int, ctypes.POINTER(_Statfs))
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the filesystem that `fd` is on (statfs(2)); O_PATH fds too."""
+    buffer = _Statfs()
+    libc.check(_fstatfs(fd, buffer))
+    return int(buffer.f_type)
+
+
+def is_null_device(fd: int) -> bool:
+    """Whether `fd` is the real /dev/null (CVE-2025-31133: a masked path must not become a link to anything else)."""
+    status = os.fstat(fd)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
