@@ -1,0 +1,233 @@
+"""What went wrong elsewhere, tried against the whole engine. Each test is named after its case.
+
+The cases of one part alone (the runtime's mounts, the unpacker's paths, the firewall) are in that part's tests.
+"""
+
+import hashlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.engine import Engine
+from support.processes import wait_for
+
+pytestmark = pytest.mark.root
+
+
+def sh(engine: Engine, script: str, *flags: str, code: int | None = 0) -> str:
+    return engine.rorqual("run", "--rm", *flags, "busybox", "sh", "-c", script, code=code, timeout_s=60).out
+
+
+def interpreter_hash() -> str:
+    return hashlib.sha256(Path(os.path.realpath(sys.executable)).read_bytes()).hexdigest()
+
+
+def test_cve_2019_5736_the_hosts_interpreter_cannot_be_written_through_proc(engine: Engine) -> None:
+    before = interpreter_hash()
+    for flags in ((), ("--privileged",), ("--pid", "host", "--privileged")):
+        sh(engine, "for exe in /proc/[0-9]*/exe; do (echo owned >$exe) 2>/dev/null; done; true", *flags)
+    # The entry point is the runtime's own binary, by the link that was the attack.
+    engine.rorqual("run", "--rm", "--entrypoint", "/proc/self/exe", "busybox", "-c", "print(1)", code=None)
+    container = engine.rorqual.out("run", "-d", "busybox", "sh", "-c",
+        "while :; do for exe in /proc/[0-9]*/exe; do (echo owned >$exe) 2>/dev/null; done; done")  # fmt: skip
+    for _ in range(5):
+        engine.rorqual("exec", container, "/proc/self/exe", code=None)
+        engine.rorqual("exec", container, "true", code=None)
+    assert interpreter_hash() == before
+
+
+def test_cve_2024_21626_only_the_three_standard_descriptors_are_open(engine: Engine) -> None:
+    listing = sh(engine, "ls -l /proc/self/fd")
+    # `ls` itself holds one more: the directory that it lists.
+    assert len(listing.splitlines()) - 1 <= 4, listing
+    container = engine.rorqual.out("run", "-d", "busybox", "sleep", "60")
+    assert engine.rorqual.out("exec", container, "sh", "-c", "ls /proc/1/fd").split() == ["0", "1", "2"]
+    listing = engine.rorqual.out("exec", container, "sh", "-c", "ls /proc/$$/fd")
+    assert set(listing.split()) <= {"0", "1", "2", "10"}
+
+
+@pytest.mark.parametrize("number", [3, 5, 7, 8, 9, 12])
+def test_cve_2024_21626_a_working_directory_through_a_descriptor_is_refused(engine: Engine, number: int) -> None:
+    result = engine.rorqual(
+        "run", "--rm", "-w", f"/proc/self/fd/{number}", "busybox", "cat", "../../../etc/hostname", code=None
+    )
+    assert result.code != 0
+    assert Path("/etc/hostname").read_text().strip() not in result.out.split()
+    container = engine.rorqual.out("run", "-d", "busybox", "sleep", "60")
+    assert engine.rorqual("exec", "-w", f"/proc/self/fd/{number}", container, "pwd", code=None).code != 0
+
+
+def test_cve_2025_31133_masked_paths_stay_masked_when_dev_null_is_a_link(engine: Engine, tmp_path: Path) -> None:
+    """An image whose /dev/null is a link to what should be hidden."""
+    masked = ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug"]
+    script = "; ".join(f"[ ! -e {path} ] || wc -c <{path}" for path in masked)
+    assert set(sh(engine, script).split()) <= {"0"}
+    assert sh(engine, "ls /proc/acpi /proc/scsi 2>/dev/null | grep -v : ; true").strip() == ""
+
+
+def test_cve_2025_52881_sysctls_and_labels_reach_the_real_proc_only(engine: Engine) -> None:
+    assert (
+        sh(
+            engine,
+            "cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+            "--sysctl",
+            "net.ipv4.ip_unprivileged_port_start=77",
+        ).strip()
+        == "77"
+    )
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    sh(engine, "echo x >/proc/sys/kernel/core_pattern; echo b >/proc/sysrq-trigger; true")
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+
+
+def test_cve_2020_15257_no_abstract_socket_of_the_engine_is_reachable(engine: Engine) -> None:
+    engine.rorqual("run", "-d", "busybox", "sleep", "60")
+    sockets = sh(engine, "cat /proc/net/unix", "--network", "host")
+    abstract = [line.split()[-1] for line in sockets.splitlines() if line.split()[-1].startswith("@")]
+    assert not [name for name in abstract if "rorqual" in name or "containerd" in name or engine.id in name], abstract
+
+
+def test_cve_2024_25621_state_directories_are_closed_to_others(engine: Engine) -> None:
+    container = engine.rorqual.out("run", "-d", "busybox", "sleep", "60")
+    for path in (engine.data, engine.exec, engine.data / "containers" / container, engine.exec / "containerd"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        # Closed itself, or under a directory that is.
+        closed = [
+            p for p in (path, *path.parents) if not stat.S_IMODE(p.stat().st_mode) & 0o077 and engine.root in p.parents
+        ]
+        assert closed, f"{path}: {mode:o}"
+    assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o660
+
+
+@pytest.mark.parametrize("user", ["2147483648", "4294967296", "0:2147483648", "-1"])
+def test_cve_2024_40635_ids_beyond_31_bits_are_refused(engine: Engine, user: str) -> None:
+    assert engine.rorqual("run", "--rm", "-u", user, "busybox", "id", "-u", code=None).code != 0
+
+
+def test_cve_2026_31431_af_alg_and_other_rare_sockets_are_denied(engine: Engine) -> None:
+    """busybox has no way to open them, so the host's Python is lent to the container for the test."""
+    script = "import socket\nfor f in (38, 40):\n try: socket.socket(f, 5 if f == 38 else 1); print('open')\n except OSError as e: print(e.errno)"
+    flags = [
+        flag for path in ("/usr", "/lib", "/lib64") if os.path.exists(path) for flag in ("-v", f"{path}:{path}:ro")
+    ]
+    out = engine.rorqual("run", "--rm", *flags, "busybox", "/usr/bin/python3", "-I", "-c", script).out
+    assert "open" not in out
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "unshare -U true",
+        "unshare -m true",
+        "mount -t proc proc /mnt",
+        "mknod /tmp/sda b 8 0 && dd if=/tmp/sda of=/dev/null count=1",
+        "echo 1 >/sys/fs/cgroup/memory/cgroup.procs",
+        "hwclock -w",
+        "dmesg >/dev/null && false",
+        "reboot -f",
+        "chroot /proc/1/root true && ls /proc/1/root/work",
+    ],
+)  # fmt: skip
+def test_the_default_container_cannot(engine: Engine, script: str) -> None:
+    assert engine.rorqual("run", "--rm", "busybox", "sh", "-c", script, code=None).code != 0
+
+
+def test_proc_and_sys_are_read_only_where_they_must_be(engine: Engine) -> None:
+    out = sh(engine, "for f in /proc/sys/kernel/panic /proc/irq/default_smp_affinity /sys/kernel/uevent_helper /proc/bus/x; do"
+        " (echo 1 >$f) 2>/dev/null && echo wrote $f; done; true")  # fmt: skip
+    assert "wrote" not in out
+
+
+def test_no_new_privileges_keeps_setuid_programs_down(engine: Engine) -> None:
+    assert "NoNewPrivs:\t1" in sh(engine, "cat /proc/self/status", "--security-opt", "no-new-privileges")
+
+
+def test_a_custom_seccomp_profile_is_obeyed(engine: Engine, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(
+        '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}'
+    )
+    assert (
+        engine.rorqual("run", "--rm", "--security-opt", f"seccomp={profile}", "busybox", "mkdir", "/x", code=None).code
+        != 0
+    )
+    assert "Seccomp:\t0" in sh(engine, "cat /proc/self/status", "--security-opt", "seccomp=unconfined")
+
+
+def test_cve_2025_54388_a_port_published_on_loopback_is_not_reachable_from_elsewhere(fresh_engine: Engine) -> None:
+    from support.netns import NetworkNamespace
+
+    engine, neighbour = fresh_engine, NetworkNamespace("rqn")
+    try:
+        assert engine.network is not None
+        engine.network.join(neighbour, "192.0.2.1/24", "192.0.2.2/24")
+        serve = ("busybox", "sh", "-c", "mkdir /w; echo page >/w/index.html; httpd -f -h /w")
+        engine.rorqual("run", "-d", "-p", "127.0.0.1:18095:80", *serve)
+        open_to_all = engine.rorqual.out("run", "-d", "-p", "18096:80", *serve)
+        hidden = engine.inspect(open_to_all)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+
+        def reachable(address: str, port: int) -> bool:
+            try:
+                with neighbour.entered(), socket.create_connection((address, port), 1) as client:
+                    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    return b"page" in client.recv(4096)
+            except OSError:
+                return False
+
+        wait_for(lambda: reachable("192.0.2.1", 18096), "a port published on every address")
+        assert not reachable("192.0.2.1", 18095)
+        neighbour.run("ip", "route", "replace", "127.0.0.0/8", "via", "192.0.2.1", "dev", "up0", check=False)
+        assert not reachable("127.0.0.1", 18095)
+        assert not reachable(hidden, 8080)
+    finally:
+        neighbour.close()
+
+
+def test_cve_2022_23648_an_images_volume_cannot_read_the_host(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    up = "../" * 20 + str(tmp_path)
+    body = {
+        "Image": "busybox",
+        "Cmd": ["sh", "-c", f"find / -name secret -xdev; ls {tmp_path}"],
+        "Volumes": {f"/{up}": {}},
+    }
+    made = engine.api("POST", "/containers/create?name=v", body)
+    if made.status == 201:
+        out = engine.rorqual("start", "-a", "v", code=None).out
+        assert "secret" not in out
+        engine.api("DELETE", "/containers/v?force=1&v=1")
+
+
+def test_the_daemon_socket_is_not_inside_containers(engine: Engine) -> None:
+    out = sh(engine, "find / -name '*.sock' -not -path '/proc/*' 2>/dev/null; true")
+    assert out.strip() == ""
+
+
+def test_environment_of_the_engine_does_not_leak_into_containers(engine: Engine) -> None:
+    assert "RORQUAL_TEST_ENGINE" not in sh(engine, "cat /proc/1/environ | tr '\\0' '\\n'; env")
+
+
+def test_processes_of_a_container_are_not_dumpable_before_exec(engine: Engine) -> None:
+    """The window in which CVE-2016-9962 and its kin attached: an exec's helper seen from within the container."""
+    container = engine.rorqual.out("run", "-d", "--cap-add", "SYS_PTRACE", "busybox", "sh", "-c",
+        "while :; do for p in /proc/[0-9]*; do c=$(readlink $p/exe) && case $c in *python*) ls $p/fd >>/tmp/seen 2>/dev/null;; esac; done; done")  # fmt: skip
+    for _ in range(10):
+        engine.rorqual("exec", container, "true")
+    assert engine.rorqual.out("exec", container, "sh", "-c", "cat /tmp/seen 2>/dev/null; true") == ""
+
+
+def test_masquerading_as_root_on_the_stream_socket_is_refused(engine: Engine) -> None:
+    """The shims' sockets answer only root, even where the directory would let others in."""
+    container = engine.rorqual.out("run", "-d", "busybox", "sleep", "60")
+    bundle = next((engine.exec / "containerd" / "tasks").glob(f"*/{container}"))
+    script = (
+        "import os, socket; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect({str(bundle / 'stream.sock')!r})\n"
+        'm = b\'{"op": "info", "exec_id": ""}\'; s.send(m); print(s.recv(1000))'
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert '"ok": true' not in done.stdout and '"ok":true' not in done.stdout
