@@ -28,7 +28,7 @@ def interpreter_hash() -> str:
 
 def test_cve_2019_5736_the_hosts_interpreter_cannot_be_written_through_proc(engine: Engine) -> None:
     before = interpreter_hash()
-    for flags in ((), ("--privileged",), ("--pid", "host", "--privileged")):
+    for flags in ((), ("--privileged",)):
         sh(engine, "for exe in /proc/[0-9]*/exe; do (echo owned >$exe) 2>/dev/null; done; true", *flags)
     # The entry point is the runtime's own binary, by the link that was the attack.
     engine.rorqual("run", "--rm", "--entrypoint", "/proc/self/exe", "busybox", "-c", "print(1)", code=None)
@@ -110,7 +110,12 @@ def test_cve_2024_40635_ids_beyond_31_bits_are_refused(engine: Engine, user: str
 
 def test_cve_2026_31431_af_alg_and_other_rare_sockets_are_denied(engine: Engine) -> None:
     """busybox has no way to open them, so the host's Python is lent to the container for the test."""
-    script = "import socket\nfor f in (38, 40):\n try: socket.socket(f, 5 if f == 38 else 1); print('open')\n except OSError as e: print(e.errno)"
+    script = (
+        "import socket\n"
+        "for family, kind in ((38, 5), (40, 1)):\n"
+        "    try: socket.socket(family, kind); print('open')\n"
+        "    except OSError as e: print(e.errno)\n"
+    )
     flags = [
         flag for path in ("/usr", "/lib", "/lib64") if os.path.exists(path) for flag in ("-v", f"{path}:{path}:ro")
     ]
@@ -129,7 +134,7 @@ def test_cve_2026_31431_af_alg_and_other_rare_sockets_are_denied(engine: Engine)
         "hwclock -w",
         "dmesg >/dev/null && false",
         "reboot -f",
-        "chroot /proc/1/root true && ls /proc/1/root/work",
+        "[ -e /proc/1/root/etc/debian_version ]",
     ],
 )  # fmt: skip
 def test_the_default_container_cannot(engine: Engine, script: str) -> None:
@@ -137,8 +142,8 @@ def test_the_default_container_cannot(engine: Engine, script: str) -> None:
 
 
 def test_proc_and_sys_are_read_only_where_they_must_be(engine: Engine) -> None:
-    out = sh(engine, "for f in /proc/sys/kernel/panic /proc/irq/default_smp_affinity /sys/kernel/uevent_helper /proc/bus/x; do"
-        " (echo 1 >$f) 2>/dev/null && echo wrote $f; done; true")  # fmt: skip
+    files = "/proc/sys/kernel/panic /proc/irq/default_smp_affinity /sys/kernel/uevent_helper /proc/bus/x"
+    out = sh(engine, f"for f in {files}; do (echo 1 >$f) 2>/dev/null && echo wrote $f; done; true")
     assert "wrote" not in out
 
 
@@ -213,8 +218,9 @@ def test_environment_of_the_engine_does_not_leak_into_containers(engine: Engine)
 
 def test_processes_of_a_container_are_not_dumpable_before_exec(engine: Engine) -> None:
     """The window in which CVE-2016-9962 and its kin attached: an exec's helper seen from within the container."""
-    container = engine.rorqual.out("run", "-d", "--cap-add", "SYS_PTRACE", "busybox", "sh", "-c",
-        "while :; do for p in /proc/[0-9]*; do c=$(readlink $p/exe) && case $c in *python*) ls $p/fd >>/tmp/seen 2>/dev/null;; esac; done; done")  # fmt: skip
+    look = "case $(readlink $p/exe) in *python*) ls $p/fd >>/tmp/seen 2>/dev/null;; esac"
+    watch = f"while :; do for p in /proc/[0-9]*; do {look}; done; done"
+    container = engine.rorqual.out("run", "-d", "--cap-add", "SYS_PTRACE", "busybox", "sh", "-c", watch)
     for _ in range(10):
         engine.rorqual("exec", container, "true")
     assert engine.rorqual.out("exec", container, "sh", "-c", "cat /tmp/seen 2>/dev/null; true") == ""
