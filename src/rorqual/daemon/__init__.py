@@ -1,0 +1,1 @@
+"""rorquald: the Engine API over containerd, libnetwork and the stores of names. Process: rorquald."""

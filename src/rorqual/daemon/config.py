@@ -1,0 +1,354 @@
+"""The daemon's configuration: dockerd's flags and daemon.json keys, one table, one frozen result.
+
+A directive given both as a flag and in the file is an error, as in dockerd. Nothing is read on import.
+Source: dockerd(8); https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rorqual.errdefs import InvalidArgument
+from rorqual.version import __version__
+
+DEFAULT_CONFIG_FILE = "/etc/rorqual/daemon.json"
+DEFAULT_HOST = "unix:///run/rorqual.sock"
+BUILTIN_RUNTIME = "rorqual"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeBinary:
+    """An OCI runtime: path "" is the built-in one."""
+
+    path: str = ""
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """Everything the operator can set. Sizes in bytes, times in seconds."""
+
+    hosts: tuple[str, ...] = (DEFAULT_HOST,)
+    data_root: Path = Path("/var/lib/rorqual")
+    exec_root: Path = Path("/run/rorqual")
+    pidfile: str = ""
+    group: str = "docker"
+    debug: bool = False
+    log_level: str = "info"
+    containerd: str = ""
+    containerd_namespace: str = "moby"
+    bridge: str = "rorqual0"
+    bip: str = ""
+    mtu: int = 1500
+    icc: bool = True
+    ip_masq: bool = True
+    ip: str = "0.0.0.0"
+    default_address_pools: tuple[Mapping[str, Any], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opts: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
+    max_concurrent_downloads: int = 3
+    cgroup_parent: str = "/rorqual"
+    default_runtime: str = BUILTIN_RUNTIME
+    runtimes: Mapping[str, RuntimeBinary] = field(default_factory=dict)
+    storage_driver: str = "overlayfs"
+    default_ulimits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    default_shm_size: int = 64 << 20
+    no_new_privileges: bool = False
+    seccomp_profile: str = ""
+    init: bool = False
+    init_path: str = ""
+    log_driver: str = "json-file"
+    log_opts: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    shutdown_timeout: int = 15
+    tls: bool = False
+    tlsverify: bool = False
+    tlscacert: str = ""
+    tlscert: str = ""
+    tlskey: str = ""
+
+    @property
+    def state_dir(self) -> Path:
+        """containerd's --state, where bundles and sockets are."""
+        return self.exec_root / "containerd"
+
+    @property
+    def containerd_address(self) -> Path:
+        """Its gRPC socket."""
+        return Path(self.containerd) if self.containerd else self.state_dir / "containerd.sock"
+
+    def runtime(self, name: str) -> RuntimeBinary:
+        """The runtime called `name`; "" is the default. Raises: InvalidArgument with Docker's text."""
+        name = name or self.default_runtime
+        if name in (BUILTIN_RUNTIME, "io.containerd.runc.v2"):
+            return RuntimeBinary()
+        found = self.runtimes.get(name)
+        if found is None:
+            raise InvalidArgument(f"unknown or invalid runtime name: {name}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A directive: its attribute, its key in daemon.json, its flags, and how text becomes a value."""
+
+    attr: str
+    key: str
+    flags: tuple[str, ...]
+    kind: str  # text, bool, int, list, map, path, size, runtimes, ulimits, pools
+    help: str
+
+
+_OPTIONS = (
+    _Option("hosts", "hosts", ("-H", "--host"), "list", "socket to listen on (repeatable)"),
+    _Option("data_root", "data-root", ("--data-root",), "path", "root of persistent state"),
+    _Option("exec_root", "exec-root", ("--exec-root",), "path", "root of sockets and runtime state"),
+    _Option("pidfile", "pidfile", ("-p", "--pidfile"), "text", "file to write the process id to"),
+    _Option("group", "group", ("-G", "--group"), "text", "group of the unix socket"),
+    _Option("debug", "debug", ("-D", "--debug"), "bool", "log at level debug"),
+    _Option("log_level", "log-level", ("-l", "--log-level"), "text", "debug, info, warn, error or fatal"),
+    _Option("containerd", "containerd", ("--containerd",), "text", "socket of a running containerd to adopt"),
+    _Option("containerd_namespace", "containerd-namespace", ("--containerd-namespace",), "text", "namespace to use"),
+    _Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge"),
+    _Option("bip", "bip", ("--bip",), "text", "address and prefix of the default bridge"),
+    _Option("mtu", "mtu", ("--mtu",), "int", "MTU of containers' interfaces"),
+    _Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
+    _Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),
+    _Option("ip", "ip", ("--ip",), "text", "default address of published ports"),
+    _Option("default_address_pools", "default-address-pools", ("--default-address-pool",), "pools", "base=…,size=…"),
+    _Option("dns", "dns", ("--dns",), "list", "DNS server of containers (repeatable)"),
+    _Option("dns_search", "dns-search", ("--dns-search",), "list", "DNS search domain (repeatable)"),
+    _Option("dns_opts", "dns-opts", ("--dns-opt",), "list", "DNS option (repeatable)"),
+    _Option("insecure_registries", "insecure-registries", ("--insecure-registry",), "list", "registry without TLS"),
+    _Option("registry_mirrors", "registry-mirrors", ("--registry-mirror",), "list", "mirror of Docker Hub"),
+    _Option("max_concurrent_downloads", "max-concurrent-downloads", ("--max-concurrent-downloads",), "int", "a pull"),
+    _Option("cgroup_parent", "cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of containers"),
+    _Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
+    _Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
+    _Option("storage_driver", "storage-driver", ("-s", "--storage-driver"), "text", "snapshotter"),
+    _Option("default_ulimits", "default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard]"),
+    _Option("default_shm_size", "default-shm-size", ("--default-shm-size",), "size", "size of /dev/shm"),
+    _Option("no_new_privileges", "no-new-privileges", ("--no-new-privileges",), "bool", "by default"),
+    _Option("seccomp_profile", "seccomp-profile", ("--seccomp-profile",), "text", "file, builtin or unconfined"),
+    _Option("init", "init", ("--init",), "bool", "run an init in every container"),
+    _Option("init_path", "init-path", ("--init-path",), "text", "path of docker-init"),
+    _Option("log_driver", "log-driver", ("--log-driver",), "text", "default log driver"),
+    _Option("log_opts", "log-opts", ("--log-opt",), "map", "default log driver option (repeatable)"),
+    _Option("labels", "labels", ("--label",), "list", "label of the engine (repeatable)"),
+    _Option("shutdown_timeout", "shutdown-timeout", ("--shutdown-timeout",), "int", "seconds to finish requests"),
+    _Option("tls", "tls", ("--tls",), "bool", "use TLS"),
+    _Option("tlsverify", "tlsverify", ("--tlsverify",), "bool", "use TLS and verify clients"),
+    _Option("tlscacert", "tlscacert", ("--tlscacert",), "text", "CA of clients' certificates"),
+    _Option("tlscert", "tlscert", ("--tlscert",), "text", "certificate"),
+    _Option("tlskey", "tlskey", ("--tlskey",), "text", "its key"),
+)
+
+# Docker's keys that mean nothing here or are always so: containers always survive, there is no proxy process.
+_ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables", "ip-forward", "features"}) | {
+    "experimental",
+    "exec-opts",
+    "storage-opts",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "log-format",
+    "builder",
+    "containerd-plugins-namespace",
+    "firewall-backend",
+    "raw-logs",
+    "selinux-enabled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The parsed command line: the configuration and what to do with it."""
+
+    config: DaemonConfig
+    validate_only: bool
+
+
+def parse(argv: Sequence[str]) -> CommandLine:
+    """The configuration from flags and file. Raises: InvalidArgument; SystemExit for --help and wrong flags."""
+    parser = argparse.ArgumentParser("rorquald", description="A self-sufficient runtime for containers.")
+    parser.add_argument("--config-file", default=None)
+    parser.add_argument("--validate", action="store_true", help="check the configuration and exit")
+    parser.add_argument("-v", "--version", action="version", version=f"rorquald version {__version__}")
+    for option in _OPTIONS:
+        _add_flag(parser, option)
+    given = vars(parser.parse_args(argv))
+    file_values = _read_file(given["config_file"])
+    values: dict[str, Any] = {}
+    conflicts: list[str] = []
+    for option in _OPTIONS:
+        flag, in_file = given[option.attr], option.key in file_values
+        if flag is not None and in_file:
+            conflicts.append(f"{option.key}: (from flag: {_shown(flag)}, from file: {_shown(file_values[option.key])})")
+        elif flag is not None:
+            values[option.attr] = _from_flag(option, flag)
+        elif in_file:
+            values[option.attr] = _from_file(option, file_values[option.key])
+    if conflicts:
+        raise InvalidArgument(
+            "the following directives are specified both as a flag and in the configuration file: "
+            + ", ".join(conflicts)
+        )
+    config = DaemonConfig(**values)
+    _check(config)
+    return CommandLine(config, given["validate"])
+
+
+def _add_flag(parser: argparse.ArgumentParser, option: _Option) -> None:
+    if option.kind == "bool":
+        parser.add_argument(
+            *option.flags, dest=option.attr, nargs="?", const="true", choices=("true", "false"), help=option.help
+        )
+    elif option.kind in ("list", "map", "runtimes", "ulimits", "pools"):
+        parser.add_argument(*option.flags, dest=option.attr, action="append", help=option.help)
+    else:
+        parser.add_argument(*option.flags, dest=option.attr, help=option.help)
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    name = path or DEFAULT_CONFIG_FILE
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is not None:
+            raise InvalidArgument(f"unable to configure the daemon with file {name}: no such file") from None
+        return {}
+    except OSError as e:
+        raise InvalidArgument(f"unable to configure the daemon with file {name}: {e.strerror}") from e
+    try:
+        values = json.loads(text) if text.strip() else {}
+    except ValueError as e:
+        raise InvalidArgument(f"unable to configure the daemon with file {name}: {e}") from e
+    if not isinstance(values, dict):
+        raise InvalidArgument(f"unable to configure the daemon with file {name}: it must be a JSON object")
+    unknown = values.keys() - {o.key for o in _OPTIONS} - _ACCEPTED
+    if unknown:
+        raise InvalidArgument(
+            f"unable to configure the daemon with file {name}: the following directives don't match any "
+            f"configuration option: {', '.join(sorted(unknown))}"
+        )
+    return values
+
+
+def _shown(value: Any) -> str:
+    return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+
+
+def _from_flag(option: _Option, value: Any) -> Any:
+    match option.kind:
+        case "bool":
+            return value == "true"
+        case "int":
+            return _int(option.key, value)
+        case "path":
+            return Path(value)
+        case "size":
+            return parse_size(option.key, value)
+        case "list":
+            return tuple(value)
+        case "map":
+            return dict(_pair(option.key, item) for item in value)
+        case "runtimes":
+            return {name: RuntimeBinary(path) for name, path in (_pair(option.key, item) for item in value)}
+        case "ulimits":
+            return dict(_ulimit(item) for item in value)
+        case "pools":
+            return tuple(_pool(dict(_pair(option.key, p) for p in item.split(","))) for item in value)
+    return value
+
+
+def _from_file(option: _Option, value: Any) -> Any:
+    wanted: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "size": (int, str), "list": (list,)}
+    wanted |= {"map": (dict,), "runtimes": (dict,), "ulimits": (dict,), "pools": (list,)}
+    if not isinstance(value, wanted.get(option.kind, (str,))):
+        raise InvalidArgument(f"configuration key {option.key}: wrong type {type(value).__name__}")
+    match option.kind:
+        case "path":
+            return Path(value)
+        case "size":
+            return parse_size(option.key, str(value))
+        case "list":
+            return tuple(str(item) for item in value)
+        case "map":
+            return {str(k): str(v) for k, v in value.items()}
+        case "runtimes":
+            return {k: RuntimeBinary(v.get("path", ""), tuple(v.get("runtimeArgs") or ())) for k, v in value.items()}
+        case "ulimits":
+            return {k: {"soft": int(v["Soft"]), "hard": int(v["Hard"])} for k, v in value.items()}
+        case "pools":
+            return tuple(_pool(item) for item in value)
+    return value
+
+
+def _int(key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid value {text!r} for {key}: must be a number") from None
+
+
+def _pair(key: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise InvalidArgument(f"invalid value {text!r} for {key}: must be name=value")
+    return name, value
+
+
+def _ulimit(text: str) -> tuple[str, Mapping[str, int]]:
+    name, value = _pair("default-ulimit", text)
+    soft, _, hard = value.partition(":")
+    return name, {"soft": _int("default-ulimit", soft), "hard": _int("default-ulimit", hard or soft)}
+
+
+def _pool(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "base" not in item or "size" not in item:
+        raise InvalidArgument("default-address-pools: base and size are required")
+    return {"base": str(item["base"]), "size": _int("default-address-pools", str(item["size"]))}
+
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_size(key: str, text: str) -> int:
+    """Bytes of `64m`, `1g`, `1024`. Raises: InvalidArgument naming `key`."""
+    lowered = text.strip().lower()
+    for suffix in ("ib", "b"):
+        if len(lowered) > 1 and lowered.endswith(suffix) and not lowered[: -len(suffix)].isdigit():
+            lowered = lowered[: -len(suffix)]
+            break
+    number = lowered.rstrip("bkmgt")
+    try:
+        return int(float(number) * _UNITS[lowered[len(number) :]])
+    except (ValueError, KeyError):
+        raise InvalidArgument(f"invalid size {text!r} for {key}") from None
+
+
+def _check(config: DaemonConfig) -> None:
+    if config.log_level not in ("debug", "info", "warn", "error", "fatal", "panic"):
+        raise InvalidArgument(f'invalid logging level: "{config.log_level}"')
+    for label in config.labels:
+        if "=" not in label:
+            raise InvalidArgument(f"bad attribute format: {label}")
+    if config.mtu < 0:
+        raise InvalidArgument(f"invalid default MTU: {config.mtu}")
+    if config.max_concurrent_downloads < 1:
+        raise InvalidArgument(f"invalid max concurrent downloads: {config.max_concurrent_downloads}")
+    for host in config.hosts:
+        if not host.startswith(("unix://", "tcp://", "fd://")):
+            raise InvalidArgument(f"invalid bind address ({host}): unknown protocol")
+    if config.default_runtime != BUILTIN_RUNTIME:
+        try:
+            config.runtime(config.default_runtime)
+        except InvalidArgument as e:
+            raise InvalidArgument(f"specified default runtime '{config.default_runtime}' does not exist") from e

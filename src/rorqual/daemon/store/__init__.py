@@ -1,0 +1,1 @@
+"""What rorquald keeps on disk: SQLite in WAL mode, one writer thread a file."""
