@@ -6,8 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 from support.engine import Cli, Engine
+from support.peer import Dockerd
 
 COMMAND_LINES = ("docker", "rorqual")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--peer", choices=("dockerd",), help="run the engine's tests against this one instead, to prove the tests"
+    )
+
+
+@pytest.fixture(scope="session")
+def engine_kind(request: pytest.FixtureRequest) -> type[Engine]:
+    return Dockerd if request.config.getoption("peer") == "dockerd" else Engine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_engine() -> Iterator[Engine]:
+def shared_engine(engine_kind: type[Engine]) -> Iterator[Engine]:
     """One engine for the whole session, with the image busybox. Its end checks that all the tests left nothing."""
-    with Engine() as engine:
+    with engine_kind() as engine:
         yield engine
 
 
@@ -36,9 +48,9 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def fresh_engine() -> Iterator[Engine]:
+def fresh_engine(engine_kind: type[Engine]) -> Iterator[Engine]:
     """An engine of the test's own, for what would disturb others."""
-    with Engine() as engine:
+    with engine_kind() as engine:
         yield engine
 
 

@@ -14,12 +14,12 @@ def packages() -> list[str]:
     )
 
 
-def tested(package: str) -> bool:
+def has_tests(package: str) -> bool:
     return any(any((top / package).glob("**/test_*.py")) for top in (UNIT, INTEGRATION))
 
 
 def test_every_package_has_tests_of_its_own() -> None:
-    untested = [package for package in packages() if not tested(package)]
+    untested = [package for package in packages() if not has_tests(package)]
     assert not untested, f"no tests/unit/<package> nor tests/integration/<package> for: {', '.join(untested)}"
 
 
