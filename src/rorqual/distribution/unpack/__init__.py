@@ -1,0 +1,11 @@
+"""A layer's stream becomes files below a directory: the synchronous library of rorqual-containerd's unpack workers.
+
+    compressed bytes -> decompress (magic tells which) -> sha256 = diff ID -> tar entries -> disk, all in one pass
+
+`apply()` is the only entry. It imports neither asyncio nor anything of the network.
+"""
+
+from rorqual.distribution.unpack.apply import UnpackResult, apply
+from rorqual.distribution.unpack.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "UnpackResult", "apply"]
