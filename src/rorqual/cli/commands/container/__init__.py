@@ -1,0 +1,1 @@
+"""Commands of `rorqual container`, a module each."""

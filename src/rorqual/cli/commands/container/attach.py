@@ -1,0 +1,70 @@
+"""`rorqual attach`."""
+
+from __future__ import annotations
+
+import os
+
+from rorqual.cli import starting, streams, terminal
+from rorqual.cli.command import ONE_ARG, Command, Context
+from rorqual.cli.errors import CommandError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.cli.flags import Values
+
+
+def run(context: Context, flags: Values, args: list[str]) -> int:
+    keys = flags.str("detach-keys") or context.config.str("detachKeys")
+    detach_keys = terminal.parse_detach_keys(keys)
+    containers = context.client.containers
+    info = containers.inspect(args[0])
+    state, id = info["State"], info["Id"]
+    if not state["Running"]:
+        raise CommandError("cannot attach to a stopped container, start it first")
+    if state["Paused"]:
+        raise CommandError("cannot attach to a paused container, unpause it first")
+    if state["Restarting"]:
+        raise CommandError("cannot attach to a restarting container, wait until it is running")
+    tty = info["Config"]["Tty"]
+    stdin = not flags.bool("no-stdin") and info["Config"]["OpenStdin"]
+    terminal.check_tty(not flags.bool("no-stdin"), tty)
+    waiter = starting.Waiter(context.client, id, removed=False, running=True)
+    sock, early = containers.attach(id, stdin=stdin, detach_keys=keys)
+    streamer = streams.Streamer(
+        sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=1 if tty else 2, detach_keys=detach_keys
+    )
+    return follow(context, id, streamer, waiter, tty=tty, proxy=flags.bool("sig-proxy") and not tty)
+
+
+def follow(
+    context: Context, id: str, streamer: streams.Streamer, waiter: starting.Waiter, *, tty: bool, proxy: bool
+) -> int:
+    """Run the streams to their end, then the exit code. Raises: Detached."""
+    import signal
+
+    containers = context.client.containers
+    resize = starting.resizer(lambda h, w: containers.resize(id, h, w)) if tty and os.isatty(1) else None
+    numbers = starting.proxied_signals() if proxy else ()
+    if resize is not None:
+        numbers = (*numbers, signal.SIGWINCH)
+    with streams.Signals(numbers) as signals:
+        if resize is not None:
+            resize()
+        streamer.signals = signals
+        streamer.on_signal = starting.forwarder(context, id, resize)
+        streamer.run()
+        return waiter.result()
+
+
+COMMAND = Command(
+    "[OPTIONS] CONTAINER",
+    "Attach local standard input, output, and error streams to a running container",
+    run,
+    flags=(
+    ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
+    ("no-stdin", "", "bool", False, "Do not attach STDIN"),
+    ("sig-proxy", "", "bool", True, "Proxy all received signals to the process (default true)"),
+),
+    args=ONE_ARG,
+    aliases="container attach, attach",
+)

@@ -1,0 +1,20 @@
+"""`rorqual rename`."""
+
+from __future__ import annotations
+
+from rorqual.cli.command import TWO_ARGS, Command, Context
+from rorqual.cli.errors import CommandError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.cli.flags import Values
+
+
+def run(context: Context, flags: Values, args: list[str]) -> None:
+    old, new = (a.strip() for a in args)
+    if not old or not new:
+        raise CommandError("Error: Neither old nor new names may be empty")
+    context.client.containers.rename(old, new)
+
+
+COMMAND = Command("CONTAINER NEW_NAME", "Rename a container", run, args=TWO_ARGS, aliases="container rename, rename")

@@ -1,0 +1,29 @@
+"""`rorqual stop`."""
+
+from __future__ import annotations
+
+from rorqual.cli.command import AT_LEAST_ONE, Command, Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.cli.flags import Values
+
+
+def run(context: Context, flags: Values, args: list[str]) -> int:
+    timeout = flags.int("timeout") if flags.changed("timeout") else None
+    signal = flags.str("signal")
+    return context.each(args, lambda id: context.client.containers.stop(id, timeout_s=timeout, signal=signal))
+
+
+COMMAND = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Stop one or more running containers",
+    run,
+    flags=(
+    ("signal", "s", "string", "", "Signal to send to the container"),
+    ("timeout", "t", "int", 0, "Seconds to wait before killing the container"),
+),
+    args=AT_LEAST_ONE,
+    aliases="container stop, stop",
+    renamed={"time": "timeout"},
+)

@@ -1,0 +1,1 @@
+"""Commands of `rorqual image`, a module each."""

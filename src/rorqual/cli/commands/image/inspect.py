@@ -1,0 +1,38 @@
+"""`rorqual image inspect`."""
+
+from __future__ import annotations
+
+from rorqual.cli.command import AT_LEAST_ONE, Command, Context
+from rorqual.cli.inspection import inspect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.cli.flags import Values
+
+
+def run(context: Context, flags: Values, args: list[str]) -> int:
+    def fetch(name: str) -> bytes:
+        return context.client.images.inspect_raw(name, platform=flags.str("platform"))
+
+    return inspect(args, fetch, flags.str("format"))
+
+
+COMMAND = Command(
+    "[OPTIONS] IMAGE [IMAGE...]",
+    "Display detailed information on one or more images",
+    run,
+    flags=(
+    ("format", "f", "string", '""', 
+        "Format output using a custom template:\n"
+        "'json':             Print in JSON format\n"
+        "'TEMPLATE':         Print output using the given Go template.\n"
+        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    ("platform", "", "string", '""', 
+        "Inspect a specific platform of the multi-platform image.\n"
+        "If the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n"
+        "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+    ),
+),
+    args=AT_LEAST_ONE,
+)

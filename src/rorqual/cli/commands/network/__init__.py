@@ -1,0 +1,1 @@
+"""Commands of `rorqual network`, a module each."""

@@ -1,0 +1,34 @@
+"""`rorqual network inspect`."""
+
+from __future__ import annotations
+
+from rorqual.cli.command import AT_LEAST_ONE, Command, Context
+from rorqual.cli.inspection import inspect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.cli.flags import Values
+
+
+def run(context: Context, flags: Values, args: list[str]) -> int:
+    def fetch(name: str) -> bytes:
+        return context.client.networks.inspect_raw(name, verbose=flags.bool("verbose"))
+
+    return inspect(args, fetch, flags.str("format"))
+
+
+COMMAND = Command(
+    "[OPTIONS] NETWORK [NETWORK...]",
+    "Display detailed information on one or more networks",
+    run,
+    flags=(
+    ("format", "f", "string", '""', 
+        "Format output using a custom template:\n"
+        "'json':             Print in JSON format\n"
+        "'TEMPLATE':         Print output using the given Go template.\n"
+        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+    ("verbose", "v", "bool", False, "Verbose output for diagnostics"),
+),
+    args=AT_LEAST_ONE,
+)

@@ -1,0 +1,1 @@
+"""Commands of `rorqual system`, a module each."""

@@ -1,0 +1,1 @@
+"""Commands of `rorqual volume`, a module each."""

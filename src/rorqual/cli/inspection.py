@@ -1,0 +1,131 @@
+"""`inspect` of anything: the engine's JSON indented as it came, or through a template.
+
+Objects that exist are printed even when others are missing, whose errors follow, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+from rorqual import errdefs
+from rorqual.cli.errors import Exit
+from rorqual.cli.render import error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+EXIT_TEMPLATE = 64
+# Fields that the API sends as null for an empty Go map or slice; a template shows those as map[] and [].
+_NULL_MAPS = frozenset(
+    (
+        "Labels", "Ports", "ExposedPorts", "Volumes", "Options", "Sysctls", "Tmpfs", "StorageOpt", "PortBindings",
+        "Networks", "Annotations", "DriverOpts", "Containers", "Data",
+    )
+)  # fmt: skip
+_NULL_POINTERS = frozenset(
+    (
+        "GraphDriver", "Healthcheck", "Health", "IPAMConfig", "ConfigFrom", "OomKillDisable", "PidsLimit", "Init",
+        "MemorySwappiness", "StopTimeout", "ExecDriver", "UsageData", "ImageManifestDescriptor", "Descriptor",
+    )
+)  # fmt: skip
+
+
+def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) -> int:
+    """Print the objects; the exit code.
+
+    Raises: Exit (64) for a template that cannot be read.
+    """
+    render = None if format in ("", "json") else _renderer(format)
+    raw: list[bytes] = []
+    out: list[str] = []
+    failures: list[str] = []
+    for name in names:
+        try:
+            data = fetch(name)
+        except errdefs.Error as e:
+            failures.append(error_text(e))
+            continue
+        if render is None:
+            raw.append(data)
+            continue
+        try:
+            out.append(render(data))
+        except errdefs.Error as e:
+            failures.append(f"template parsing error: {e}")
+    if format == "json":
+        sys.stdout.write("".join(compact(b"[" + d + b"]")[1:-1] + "\n" for d in raw))
+    elif render is None:
+        sys.stdout.write(indent(b"[" + b",".join(raw) + b"]") + "\n")
+    else:
+        sys.stdout.write("".join(line + "\n" for line in out) or "\n")
+    if not failures:
+        return 0
+    raise Exit(1, "\n".join(failures))
+
+
+def _renderer(format: str) -> Callable[[bytes], str]:
+    from rorqual.cli.gotemplate import Number, TemplateError, parse
+    from rorqual.cli.gotemplate.docker import FUNCTIONS
+
+    try:
+        template = parse("", format, FUNCTIONS)
+    except TemplateError as e:
+        raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
+
+    def render(data: bytes) -> str:
+        value = json.loads(data, parse_float=Number, object_pairs_hook=_with_empties)
+        return template.execute(value, missing_key_error=True)
+
+    return render
+
+
+def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    from rorqual.cli.gotemplate import NilMap, NilSlice
+
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if value is None and key not in _NULL_POINTERS:
+            out[key] = NilMap() if key in _NULL_MAPS else NilSlice()
+        else:
+            out[key] = value
+    return out
+
+
+def indent(data: bytes, step: str = "    ") -> str:
+    """JSON text with its values as they were written, one a line, as Go's json.Indent."""
+    out: list[str] = []
+    depth = 0
+    opened = False
+    for match in _TOKEN.finditer(data):
+        token = match[0]
+        if token in (b"}", b"]"):
+            depth -= 1
+            if not opened:
+                out.append("\n" + step * depth)
+            opened = False
+            out.append(token.decode())
+            continue
+        if opened:
+            out.append("\n" + step * depth)
+            opened = False
+        if token in (b"{", b"["):
+            depth += 1
+            opened = True
+            out.append(token.decode())
+        elif token == b",":
+            out.append(",\n" + step * depth)
+        elif token == b":":
+            out.append(": ")
+        else:
+            out.append(token.decode("utf-8", "replace"))
+    return "".join(out)
+
+
+def compact(data: bytes) -> str:
+    """JSON text without the space between its tokens."""
+    return b"".join(m[0] for m in _TOKEN.finditer(data)).decode("utf-8", "replace")

@@ -1,0 +1,245 @@
+"""The `rorqual` command: global flags, then the chosen command, then the exit code.
+
+Start-up is most of what `rorqual ps` costs, so this module imports no more than every command needs (measured by
+tests/unit/cli/test_startup.py); the command's module is imported when it was chosen.
+
+Exit codes: 0; 1 for errors; 125 for flags that cannot be read and for run's own failures; the container's for run,
+exec, start -a and attach; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rorqual import errdefs
+from rorqual.cli import registry
+from rorqual.cli.command import PROGRAM, Command, Context
+from rorqual.cli.errors import Exit, FlagError, HelpWanted, UsageError
+from rorqual.cli.flags import FlagSet, Values
+from rorqual.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rorqual.cli.flags import Flag
+
+EXIT_FLAGS = 125
+EXIT_INTERRUPTED = 130
+
+
+def default_config_dir() -> str:
+    """Docker's own directory: logins made with either client serve both."""
+    return os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
+
+
+def global_flags() -> Sequence[Flag]:
+    d = default_config_dir()
+    return (
+        ("config", "", "string", d, f'Location of client config files (default "{d}")'),
+        (
+            "context",
+            "c",
+            "string",
+            "",
+            "Name of the context to use to connect to the daemon (overrides DOCKER_HOST env var and default "
+            'context set with "docker context use")',
+        ),
+        ("debug", "D", "bool", False, "Enable debug mode"),
+        ("host", "H", "list", (), "Daemon socket to connect to"),
+        (
+            "log-level",
+            "l",
+            "string",
+            "info",
+            'Set the logging level ("debug", "info", "warn", "error", "fatal") (default "info")',
+        ),
+        ("tls", "", "bool", False, "Use TLS; implied by --tlsverify"),
+        ("tlscacert", "", "string", d + "/ca.pem", f'Trust certs signed only by this CA (default "{d}/ca.pem")'),
+        ("tlscert", "", "string", d + "/cert.pem", f'Path to TLS certificate file (default "{d}/cert.pem")'),
+        ("tlskey", "", "string", d + "/key.pem", f'Path to TLS key file (default "{d}/key.pem")'),
+        ("tlsverify", "", "bool", bool(os.environ.get("DOCKER_TLS_VERIFY")), "Use TLS and verify the remote"),
+        ("version", "v", "bool", False, "Print version information and quit"),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Writes to stdout and stderr."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader left (`rorqual ps | head -1`). What stdout still holds must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exit as e:
+        code = _fail(e.message, e.code)
+    except errdefs.Error as e:
+        from rorqual.cli.render import error_text
+
+        code = _fail(error_text(e), 1)
+    return code
+
+
+def entry() -> None:
+    """As a process: end at once with the exit code, without taking the interpreter down piece by piece (2 ms)."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        sys.stdout.flush()
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+    return code
+
+
+def _run(args: list[str]) -> int:
+    flags = global_flags()
+    try:
+        options, words = FlagSet(flags, interspersed=False).parse(args)
+    except FlagError as e:
+        from rorqual.cli.render import flag_error
+
+        return _fail(flag_error(PROGRAM, "[OPTIONS] COMMAND [ARG...]", str(e)), EXIT_FLAGS)
+    except HelpWanted:
+        return _help([], flags)
+    if options.bool("version"):
+        from rorqual.version import __version__
+
+        sys.stdout.write(f"Rorqual version {__version__}\n")
+        return 0
+    if not words:
+        return _help([], flags)
+    if words[0] == "help":
+        return _help(words[1:], flags)
+    context = Context(
+        lambda ctx: _connect(ctx, options), options.str("config"), debug=options.bool("debug")
+    )
+    found = registry.find(words)
+    if found is None:
+        return _group_or_unknown(words, flags)
+    module, count = found
+    return _command(context, load(module), " ".join([PROGRAM, *words[:count]]), words[count:])
+
+
+def load(module: str) -> Command:
+    """The command of a module below rorqual.cli.commands."""
+    import importlib
+
+    command: Command = importlib.import_module(f"rorqual.cli.commands.{module}").COMMAND
+    return command
+
+
+def _command(context: Context, command: Command, path: str, args: list[str]) -> int:
+    context.path = path
+    try:
+        flags = FlagSet(
+            command.flags,
+            validators=command.validators,
+            renamed=command.renamed,
+            interspersed=command.interspersed,
+        )
+        values, rest = flags.parse(args)
+        command.check_args(path, len(rest))
+    except HelpWanted:
+        from rorqual.cli.command import terminal_columns
+        from rorqual.cli.render import command_help
+
+        sys.stdout.write(command_help(path, command, terminal_columns()))
+        return 0
+    except FlagError as e:
+        from rorqual.cli.render import flag_error
+
+        return _fail(flag_error(path, command.usage, str(e)), EXIT_FLAGS)
+    except UsageError as e:
+        from rorqual.cli.render import args_error
+
+        return _fail(args_error(path, command, str(e)), 1)
+    return command.run(context, values, rest) or 0
+
+
+def _connect(context: Context, options: Values) -> Client:
+    hosts = options.list("host")
+    if len(hosts) > 1:
+        raise Exit(1, "Specify only one -H")
+    from rorqual.client.transport import TLSOptions
+
+    host: str | None = hosts[0] if hosts else None
+    tls = None
+    if host is None and not (os.environ.get("RORQUAL_HOST") or os.environ.get("DOCKER_HOST")):
+        host, tls = context.config.context_endpoint(options.str("context"))
+    elif options.str("context"):
+        if hosts:
+            raise Exit(1, "conflicting options: cannot specify both --host and --context")
+        host, tls = context.config.context_endpoint(options.str("context"))
+    if options.bool("tls") or options.bool("tlsverify"):
+        certs = os.environ.get("DOCKER_CERT_PATH") or context.config_dir
+        names = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
+        files = {
+            flag: options.str(flag) if options.changed(flag) else os.path.join(certs, name)
+            for flag, name in names.items()
+        }
+        present = {flag: p if options.changed(flag) or os.path.exists(p) else "" for flag, p in files.items()}
+        tls = TLSOptions(
+            present["tlscacert"], present["tlscert"], present["tlskey"], verify=options.bool("tlsverify")
+        )
+    try:
+        return Client(host, tls=tls, headers=context.config.http_headers(), user_agent=_user_agent())
+    except errdefs.InvalidArgument as e:
+        raise Exit(1, f"Failed to initialize: unable to resolve docker endpoint: {e}") from e
+
+
+def _user_agent() -> str:
+    from rorqual.version import __version__
+
+    return f"Rorqual-Client/{__version__} (linux)"
+
+
+def _help(words: list[str], flags: Sequence[Flag]) -> int:
+    from rorqual.cli.command import terminal_columns
+    from rorqual.cli.help import group_help, root_help
+    from rorqual.cli.render import command_help
+
+    if not words:
+        sys.stdout.write(root_help(flags, terminal_columns()))
+        return 0
+    found = registry.find(words)
+    if found is not None:
+        path = " ".join([PROGRAM, *words[: found[1]]])
+        sys.stdout.write(command_help(path, load(found[0]), terminal_columns()))
+        return 0
+    if len(words) == 1 and words[0] in registry.GROUPS:
+        sys.stdout.write(group_help(words[0]))
+        return 0
+    return _fail(f"unknown help topic: {' '.join(words)}", 1)
+
+
+def _group_or_unknown(words: list[str], flags: Sequence[Flag]) -> int:
+    group = words[0]
+    if group not in registry.GROUPS:
+        return _fail(
+            f"{PROGRAM}: unknown command: {PROGRAM} {group}\n\nRun '{PROGRAM} --help' for more information", 1
+        )
+    path = f"{PROGRAM} {group}"
+    try:
+        _, rest = FlagSet((), interspersed=False).parse(words[1:])
+    except HelpWanted:
+        return _help([group], flags)
+    except FlagError as e:
+        from rorqual.cli.render import flag_error
+
+        return _fail(flag_error(path, "COMMAND", str(e)), EXIT_FLAGS)
+    if not rest:
+        return _help([group], flags)
+    return _fail(
+        f"{PROGRAM}: unknown command: {path} {rest[0]}\n\nUsage:  {path}\n\nRun '{path} --help' for more information",
+        1,
+    )

@@ -1,0 +1,1 @@
+"""Grammars of option values that run, create and update share: ports, mounts, devices, networks, limits."""

@@ -1,0 +1,226 @@
+"""Creating a container and following it to its end: what run, create, start and attach share.
+
+`create` pulls a missing image first. `Waiter` holds the wait request while the streams run, and asks again when the
+engine was restarted meanwhile: an attached container outlives the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from rorqual import errdefs
+from rorqual.cli import terminal
+from rorqual.cli.errors import CommandError, Exit
+from rorqual.client.errors import ConnectionFailed, ResponseError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from rorqual.cli.command import Context
+    from rorqual.cli.flags import Values
+    from rorqual.client.engine import Client
+    from rorqual.client.http1 import Response
+
+    JSON = dict[str, Any]
+
+EXIT_ENGINE, EXIT_CANNOT_INVOKE, EXIT_NOT_FOUND = 125, 126, 127
+REDIAL_FOR_S = 30.0
+REDIAL_EVERY_S = 0.2
+_PULLS = ("always", "missing", "never")
+
+
+def check_pull_option(value: str) -> None:
+    """Raises: CommandError."""
+    if value and value not in _PULLS:
+        raise CommandError(
+            f"invalid pull option: '{value}': must be one of \"always\", \"missing\" or \"never\""
+        )
+
+
+def create(context: Context, flags: Values, body: JSON) -> str:
+    """Create the container, pulling its image when it is missing (or --pull always); returns the id.
+
+    Raises: ResponseError, CommandError.
+    """
+    image = body["Image"]
+    path = flags.str("cidfile")
+    if path and os.path.exists(path):
+        raise CommandError(
+            f"container ID file found, make sure the other container isn't running or delete {path}"
+        )
+    if flags.bool("use-api-socket"):
+        _share_api_socket(context, body)
+    platform, name, pull = flags.str("platform"), flags.str("name"), flags.str("pull") or "missing"
+    cid_file = open(path, "w", encoding="ascii") if path else None
+    try:
+        if pull == "always":
+            pull_image(context, image, platform, quiet=flags.bool("quiet"))
+        containers = context.client.containers
+        body["HostConfig"]["ConsoleSize"] = list(terminal.size())
+        try:
+            answer = containers.create(body, name=name, platform=platform)
+        except errdefs.NotFound as e:
+            if pull != "missing" or not _is_missing_image(e):
+                raise
+            if not flags.bool("quiet"):
+                from rorqual.cli.references import familiar_with_tag
+
+                context.err(f"Unable to find image '{familiar_with_tag(image)}' locally")
+            pull_image(context, image, platform, quiet=flags.bool("quiet"))
+            answer = containers.create(body, name=name, platform=platform)
+    except BaseException:
+        if cid_file is not None:
+            cid_file.close()
+            os.unlink(path)
+        raise
+    for warning in answer.get("Warnings") or ():
+        context.err(f"WARNING: {warning}")
+    id: str = answer["Id"]
+    if cid_file is not None:
+        with cid_file:
+            cid_file.write(id)
+    return id
+
+
+def _is_missing_image(error: errdefs.Error) -> bool:
+    # 404 is also the answer for a network or a volumes-from container that does not exist.
+    return "no such image" in str(error).lower()
+
+
+def _share_api_socket(context: Context, body: JSON) -> None:
+    address = context.client.address
+    if address.scheme != "unix":
+        raise CommandError("flag --use-api-socket needs an engine on a unix socket")
+    mount = {"Type": "bind", "Source": address.path, "Target": "/var/run/docker.sock", "BindOptions": {}}
+    body["HostConfig"]["Mounts"] = [*(body["HostConfig"].get("Mounts") or ()), mount]
+
+
+def pull_image(context: Context, image: str, platform: str, *, quiet: bool) -> None:
+    """Pull with the progress on stderr. Raises: ResponseError, ProgressError, InvalidArgument."""
+    from rorqual.cli.progress import display
+    from rorqual.cli.references import parse
+
+    ref = parse(image).with_default_tag()
+    tag = str(ref.digest) if ref.digest else ref.tag or ""
+    messages = context.client.images.pull(
+        ref.familiar_name, tag, platform=platform, auth=context.config.auth_header(ref.domain)
+    )
+    if quiet:
+        with open(os.devnull, "w", encoding="ascii") as sink:
+            display(messages, sink)
+    else:
+        display(messages, sys.stderr)
+
+
+class Waiter:
+    """A container's exit code, asked for before it starts so that none is missed.
+
+    It has a connection of its own; `result` blocks until the container's end.
+    """
+
+    __slots__ = ("_client", "_condition", "_id", "_response")
+
+    def __init__(self, client: Client, id: str, *, removed: bool, running: bool = False) -> None:
+        self._client = client
+        self._id = id
+        self._condition = "removed" if removed else "not-running" if running else "next-exit"
+        self._response: Response | None = client.containers.open_wait(id, self._condition)
+
+    def result(self) -> int:
+        """The exit code; 125 when the engine cannot tell it.
+
+        Raises: ConnectionFailed when the engine is gone for good.
+        """
+        import json
+
+        deadline = 0.0
+        while True:
+            try:
+                if self._response is None:
+                    condition = "removed" if self._condition == "removed" else "not-running"
+                    self._response = self._client.containers.open_wait(self._id, condition)
+                answer = json.loads(self._response.read())
+            except ConnectionFailed:
+                self._response = None
+                deadline = deadline or time.monotonic() + REDIAL_FOR_S
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(REDIAL_EVERY_S)
+                continue
+            except errdefs.NotFound as e:
+                # The engine was away when the container ended and was removed: nobody kept its code.
+                raise Exit(EXIT_ENGINE, f"error waiting for container: {e}") from e
+            failure = (answer.get("Error") or {}).get("Message")
+            if failure:
+                sys.stderr.write(f"Error waiting for container: {failure}\n")
+                return EXIT_ENGINE
+            return int(answer["StatusCode"])
+
+    def drop(self) -> None:
+        """Stop waiting."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+
+def start_exit_code(message: str) -> int:
+    """The exit code of a container that the runtime could not start: 127, 126 or 125 by the reason."""
+    text = message.lower()
+    if any(
+        s in text
+        for s in ("executable file not found", "no such file or directory", "system cannot find the file specified")
+    ):
+        return EXIT_NOT_FOUND
+    if any(s in text for s in ("permission denied", "not a directory", "is a directory")):
+        return EXIT_CANNOT_INVOKE
+    return EXIT_ENGINE
+
+
+def proxied_signals() -> tuple[int, ...]:
+    """The signals that an attached client passes on: all that can be caught but those about its own children and I/O."""
+    import signal
+
+    kept = ("SIGCHLD", "SIGPIPE", "SIGURG", "SIGWINCH", "SIGKILL", "SIGSTOP", "SIGTTIN", "SIGTTOU", "SIGTSTP")
+    faults = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
+    left_out = {getattr(signal, name) for name in kept + faults}
+    return tuple(
+        n for n in signal.valid_signals() if n not in left_out and n < signal.SIGRTMIN
+    )
+
+
+def forwarder(context: Context, id: str, resize: Callable[[], None] | None) -> Callable[[int], None]:
+    """What to do with a signal: SIGWINCH resizes, the others go to the container."""
+    import signal
+
+    def on_signal(number: int) -> None:
+        if number == signal.SIGWINCH:
+            if resize is not None:
+                resize()
+            return
+        try:
+            name = signal.Signals(number).name.removeprefix("SIG")
+            context.client.containers.kill(id, name)
+        except errdefs.Error:
+            # It ended in this moment, or cannot be reached; the stream's end tells.
+            return
+
+    return on_signal
+
+
+def resizer(resize: Callable[[int, int], None]) -> Callable[[], None]:
+    """A function that tells the engine this terminal's size; a terminal that is gone is no reason to stop."""
+
+    def apply() -> None:
+        height, width = terminal.size()
+        if height and width:
+            try:
+                resize(height, width)
+            except ResponseError:
+                # The process has ended, or has not got its terminal yet: the next change sets it.
+                return
+
+    return apply

@@ -1,0 +1,112 @@
+"""Images: Engine API section Image. Each method is one call."""
+
+from __future__ import annotations
+
+from rorqual.client.containers import encode_filters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from rorqual.client.engine import Client
+    from rorqual.client.http1 import Response
+
+    JSON = dict[str, Any]
+
+
+class Images:
+    """`Client.images`. A `name` is a reference or an id. Raises: as `Client.request`."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, Iterable[str]] | None = None,
+        digests: bool = False,
+        shared_size: bool = False,
+    ) -> list[JSON]:
+        query = {
+            "all": True if all else None,
+            "filters": encode_filters(filters),
+            "digests": True if digests else None,
+            "shared-size": True if shared_size else None,
+        }
+        answer: list[JSON] = self._client.json("GET", "/images/json", query=query)
+        return answer
+
+    def pull(
+        self, name: str, tag: str, *, platform: str = "", auth: str = ""
+    ) -> Iterator[JSON]:
+        """Progress messages of a pull; `tag` may be a digest, "" pulls all tags; `auth` is X-Registry-Auth."""
+        query = {"fromImage": name, "tag": tag or None, "platform": platform or None}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        return self._client.json_stream("POST", "/images/create", query=query, headers=headers)
+
+    def push(self, name: str, tag: str, *, auth: str, platform: str = "") -> Iterator[JSON]:
+        query = {"tag": tag or None, "platform": platform or None}
+        # The API demands the header even for anonymous pushes.
+        headers = {"X-Registry-Auth": auth or "e30="}
+        return self._client.json_stream("POST", f"/images/{name}/push", query=query, headers=headers)
+
+    def import_(
+        self, query: Mapping[str, object], data: Iterable[bytes] | None
+    ) -> Iterator[JSON]:
+        """Progress of POST /images/create from a tar (fromSrc "-" and `data`) or a URL."""
+        headers = {"Content-Type": "application/x-tar"} if data is not None else None
+        return self._client.json_stream("POST", "/images/create", query=query, body=data, headers=headers)
+
+    def inspect(self, name: str, *, platform: str = "") -> JSON:
+        answer: JSON = self._client.json("GET", f"/images/{name}/json", query={"platform": platform or None})
+        return answer
+
+    def inspect_raw(self, name: str, *, platform: str = "") -> bytes:
+        return self._client.request("GET", f"/images/{name}/json", query={"platform": platform or None})
+
+    def history(self, name: str, *, platform: str = "") -> list[JSON]:
+        answer: list[JSON] = self._client.json(
+            "GET", f"/images/{name}/history", query={"platform": platform or None}
+        )
+        return answer
+
+    def tag(self, name: str, repository: str, tag: str) -> None:
+        self._client.request("POST", f"/images/{name}/tag", query={"repo": repository, "tag": tag or None})
+
+    def remove(
+        self, name: str, *, force: bool = False, no_prune: bool = False, platforms: Iterable[str] = ()
+    ) -> list[JSON]:
+        """[{"Untagged": ref} | {"Deleted": id}]"""
+        query = {
+            "force": True if force else None,
+            "noprune": True if no_prune else None,
+            "platforms": list(platforms) or None,
+        }
+        answer: list[JSON] = self._client.json("DELETE", f"/images/{name}", query=query)
+        return answer
+
+    def save(self, names: Iterable[str], *, platform: str = "") -> Response:
+        query = {"names": list(names), "platform": platform or None}
+        return self._client.open("GET", "/images/get", query=query)
+
+    def load(self, data: Iterable[bytes], *, quiet: bool, platform: str = "") -> Response:
+        query = {"quiet": quiet, "platform": platform or None}
+        return self._client.open(
+            "POST", "/images/load", query=query, body=data, headers={"Content-Type": "application/x-tar"}
+        )
+
+    def prune(self, filters: Mapping[str, Iterable[str]] | None = None) -> JSON:
+        answer: JSON = self._client.json("POST", "/images/prune", query={"filters": encode_filters(filters)})
+        return answer
+
+    def search(
+        self, term: str, *, limit: int | None = None, filters: Mapping[str, Iterable[str]] | None = None, auth: str = ""
+    ) -> list[JSON]:
+        query = {"term": term, "limit": limit, "filters": encode_filters(filters)}
+        headers = {"X-Registry-Auth": auth} if auth else None
+        answer: list[JSON] = self._client.json("GET", "/images/search", query=query, headers=headers)
+        return answer
