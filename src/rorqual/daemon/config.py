@@ -271,7 +271,8 @@ def _from_flag(option: _Option, value: Any) -> Any:
 def _from_file(option: _Option, value: Any) -> Any:
     wanted: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "size": (int, str), "list": (list,)}
     wanted |= {"map": (dict,), "runtimes": (dict,), "ulimits": (dict,), "pools": (list,)}
-    if not isinstance(value, wanted.get(option.kind, (str,))):
+    fits = isinstance(value, wanted.get(option.kind, (str,)))
+    if not fits:
         raise InvalidArgument(f"configuration key {option.key}: wrong type {type(value).__name__}")
     match option.kind:
         case "path":

@@ -20,25 +20,8 @@ from rorqual.daemon.services.filters import Filters
 
 log = logging.getLogger(__name__)
 
-FILTER_KEYS = frozenset(
-    [
-        "config",
-        "container",
-        "daemon",
-        "event",
-        "image",
-        "label",
-        "network",
-        "node",
-        "plugin",
-        "scope",
-        "secret",
-        "service",
-        "type",
-        "volume",
-        "id",
-    ]
-)
+_FILTER_KEYS = "config container daemon event image label network node plugin scope secret service type volume id"
+FILTER_KEYS = frozenset(_FILTER_KEYS.split())
 _QUEUE_MAX = 16_384
 
 

@@ -1,0 +1,78 @@
+"""Keeps a rorqual-containerd running: adopts one that answers, starts one otherwise, again whenever it dies.
+
+It is started in its own session, so it outlives the daemon; an address given by the operator is only adopted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rorqual.errdefs import Unavailable
+from rorqual.rpc import unixsock
+
+log = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 10.0
+
+
+class Supervisor:
+    """`ensure()` returns once containerd's socket accepts connections."""
+
+    def __init__(self, *, address: Path, root: Path, state: Path, log_level: str, adopt_only: bool) -> None:
+        self._address = address
+        self._root = root
+        self._state = state
+        self._log_level = log_level
+        self._adopt_only = adopt_only
+        self._lock = asyncio.Lock()
+
+    async def ensure(self) -> None:
+        """Raises: Unavailable when none answers and none can be started."""
+        async with self._lock:
+            if self._answers():
+                return
+            if self._adopt_only:
+                raise Unavailable(f"containerd at {self._address} does not answer")
+            await self._start()
+
+    def _answers(self) -> bool:
+        try:
+            unixsock.connect(self._address, timeout_s=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    async def _start(self) -> None:
+        argv = [sys.executable, "-m", "rorqual.containerd.main", "--root", str(self._root)]
+        argv += ["--state", str(self._state), "--address", str(self._address), "--log-level", self._log_level]
+        log.info("starting rorqual-containerd on %s", self._address)
+        process = await asyncio.to_thread(subprocess.Popen, argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while not self._answers():
+            status = process.poll()
+            if status is not None:
+                raise Unavailable(f"rorqual-containerd ended with status {status} before it answered")
+            if asyncio.get_running_loop().time() > deadline:
+                process.kill()
+                raise Unavailable(f"rorqual-containerd does not answer on {self._address}")
+            await asyncio.sleep(0.01)
+        # Nobody waits for it elsewhere: it belongs to init once we are gone.
+        _reap_later(process)
+
+
+def _reap_later(process: subprocess.Popen[bytes]) -> None:
+    """Reap the child whenever it ends, so that a killed containerd leaves no zombie."""
+    loop = asyncio.get_running_loop()
+    fd = os.pidfd_open(process.pid)
+
+    def ended() -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        log.warning("rorqual-containerd (pid %d) ended with status %s", process.pid, process.wait())
+
+    loop.add_reader(fd, ended)
