@@ -113,8 +113,8 @@ def test_a_registry_that_refuses_is_named(cli: Cli) -> None:
         ("GET", "/containers/json?filters=%7B%22no-such%22%3A%5B%22x%22%5D%7D", None, 400),
         ("GET", "/containers/json?limit=many", None, 400),
         ("GET", "/no/such/path", None, 404),
-        ("GET", "/v1.20/_ping", None, 400),
-        ("GET", "/v9.99/_ping", None, 400),
+        ("GET", "/v1.20/version", None, 400),
+        ("GET", "/v9.99/version", None, 400),
         ("POST", "/images/create?fromImage=bad%20name", None, 400),
         ("DELETE", "/images/no-such", None, 404),
         ("POST", "/exec/no-such/start", {"Detach": True}, 404),
@@ -140,12 +140,12 @@ def test_deeply_nested_json_is_refused(engine: Engine) -> None:
 
 
 def test_starting_twice_is_not_modified_and_stopping_twice_too(engine: Engine) -> None:
-    engine.rorqual("run", "-d", "--name", "x", "busybox", "sleep", "60")
-    assert engine.api("POST", "/containers/x/start").status == 304
-    assert engine.api("POST", "/containers/x/kill").status == 204
-    wait_for(lambda: not engine.running("x"), "it ended")
-    assert engine.api("POST", "/containers/x/stop").status == 304
-    assert engine.api("POST", "/containers/x/kill").status == 409
+    engine.rorqual("run", "-d", "--name", "box-x", "busybox", "sleep", "60")
+    assert engine.api("POST", "/containers/box-x/start").status == 304
+    assert engine.api("POST", "/containers/box-x/kill").status == 204
+    wait_for(lambda: not engine.running("box-x"), "it ended")
+    assert engine.api("POST", "/containers/box-x/stop").status == 304
+    assert engine.api("POST", "/containers/box-x/kill").status == 409
 
 
 # ---- malicious images ----------------------------------------------------------------------------------------
@@ -195,12 +195,14 @@ def test_a_malicious_tar_never_writes_outside_its_layer(engine: Engine, tmp_path
 
 
 def test_a_tar_with_too_many_entries_is_refused(engine: Engine) -> None:
-    header = tarfile.TarInfo("e").tobuf()
-    body = header * 1_200_000 + b"\0" * 1024
-    answer = engine.api(
-        "POST", "/images/create?fromSrc=-&repo=bomb&tag=1", body, {"Content-Type": "application/x-tar"}, 110
-    )
-    assert answer.status >= 400 or b'"error"' in answer.body
+    body = tarfile.TarInfo("entry").tobuf() * 1_200_000 + b"\0" * 1024
+    try:
+        answer = engine.api(
+            "POST", "/images/create?fromSrc=-&repo=bomb&tag=1", body, {"Content-Type": "application/x-tar"}, 110
+        )
+        assert answer.status >= 400 or b'"error"' in answer.body
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # refused before it was all sent
     assert engine.api("GET", "/images/bomb:1/json").status == 404
 
 

@@ -50,7 +50,7 @@ def back(engine: Engine) -> None:
     wait_for(works, "the list of containers")
 
 
-def ticker(cli: Cli, name: str = "t") -> str:
+def ticker(cli: Cli, name: str = "ticker") -> str:
     """A container that writes a line every tenth of a second."""
     return cli.out(
         "run", "-d", "--name", name, "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
@@ -74,42 +74,51 @@ def test_the_container_and_its_log_go_on_without_a_gap(cli: Cli, engine: Engine,
     state = engine.inspect(container)["State"]
     assert (state["Running"], state["Pid"]) == (True, pid)
     assert container[:12] in cli.out("ps", "-q")
-    assert cli.out("exec", "t", "echo", "hi") == "hi"
-    cli("kill", "t")
-    numbers = [int(n) for n in cli.out("logs", "t").split()]
+    assert cli.out("exec", "ticker", "echo", "hi") == "hi"
+    cli("kill", "ticker")
+    numbers = [int(n) for n in cli.out("logs", "ticker").split()]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert cli.out("wait", "t") == "137"
+    assert cli.out("wait", "ticker") == "137"
 
 
 def test_stop_wait_and_rm_work_after_the_restart(cli: Cli, engine: Engine, crash: Crash) -> None:
-    cli("run", "-d", "--name", "s", "busybox", "sh", "-c", "trap 'exit 33' TERM; echo up; while :; do sleep 0.1; done")
-    wait_for(lambda: "up" in cli.out("logs", "s"), "the trap is set")
+    cli(
+        "run",
+        "-d",
+        "--name",
+        "box-s",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 33' TERM; echo up; while :; do sleep 0.1; done",
+    )
+    wait_for(lambda: "up" in cli.out("logs", "box-s"), "the trap is set")
     crash()
     back(engine)
-    with cli.started("wait", "s") as waiting:
+    with cli.started("wait", "box-s") as waiting:
         time.sleep(0.3)
-        cli("stop", "s")
+        cli("stop", "box-s")
         assert waiting.communicate(timeout=20)[0] == b"33\n"
-    cli("rm", "s")
+    cli("rm", "box-s")
 
 
 def test_the_exit_code_of_a_container_that_ended_meanwhile_is_right(cli: Cli, engine: Engine, crash: Crash) -> None:
-    container = cli.out("run", "-d", "--name", "m", "busybox", "sh", "-c", "sleep 1; echo last words; exit 11")
+    container = cli.out("run", "-d", "--name", "box-m", "busybox", "sh", "-c", "sleep 1; echo last words; exit 11")
     crash()
     pid_file = next((engine.exec / "containerd" / "tasks").glob(f"*/{container}/shim.pid"), None)
     time.sleep(1.5)
     back(engine)
-    assert cli.out("wait", "m") == "11"
-    state = engine.inspect("m")["State"]
+    assert cli.out("wait", "box-m") == "11"
+    state = engine.inspect("box-m")["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 11)
-    assert cli.out("logs", "m") == "last words"
+    assert cli.out("logs", "box-m") == "last words"
     wait_for(lambda: not engine.pids("shim", container), f"the shim has gone ({pid_file})")
-    cli("start", "m")
-    assert cli.out("wait", "m") == "11"
+    cli("start", "box-m")
+    assert cli.out("wait", "box-m") == "11"
 
 
 def test_an_attached_terminal_survives(cli: Cli, engine: Engine, crash: Crash) -> None:
-    with Terminal([*cli.argv, "run", "-it", "--name", "a", "busybox", "sh"], cli.environment) as terminal:
+    with Terminal([*cli.argv, "run", "-it", "--name", "box-a", "busybox", "sh"], cli.environment) as terminal:
         terminal.expect(r"/ # ")
         crash()
         terminal.line("echo still $((40+2))")
@@ -120,12 +129,12 @@ def test_an_attached_terminal_survives(cli: Cli, engine: Engine, crash: Crash) -
         terminal.expect(r"/ # ")
         terminal.line("exit")
         time.sleep(0.5)
-    wait_for(lambda: not engine.running("a"), "the shell ended")
+    wait_for(lambda: not engine.running("box-a"), "the shell ended")
 
 
 def test_an_attached_exec_survives(cli: Cli, engine: Engine, crash: Crash) -> None:
-    cli("run", "-d", "--name", "e", "busybox", "sleep", "100")
-    with cli.started("exec", "-i", "e", "cat") as client:
+    cli("run", "-d", "--name", "box-e", "busybox", "sleep", "100")
+    with cli.started("exec", "-i", "box-e", "cat") as client:
         assert client.stdin is not None and client.stdout is not None
         client.stdin.write(b"one\n")
         client.stdin.flush()
@@ -141,7 +150,7 @@ def test_logs_follow_starts_again_after_the_restart(cli: Cli, engine: Engine, cr
     ticker(cli)
     crash()
     back(engine)
-    with cli.started("logs", "-f", "--tail", "1", "t") as client:
+    with cli.started("logs", "-f", "--tail", "1", "ticker") as client:
         assert client.stdout is not None
         first = int(client.stdout.readline())
         assert [int(client.stdout.readline()) for _ in range(5)] == list(range(first + 1, first + 6))
@@ -152,7 +161,7 @@ def test_a_published_port_goes_on(cli: Cli, engine: Engine, crash: Crash) -> Non
         "run",
         "-d",
         "--name",
-        "p",
+        "box-p",
         "-p",
         "18081:80",
         "busybox",
@@ -174,7 +183,7 @@ def test_a_published_port_goes_on(cli: Cli, engine: Engine, crash: Crash) -> Non
     assert page(), "the port while the engine is dead"
     back(engine)
     assert page(), "the port after the restart"
-    cli("rm", "-f", "p")
+    cli("rm", "-f", "box-p")
     wait_for(lambda: not page(), "the port is closed with its container")
 
 

@@ -200,11 +200,11 @@ def test_cve_2022_23648_an_images_volume_cannot_read_the_host(engine: Engine, tm
         "Cmd": ["sh", "-c", f"find / -name secret -xdev; ls {tmp_path}"],
         "Volumes": {f"/{up}": {}},
     }
-    made = engine.api("POST", "/containers/create?name=v", body)
+    made = engine.api("POST", "/containers/create?name=box-v", body)
     if made.status == 201:
-        out = engine.rorqual("start", "-a", "v", code=None).out
+        out = engine.rorqual("start", "-a", "box-v", code=None).out
         assert "secret" not in out
-        engine.api("DELETE", "/containers/v?force=1&v=1")
+        engine.api("DELETE", "/containers/box-v?force=1&v=1")
 
 
 def test_the_daemon_socket_is_not_inside_containers(engine: Engine) -> None:

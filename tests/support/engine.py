@@ -341,11 +341,12 @@ class Engine:
             self.daemon.wait(10)
         wait_for(lambda: not any(processes.alive(pid) for pid in pids), f"{name} is gone")
 
-    def log_tail(self, lines: int = 25) -> str:
+    def log_tail(self, lines: int = 15) -> str:
         """The end of the daemon's log, for the text of a failure."""
         if not self.log.exists():
             return ""
-        return "\n--- rorquald:\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        tail = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n--- rorquald:\n" + "\n".join(line[:300] for line in tail)
 
     # ---- what it does --------------------------------------------------------------------------------------
 

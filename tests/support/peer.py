@@ -12,6 +12,10 @@ from support.engine import Engine
 class Dockerd(Engine):
     """dockerd with its own containerd, in the same surroundings as ours."""
 
+    def __init__(self, *arguments: str, **options: bool) -> None:
+        super().__init__(*arguments, **options)
+        self.bridge = "docker0"
+
     @property
     def daemon_argv(self) -> list[str]:
         program = shutil.which("dockerd")
