@@ -41,3 +41,11 @@ def code_of(error: BaseException) -> int:
 def error_of(code: int, message: str) -> errdefs.Error:
     """The error a peer's status stands for; errdefs.Error itself for an unknown one."""
     return _ERRORS.get(code, errdefs.Error)(message)
+
+
+def error_named(name: str, message: str) -> errdefs.Error:
+    """The error whose class a peer's JSON answer names ("NotFound"); errdefs.Error itself for an unknown name."""
+    kind = getattr(errdefs, name, None)
+    if isinstance(kind, type) and issubclass(kind, errdefs.Error):
+        return kind(message)
+    return errdefs.Error(message)

@@ -1,0 +1,1 @@
+"""containerd's gRPC services: each file one; they translate, the stores decide."""

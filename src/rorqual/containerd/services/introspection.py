@@ -1,0 +1,93 @@
+"""containerd.services.introspection.v1 and version.v1."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from rorqual.containerd.filters import compile_filters
+from rorqual.containerd.services.calls import receive
+from rorqual.errdefs import NotFound
+from rorqual.rpc.proto import introspection_pb2 as pb
+from rorqual.rpc.proto import platform_pb2, version_pb2
+from rorqual.rpc.proto.introspection_grpc import IntrospectionBase
+from rorqual.rpc.proto.version_grpc import VersionBase
+from rorqual.version import __version__
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_GRPC_SERVICES = (
+    "containers",
+    "content",
+    "diff",
+    "events",
+    "images",
+    "introspection",
+    "leases",
+    "namespaces",
+    "snapshots",
+    "tasks",
+    "version",
+)
+
+
+class IntrospectionService(IntrospectionBase):
+    """`uuid` is this data root's, for as long as it lives."""
+
+    def __init__(self, uuid: str, snapshotters: Sequence[str]) -> None:
+        self._uuid = uuid
+        machine = platform.machine()
+        here = platform_pb2.Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
+
+        def plugin(kind: str, name: str, *, local: bool = False) -> pb.Plugin:
+            return pb.Plugin(type=f"io.containerd.{kind}", id=name, platforms=[here] if local else [])
+
+        self._plugins = [
+            plugin("content.v1", "content"),
+            *(plugin("snapshotter.v1", name, local=True) for name in snapshotters),
+            plugin("metadata.v1", "sqlite"),
+            plugin("differ.v1", "walking", local=True),
+            plugin("event.v1", "exchange"),
+            plugin("gc.v1", "scheduler"),
+            plugin("lease.v1", "manager"),
+            plugin("runtime.v2", "task", local=True),
+            *(plugin("grpc.v1", name) for name in _GRPC_SERVICES),
+        ]
+
+    async def Plugins(self, stream: Any) -> None:
+        wanted = compile_filters((await receive(stream)).filters)
+        found = [p for p in self._plugins if wanted(lambda path, p=p: _field(p, path))]
+        await stream.send_message(pb.PluginsResponse(plugins=found))
+
+    async def Server(self, stream: Any) -> None:
+        await receive(stream)
+        pidns = os.stat("/proc/self/ns/pid").st_ino
+        await stream.send_message(pb.ServerResponse(uuid=self._uuid, pid=os.getpid(), pidns=pidns))
+
+    async def PluginInfo(self, stream: Any) -> None:
+        request = await receive(stream)
+        for plugin in self._plugins:
+            if (plugin.type, plugin.id) == (request.type, request.id):
+                await stream.send_message(pb.PluginInfoResponse(plugin=plugin))
+                return
+        raise NotFound(f"plugin {request.type}.{request.id}: not found")
+
+
+class VersionService(VersionBase):
+    """containerd's version is ours."""
+
+    async def Version(self, stream: Any) -> None:
+        await receive(stream)
+        await stream.send_message(version_pb2.VersionResponse(version=__version__, revision=""))
+
+
+def _field(plugin: pb.Plugin, path: Sequence[str]) -> str | None:
+    match path:
+        case ["type"]:
+            return plugin.type
+        case ["id"]:
+            return plugin.id
+        case ["capabilities"]:
+            return ",".join(plugin.capabilities)
+    return None

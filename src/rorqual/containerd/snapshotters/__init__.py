@@ -1,0 +1,1 @@
+"""Snapshotters: one file each, over one tree of snapshots."""

@@ -1,0 +1,86 @@
+"""overlayfs: a directory of its own for each layer, stacked by the kernel.
+
+    <root>/<id>/fs      the snapshot's own files, whiteouts in overlayfs' form (upperdir, and lowerdir of its children)
+    <root>/<id>/work    workdir, of active ones
+
+A layer's directory doesn't depend on its parents, so layers can be unpacked in any order and given their parent at commit.
+The mount is the client's: 128 layers make a lowerdir longer than the page that mount(2) takes, so it goes through
+fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.snapshotters.contract import Mount
+
+VOLATILE_LABEL = "rorqual/volatile"  # no sync at unmount; for snapshots that need not survive power loss (run --rm)
+
+
+class OverlayDriver:
+    """Implements contract.Driver."""
+
+    name = "overlayfs"
+    rebases = True
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._base_options = ("index=off",) if _default_is_on("index") else ()
+
+    def layer(self, snapshot_id: int) -> str:
+        """See Driver."""
+        return f"{self.root}/{snapshot_id}/fs"
+
+    def create(self, snapshot_id: int, chain: list[int], kind: Kind) -> None:
+        """See Driver."""
+        top = f"{self.root}/{snapshot_id}"
+        os.mkdir(top, 0o700)
+        upper = f"{top}/fs"
+        os.mkdir(upper, 0o755)
+        if kind is Kind.ACTIVE:
+            os.mkdir(f"{top}/work", 0o711)
+        if chain:
+            # the merged root directory is the upper one's: it must look as the image's does
+            parent = os.stat(self.layer(chain[0]))
+            if parent.st_uid or parent.st_gid:
+                os.chown(upper, parent.st_uid, parent.st_gid)
+            mode = stat.S_IMODE(parent.st_mode)
+            if mode != 0o755:
+                os.chmod(upper, mode)
+
+    def mounts(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> list[Mount]:
+        """See Driver."""
+        if not chain:
+            access = "rw" if kind is Kind.ACTIVE else "ro"
+            return [Mount("bind", self.layer(snapshot_id), (access, "rbind"))]
+        if kind is Kind.VIEW and len(chain) == 1:
+            return [Mount("bind", self.layer(chain[0]), ("ro", "rbind"))]
+        options = list(self._base_options)
+        if kind is Kind.ACTIVE:
+            top = f"{self.root}/{snapshot_id}"
+            options += [f"workdir={top}/work", f"upperdir={top}/fs"]
+            if labels.get(VOLATILE_LABEL) == "true":
+                _forget_volatile(top)
+                options.append("volatile")
+        options.append("lowerdir=" + ":".join(map(self.layer, chain)))
+        return [Mount("overlay", "overlay", tuple(options))]
+
+
+def _forget_volatile(top: str) -> None:
+    """The kernel's mark of an earlier volatile mount refuses the next one; the caller has chosen to go on."""
+    try:
+        os.rmdir(f"{top}/work/work/incompat/volatile")
+        os.rmdir(f"{top}/work/work/incompat")
+    except OSError:
+        return  # no such mark
+
+
+def _default_is_on(parameter: str) -> bool:
+    """Of the overlay module; off too when the kernel doesn't say."""
+    try:
+        with open(f"/sys/module/overlay/parameters/{parameter}") as file:
+            return file.read(1) == "Y"
+    except OSError:
+        return False

@@ -1,0 +1,187 @@
+"""The snapshotter over any driver: the tree in the database, the files by the driver, in that order of truth.
+
+Ids are never used twice while a directory could be left of them, so that a removal needs no lock: the row goes first, the
+directory <root>/<id> in a thread afterwards. What a crash leaves is a directory without a row; cleanup finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from rorqual.containerd.identifiers import check_labels
+from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage
+from rorqual.containerd.metadata.snapshots import SnapshotTable
+from rorqual.containerd.snapshotters.contract import PARENT_LABEL, Driver, Mount
+from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument, NotImplementedHere
+
+log = logging.getLogger(__name__)
+
+
+class TreeSnapshotter:
+    """Implements contract.Snapshotter. `ids` yields new snapshot ids, shared by all snapshotters."""
+
+    def __init__(self, driver: Driver, table: SnapshotTable, ids: Iterator[int]) -> None:
+        self.name = driver.name
+        self.driver = driver
+        self.table = table
+        self._ids = ids
+        self._remover = ThreadPoolExecutor(1, thread_name_prefix=f"remove-{driver.name}")
+        os.makedirs(driver.root, mode=0o711, exist_ok=True)
+
+    async def prepare(
+        self, ns: str, key: str, parent: str, labels: Labels, *, pinned: bool = True, transient: bool = False
+    ) -> list[Mount]:
+        """See Snapshotter."""
+        return await self._new(ns, key, parent, labels, Kind.ACTIVE, pinned, transient)
+
+    async def view(self, ns: str, key: str, parent: str, labels: Labels, *, pinned: bool = True) -> list[Mount]:
+        """See Snapshotter."""
+        return await self._new(ns, key, parent, labels, Kind.VIEW, pinned, False)
+
+    def mounts(self, ns: str, key: str) -> list[Mount]:
+        """See Snapshotter."""
+        snapshot = self.table.get(ns, key)
+        if snapshot.kind is Kind.COMMITTED:
+            raise Conflict(f"snapshot {key} is committed: failed precondition")
+        chain = self.table.chain(snapshot.id)[1:]
+        return self.driver.mounts(snapshot.id, chain, snapshot.kind, snapshot.labels)
+
+    async def commit(self, ns: str, name: str, key: str, labels: Labels, parent: str = "") -> None:
+        """See Snapshotter."""
+        snapshot = self.table.get(ns, key)
+        parent = parent or labels.get(PARENT_LABEL, "")
+        kept = check_labels({k: v for k, v in labels.items() if k != PARENT_LABEL})
+        if snapshot.kind is Kind.ACTIVE:
+            if self.table.exists(ns, name):
+                raise AlreadyExists(f"snapshot {name}: already exists")
+            usage = self.table.usage(snapshot.id)
+            if not usage.inodes:
+                usage = await asyncio.to_thread(measure, self.driver.layer(snapshot.id))
+        else:
+            usage = Usage(0, 0)  # refused below
+        parent_id = self._parent_at_commit(ns, self.table.get(ns, key), parent)
+        self.table.commit(ns, name, key, parent_id, kept, usage)
+
+    def _parent_at_commit(self, ns: str, snapshot: Snapshot, parent: str) -> int | None:
+        if not parent or parent == snapshot.parent:
+            return snapshot.parent_id
+        if snapshot.parent_id is not None:
+            raise Conflict(f"snapshot {snapshot.name} has parent {snapshot.parent}, not {parent}: failed precondition")
+        if not self.driver.rebases:
+            raise NotImplementedHere(f"snapshotter {self.name}: a layer cannot be given a parent at its commit")
+        return self.table.committed(ns, parent).id
+
+    async def remove(self, ns: str, key: str) -> None:
+        """See Snapshotter."""
+        self.remove_files([self.table.remove(ns, key).id])
+
+    def remove_files(self, ids: list[int]) -> None:
+        """Remove the directories of snapshots whose rows are gone, in the background."""
+        for snapshot_id in ids:
+            self._remover.submit(_remove, f"{self.driver.root}/{snapshot_id}")
+
+    def stat(self, ns: str, key: str) -> Snapshot:
+        """See Snapshotter."""
+        return self.table.get(ns, key)
+
+    async def usage(self, ns: str, key: str) -> Usage:
+        """See Snapshotter."""
+        snapshot = self.table.get(ns, key)
+        if snapshot.kind is Kind.COMMITTED:
+            return self.table.usage(snapshot.id)
+        if snapshot.kind is Kind.VIEW:
+            return Usage(0, 0)
+        return await asyncio.to_thread(measure, self.driver.layer(snapshot.id))
+
+    def walk(self, ns: str) -> list[Snapshot]:
+        """See Snapshotter."""
+        return self.table.list(ns)
+
+    def update(self, ns: str, key: str, labels: Labels, paths: list[str]) -> Snapshot:
+        """See Snapshotter."""
+        return self.table.update(ns, key, check_labels(dict(labels)), paths)
+
+    async def cleanup(self) -> None:
+        """See Snapshotter."""
+        known = self.table.ids()
+        last = next(self._ids)  # a directory with a higher number belongs to a prepare that runs now
+        names = await asyncio.to_thread(os.listdir, self.driver.root)
+        self.remove_files([int(n) for n in names if n.isdigit() and int(n) < last and int(n) not in known])
+        await asyncio.wrap_future(self._remover.submit(lambda: None))
+
+    def close(self) -> None:
+        """Finish the removals that were begun."""
+        self._remover.shutdown(wait=True, cancel_futures=True)
+
+    async def _new(
+        self, ns: str, key: str, parent: str, labels: Labels, kind: Kind, pinned: bool, transient: bool
+    ) -> list[Mount]:
+        if not key:
+            raise InvalidArgument("snapshot key must not be empty")
+        check_labels(dict(labels))
+        if self.table.exists(ns, key):
+            raise AlreadyExists(f"snapshot {key}: already exists")
+        parent_id = self.table.committed(ns, parent).id if parent else None
+        chain = self.table.chain(parent_id) if parent_id is not None else []
+        snapshot_id = next(self._ids)
+        created = asyncio.get_running_loop().run_in_executor(None, self.driver.create, snapshot_id, chain, kind)
+        try:
+            await asyncio.shield(created)
+            if parent:
+                self.table.committed(ns, parent)  # it may have been removed meanwhile
+            self.table.add(snapshot_id, ns, key, parent_id, kind, labels, pinned=pinned, transient=transient)
+        except BaseException:
+            created.add_done_callback(lambda f: f.exception() or self.remove_files([snapshot_id]))
+            raise
+        return self.driver.mounts(snapshot_id, chain, kind, labels)
+
+
+def first_ids(last_in_database: int, roots: list[str]) -> Iterator[int]:
+    """New snapshot ids, beyond every row and every directory left behind."""
+    last = last_in_database
+    for root in roots:
+        if os.path.isdir(root):
+            last = max([last, *(int(name) for name in os.listdir(root) if name.isdigit())])
+    return itertools.count(last + 1)
+
+
+def measure(path: str) -> Usage:
+    """Bytes allocated and inodes below a directory, itself included; a hard link counts once."""
+    size = inodes = 0
+    seen: set[int] = set()
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        try:
+            stat = os.lstat(here)
+            size += stat.st_blocks * 512
+            inodes += 1
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                        continue
+                    stat = entry.stat(follow_symlinks=False)
+                    if stat.st_nlink > 1 and stat.st_ino in seen:
+                        continue
+                    seen.add(stat.st_ino)
+                    size += stat.st_blocks * 512
+                    inodes += 1
+        except FileNotFoundError:
+            continue  # a running container removed it meanwhile
+    return Usage(size, inodes)
+
+
+def _remove(path: str) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        log.warning("snapshot directory %s: %s (tried again at the next start)", path, e)

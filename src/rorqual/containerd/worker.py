@@ -1,0 +1,157 @@
+"""A worker process: a blob from a client's socket to its file, hashed and unpacked in one pass; or from its file.
+
+Started by rorqual.containerd.workers with its job socket as stdin. It imports no asyncio, gRPC or database.
+
+    client's socket (or the bytes already on disk) -> sha256, file -> unpack: decompress, sha256 (diff ID), files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from rorqual import errdefs
+from rorqual.linux import process as linux_process
+
+_JOB_MAX = 256 * 1024
+_READ_SIZE = 1 << 20
+_SOCKET_BUFFER = 4 << 20
+
+
+def main() -> None:
+    """Do jobs until the pool closes the socket."""
+    linux_process.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        return  # containerd ended before the line above
+    linux_process.set_name("rorqual-worker")
+    jobs = socket.socket(fileno=0)
+    while True:
+        data, fds, _flags, _ = socket.recv_fds(jobs, _JOB_MAX, 4)
+        if not data:
+            return
+        try:
+            result = _KINDS[json.loads(data)["kind"]](json.loads(data), fds)
+        except errdefs.Error as e:
+            result = {"error": str(e), "code": type(e).__name__}
+        except Exception as e:
+            result = {"error": f"{type(e).__name__}: {e}", "code": "Internal"}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        jobs.send(json.dumps(result).encode())
+
+
+class IngestSource:
+    """The blob's bytes for whoever reads them: first those on disk, then the client's, which go to disk on the way."""
+
+    def __init__(self, path: str, client: socket.socket, digest: str, size: int) -> None:
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._replay = self.offset = os.fstat(self._file.fileno()).st_size
+        if size and self.offset > size:
+            raise errdefs.DataLoss(f"ingest: {self.offset} bytes are on disk, more than the blob's {size}")
+        self._file.seek(0)
+        self._client = client
+        self._hasher = hashlib.new(digest.partition(":")[0])
+        self._digest = digest
+        self._size = size
+        self._buffer = bytearray(_READ_SIZE)
+        self._lock = threading.Lock()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, b"" at the end. Raises DataLoss for more than the announced size."""
+        with self._lock:  # after a failed unpack its reader thread may still be in here, beside drain
+            return self._read(_READ_SIZE if size <= 0 else min(size, _READ_SIZE))
+
+    def _read(self, size: int) -> bytes:
+        if self._replay:
+            data = self._file.read(min(size, self._replay))
+            self._replay -= len(data)
+            self._hasher.update(data)
+            return data
+        view = memoryview(self._buffer)[:size]
+        count = self._client.recv_into(view)
+        if not count:
+            return b""
+        self.offset += count
+        if self._size and self.offset > self._size:
+            raise errdefs.DataLoss(f"ingest: more than the announced {self._size} bytes were sent")
+        got = view[:count]
+        rest = got
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._hasher.update(got)
+        return bytes(got)
+
+    def drain(self) -> None:
+        """Read what an unpacker left."""
+        while self.read():
+            pass
+
+    def check(self) -> None:
+        """All was read. Raises Unavailable when the client stopped early (resumable), DataLoss for other bytes."""
+        if self._size and self.offset < self._size:
+            raise errdefs.Unavailable(f"ingest: connection ended after {self.offset} of {self._size} bytes")
+        digest = f"{self._digest.partition(':')[0]}:{self._hasher.hexdigest()}"
+        if digest != self._digest:
+            raise errdefs.DataLoss(f"unexpected commit digest {digest}, expected {self._digest}")
+
+    def close(self) -> None:
+        """Close the file; the socket is the caller's."""
+        self._file.close()
+
+
+def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """{"path", "digest", "size", "directory" ("" for no unpack)} and the client's socket."""
+    client = socket.socket(fileno=os.dup(fds[0]))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
+    source = IngestSource(job["path"], client, job["digest"], job["size"])
+    try:
+        client.sendall(json.dumps({"offset": source.offset}).encode() + b"\n")
+        unpacked: dict[str, Any] = {"diff_id": None}
+        if job["directory"]:
+            try:
+                unpacked = _unpack(source, job["directory"], "overlay")
+            except errdefs.Error:
+                source.drain()  # bytes that are not what they should be explain a layer that cannot be read
+                source.check()
+                raise
+        source.drain()
+        source.check()
+        return {**unpacked, "size": source.offset}
+    finally:
+        source.close()
+        client.close()
+
+
+def _apply(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+    """{"path" of a blob, "directory", "whiteouts"}."""
+    with open(job["path"], "rb", buffering=0) as file:
+        return _unpack(file, job["directory"], job["whiteouts"])
+
+
+def _unpack(source: Any, directory: str, whiteouts: Any) -> dict[str, Any]:
+    from rorqual.distribution import unpack
+
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        result = unpack.apply(source, fd, whiteouts=whiteouts)
+    finally:
+        os.close(fd)
+    return {
+        "diff_id": result.diff_id,
+        "unpacked_size": result.size,
+        "entries": result.entries,
+        "implied": [os.fsdecode(name) for name in result.implied_dirs],
+    }
+
+
+_KINDS = {"ingest": _ingest, "apply": _apply}
+
+if __name__ == "__main__":
+    main()
