@@ -26,7 +26,7 @@ FLAGS: tuple[Flag, ...] = (
     ("cap-add", "", "list", (), "Add Linux capabilities"),
     ("cap-drop", "", "list", (), "Drop Linux capabilities"),
     ("cgroup-parent", "", "string", "", "Optional parent cgroup for the container"),
-    ("cgroupns", "", "string", '""', 
+    ("cgroupns", "", "string", "",
         "Cgroup namespace to use (host|private)\n"
         "'host':    Run the container in the Docker host's cgroup namespace\n"
         "'private': Run the container in its own private cgroup namespace\n"
@@ -99,7 +99,7 @@ FLAGS: tuple[Flag, ...] = (
     ("publish", "p", "list", (), "Publish a container's port(s) to the host"),
     ("publish-all", "P", "bool", False, "Publish all exposed ports to random ports"),
     ("read-only", "", "bool", False, "Mount the container's root filesystem as read only"),
-    ("restart", "", "string", '"no"', "Restart policy to apply when a container exits (default \"no\")"),
+    ("restart", "", "string", "no", "Restart policy to apply when a container exits (default \"no\")"),
     ("rm", "", "bool", False, "Automatically remove the container and its associated anonymous volumes when it exits"),
     ("runtime", "", "string", "", "Runtime to use for this container"),
     ("security-opt", "", "list", (), "Security Options"),

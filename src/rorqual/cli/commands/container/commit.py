@@ -28,7 +28,7 @@ COMMAND = Command(
     "Create a new image from a container's changes",
     run,
     flags=(
-    ("author", "a", "string", '""', "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"),
+    ("author", "a", "string", "", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"),
     ("change", "c", "list", (), "Apply Dockerfile instruction to the created image"),
     ("message", "m", "string", "", "Commit message"),
     ("pause", "p", "bool", True, "Pause container during commit (default true)"),

@@ -84,7 +84,7 @@ COMMAND = Command(
     ("interactive", "i", "bool", False, "Keep STDIN open even if not attached"),
     ("privileged", "", "bool", False, "Give extended privileges to the command"),
     ("tty", "t", "bool", False, "Allocate a pseudo-TTY"),
-    ("user", "u", "string", '""', "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
+    ("user", "u", "string", "", "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
     ("workdir", "w", "string", "", "Working directory inside the container"),
 ),
     args=AT_LEAST_TWO,

@@ -22,7 +22,7 @@ COMMAND = Command(
     "Display detailed information on one or more containers",
     run,
     flags=(
-    ("format", "f", "string", '""', 
+    ("format", "f", "string", "",
         "Format output using a custom template:\n"
         "'json':             Print in JSON format\n"
         "'TEMPLATE':         Print output using the given Go template.\n"

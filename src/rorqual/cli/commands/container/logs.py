@@ -58,10 +58,10 @@ COMMAND = Command(
     flags=(
     ("details", "", "bool", False, "Show extra details provided to logs"),
     ("follow", "f", "bool", False, "Follow log output"),
-    ("since", "", "string", '""', "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
-    ("tail", "n", "string", '"all"', "Number of lines to show from the end of the logs (default \"all\")"),
+    ("since", "", "string", "", "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    ("tail", "n", "string", "all", "Number of lines to show from the end of the logs (default \"all\")"),
     ("timestamps", "t", "bool", False, "Show timestamps"),
-    ("until", "", "string", '""', "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    ("until", "", "string", "", "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
 ),
     args=ONE_ARG,
     aliases="container logs, logs",

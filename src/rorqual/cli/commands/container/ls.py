@@ -202,7 +202,7 @@ COMMAND = Command(
     flags=(
     ("all", "a", "bool", False, "Show all containers (default shows just running)"),
     ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", '""', 
+    ("format", "", "string", "",
         "Format output using a custom template:\n"
         "'table':            Print output in table format with column headers (default)\n"
         "'table TEMPLATE':   Print output in table format using the given Go template\n"

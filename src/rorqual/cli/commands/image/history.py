@@ -77,7 +77,7 @@ COMMAND = Command(
     "Show the history of an image",
     run,
     flags=(
-    ("format", "", "string", '""', 
+    ("format", "", "string", "",
         "Format output using a custom template:\n"
         "'table':            Print output in table format with column headers (default)\n"
         "'table TEMPLATE':   Print output in table format using the given Go template\n"
@@ -87,7 +87,7 @@ COMMAND = Command(
     ),
     ("human", "H", "bool", True, "Print sizes and dates in human readable format (default true)"),
     ("no-trunc", "", "bool", False, "Don't truncate output"),
-    ("platform", "", "string", '""', "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
+    ("platform", "", "string", "", "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
     ("quiet", "q", "bool", False, "Only show image IDs"),
 ),
     args=ONE_ARG,

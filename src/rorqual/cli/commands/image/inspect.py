@@ -22,13 +22,13 @@ COMMAND = Command(
     "Display detailed information on one or more images",
     run,
     flags=(
-    ("format", "f", "string", '""', 
+    ("format", "f", "string", "",
         "Format output using a custom template:\n"
         "'json':             Print in JSON format\n"
         "'TEMPLATE':         Print output using the given Go template.\n"
         "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
     ),
-    ("platform", "", "string", '""', 
+    ("platform", "", "string", "",
         "Inspect a specific platform of the multi-platform image.\n"
         "If the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n"
         "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",

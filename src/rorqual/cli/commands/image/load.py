@@ -47,7 +47,7 @@ COMMAND = Command(
     run,
     flags=(
     ("input", "i", "string", "", "Read from tar archive file, instead of STDIN"),
-    ("platform", "", "string", '""', "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
+    ("platform", "", "string", "", "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
     ("quiet", "q", "bool", False, "Suppress the load output"),
 ),
     aliases="image load, load",

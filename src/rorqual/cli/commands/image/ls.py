@@ -145,7 +145,7 @@ COMMAND = Command(
     ("all", "a", "bool", False, "Show all images (default hides intermediate images)"),
     ("digests", "", "bool", False, "Show digests"),
     ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", '""', 
+    ("format", "", "string", "",
         "Format output using a custom template:\n"
         "'table':            Print output in table format with column headers (default)\n"
         "'table TEMPLATE':   Print output in table format using the given Go template\n"

@@ -46,7 +46,7 @@ COMMAND = Command(
     flags=(
     ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
     ("disable-content-trust", "", "bool", True, "Skip image signing (default true)"),
-    ("platform", "", "string", '""', 
+    ("platform", "", "string", "",
         "Push a platform-specific manifest as a single-platform image to the registry.\n"
         "Image index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n"
         "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",

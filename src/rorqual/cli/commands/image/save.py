@@ -25,7 +25,7 @@ COMMAND = Command(
     run,
     flags=(
     ("output", "o", "string", "", "Write to a file, instead of STDOUT"),
-    ("platform", "", "string", '""', "Save only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
+    ("platform", "", "string", "", "Save only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
 ),
     args=AT_LEAST_ONE,
     aliases="image save, save",

@@ -76,7 +76,7 @@ COMMAND = Command(
     "Return low-level information on Docker objects",
     run,
     flags=(
-    ("format", "f", "string", '""', 
+    ("format", "f", "string", "",
         "Format output using a custom template:\n"
         "'json':             Print in JSON format\n"
         "'TEMPLATE':         Print output using the given Go template.\n"
