@@ -1,0 +1,209 @@
+"""The controller: libnetwork as the daemon sees it.
+
+All work happens in `engine.Engine`, in one worker thread of this controller: a sandbox with its endpoint takes about a
+millisecond there, so one thread serves a thousand starts a second, needs no locks, and may enter namespaces. The
+controller acts on the network namespace this process was in when `start` ran.
+
+A cancelled call runs to its end in the thread: it is done wholly or not at all, and the caller who gave up cleans up
+with `delete_sandbox`, which is idempotent.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+from rorqual import errdefs
+from rorqual.libnetwork import files
+from rorqual.libnetwork.engine import Engine
+from rorqual.libnetwork.model import (
+    ControllerOptions,
+    Endpoint,
+    EndpointConfig,
+    Network,
+    NetworkConfig,
+    Sandbox,
+    SandboxConfig,
+    SandboxID,
+)
+from rorqual.linux.nftables import Generation, Monitor
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SWEEP_AFTER_S = 3.0
+_SETTLE_S = 0.1  # notifications of one reload come in a burst; it is answered once
+
+
+class Controller:
+    """One engine's networks. Every coroutine may be called concurrently with every other, between start and stop."""
+
+    def __init__(
+        self, store_path: str | os.PathLike[str], exec_root: str | os.PathLike[str], options: ControllerOptions
+    ):
+        self.options = options
+        self._store_path, self._exec_root = os.fspath(store_path), os.fspath(exec_root)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="libnetwork")
+        self._engine: Engine | None = None
+        self._monitor: Monitor | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._upkeep: set[asyncio.Future[None]] = set()
+        self._generations: list[Generation] = []
+
+    # --- life
+
+    async def start(self, live: Collection[SandboxID] = ()) -> None:
+        """Bring up the default network, restore the `live` sandboxes (those that may still have processes), remove
+        whatever belongs to others. Raises OSError where the kernel refuses, errdefs.Error."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._open, frozenset(live))
+        assert self._monitor is not None
+        loop.add_reader(self._monitor.fileno(), self._notified)
+        self._later("sweep", _SWEEP_AFTER_S, self._sweep)
+
+    def _open(self, live: frozenset[SandboxID]) -> None:
+        os.makedirs(os.path.dirname(os.path.abspath(self._store_path)), mode=0o711, exist_ok=True)
+        self._monitor = Monitor()  # before the table is written: no change is missed
+        engine = Engine(self._store_path, self._exec_root, self.options)
+        try:
+            engine.start(live)
+        except BaseException:
+            engine.close()
+            self._monitor.close()
+            raise
+        self._engine = engine
+
+    async def stop(self) -> None:
+        """End this process's part; everything in the kernel stays and works. Again is no error."""
+        loop = asyncio.get_running_loop()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._monitor is not None:
+            loop.remove_reader(self._monitor.fileno())
+            self._monitor.close()
+            self._monitor = None
+        if self._upkeep:
+            await asyncio.wait(self._upkeep)
+        if self._engine is not None:
+            await loop.run_in_executor(self._thread, self._engine.close)
+            self._engine = None
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, method: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a method of the engine in its thread."""
+        engine = self._engine
+        if engine is None:
+            raise errdefs.Unavailable("the network controller is not running")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: method(engine, *args, **kwargs))
+
+    # --- networks
+
+    async def networks(self) -> list[Network]:
+        """All of them, oldest first."""
+        return await self._run(Engine.networks)
+
+    async def network(self, name_or_id: str) -> Network:
+        """By id, name, or start of an id. Raises errdefs.NotFound, InvalidArgument when ambiguous."""
+        return await self._run(Engine.network, name_or_id)
+
+    async def endpoints(self, name_or_id: str) -> list[Endpoint]:
+        """The endpoints on a network. Raises errdefs.NotFound."""
+        return await self._run(lambda engine: engine.endpoints(engine.network(name_or_id).id))
+
+    async def create_network(self, config: NetworkConfig) -> Network:
+        """Raises errdefs.Conflict (name), PermissionDenied (overlap, predefined), InvalidArgument, NotFound (driver)."""
+        return await self._run(Engine.create_network, config)
+
+    async def remove_network(self, name_or_id: str) -> Network:
+        """The network that was. Raises errdefs.PermissionDenied while it has endpoints or when predefined, NotFound."""
+        return await self._run(Engine.remove_network, name_or_id)
+
+    # --- sandboxes
+
+    async def create_sandbox(self, sandbox_id: SandboxID, config: SandboxConfig | None = None) -> Sandbox:
+        """A bind-mounted network namespace with loopback up. Raises errdefs.AlreadyExists."""
+        return await self._run(Engine.create_sandbox, sandbox_id, config or SandboxConfig())
+
+    async def sandbox(self, sandbox_id: SandboxID) -> Sandbox:
+        """Raises errdefs.NotFound."""
+        return await self._run(Engine.sandbox, sandbox_id)
+
+    async def sandboxes(self) -> list[Sandbox]:
+        return await self._run(Engine.sandboxes)
+
+    async def delete_sandbox(self, sandbox_id: SandboxID) -> None:
+        """Release its addresses, ports, links and namespace. Idempotent."""
+        await self._run(Engine.delete_sandbox, sandbox_id)
+        self._later("sweep", _SWEEP_AFTER_S, self._sweep)
+
+    async def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig | None = None) -> Endpoint:
+        """Join the sandbox to a network; its processes may be running. Raises errdefs.NotFound, PermissionDenied,
+        ResourceExhausted (addresses), ports.PortUnavailable (an errdefs.Internal, with Docker's text)."""
+        return await self._run(Engine.connect, sandbox_id, network, config or EndpointConfig())
+
+    async def disconnect(self, sandbox_id: SandboxID, network: str, force: bool = False) -> None:
+        """Take the sandbox off a network. Raises errdefs.NotFound, PermissionDenied when it is not on it."""
+        await self._run(Engine.disconnect, sandbox_id, network, force)
+
+    async def hosts(self, sandbox: Sandbox) -> str:
+        """The text of its /etc/hosts, as of this `Sandbox` value (ask `sandbox` again after a connect)."""
+        return files.hosts_text(sandbox, await self._run(Engine.host_gateway))
+
+    async def resolv_conf(self, sandbox: Sandbox) -> str:
+        """The text of its /etc/resolv.conf."""
+        path = sandbox.config.origin_resolv_conf_path
+        host = await self._run(lambda _engine: files.host_resolv_conf(path))
+        return files.resolv_conf_text(sandbox.config, host, ipv6=self.options.ipv6)
+
+    # --- upkeep
+
+    def _later(self, name: str, delay_s: float, action: Callable[[], None]) -> None:
+        """Run `action` once after the delay, however often that is asked for meanwhile."""
+        if name not in self._timers and self._engine is not None:
+
+            def fire() -> None:
+                del self._timers[name]
+                action()
+
+            self._timers[name] = asyncio.get_running_loop().call_later(delay_s, fire)
+
+    def _in_thread(self, work: Callable[[Engine], None]) -> None:
+        """Start upkeep in the engine's thread; its failure is logged, `stop` waits for it."""
+        engine = self._engine
+        if engine is None:
+            return
+
+        def run() -> None:
+            try:
+                work(engine)
+            except (OSError, errdefs.Error):
+                log.exception("network upkeep failed")
+
+        future = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        self._upkeep.add(future)
+        future.add_done_callback(self._upkeep.discard)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def work(engine: Engine) -> None:
+            if engine.sweep():
+                loop.call_soon_threadsafe(self._later, "sweep", _SWEEP_AFTER_S, self._sweep)
+
+        self._in_thread(work)
+
+    def _notified(self) -> None:
+        """Some program committed an nftables transaction."""
+        if self._monitor is not None:
+            self._generations += self._monitor.read()
+            if self._generations:
+                self._later("heed", _SETTLE_S, self._heed)
+
+    def _heed(self) -> None:
+        generations, self._generations = self._generations, []
+        self._in_thread(lambda engine: engine.heed(generations))

@@ -1,0 +1,1 @@
+"""Network drivers, one file each, behind `base.Driver`."""

@@ -1,0 +1,93 @@
+"""Keeps the kernel's table equal to what the engine wants, against other programs too. Belongs to the engine's thread."""
+
+import logging
+import secrets
+from collections.abc import Iterable, Sequence
+
+from rorqual.libnetwork.firewall import ruleset
+from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
+from rorqual.libnetwork.netns import name_thread
+from rorqual.linux.nftables import Generation, Nft, NftError
+
+log = logging.getLogger(__name__)
+
+
+class Firewall:
+    """The engine's table. Created by the thread that will use it, whose comm it changes: that is how the kernel's
+    notifications of our own transactions are told from others'."""
+
+    def __init__(self, table: str, user_chain: str) -> None:
+        self._table, self._user_chain = table, user_chain
+        self._nft = Nft()
+        self._bridges: dict[str, BridgeRules] = {}
+        self._ports: dict[tuple[str, str, int], Publication] = {}
+        self._comm = f"rq-net-{secrets.token_hex(4)}"
+        name_thread(self._comm)
+
+    def close(self) -> None:
+        """Frees what this process holds; the table stays and goes on working."""
+        self._nft.close()
+
+    def replace(self, bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> None:
+        """Make the table whole, in one transaction: live traffic meets the old rules or the new ones."""
+        self._bridges = {bridge.interface: bridge for bridge in bridges}
+        self._ports = {_key(port): port for port in ports}
+        self.repair()
+
+    def repair(self) -> None:
+        """Write the whole table again from what is wanted."""
+        text = ruleset.whole(self._table, self._user_chain, self._bridges.values(), self._ports.values())
+        try:
+            self._nft.run(text)
+        except NftError as error:
+            # A table of another version of this program, whose sets or chains have other types: replaced, still in one
+            # transaction, the administrator's chain carried over.
+            log.warning("replacing nftables table inet %s: %s", self._table, error)
+            rules = self._nft.run(f"list chain inet {self._table} {self._user_chain}")
+            self._nft.run(f"delete table inet {self._table}\n{text}{rules}")
+
+    def add_bridge(self, bridge: BridgeRules) -> None:
+        self._bridges[bridge.interface] = bridge
+        self._change(ruleset.add_elements(self._table, [bridge]))
+
+    def remove_bridge(self, interface: str) -> None:
+        bridge = self._bridges.pop(interface, None)
+        if bridge is not None:
+            self._change(ruleset.delete_elements(self._table, [bridge]))
+
+    def publish(self, ports: Sequence[Publication]) -> None:
+        if ports:
+            self._ports.update((_key(port), port) for port in ports)
+            self._change(ruleset.add_elements(self._table, ports=ports))
+
+    def unpublish(self, ports: Sequence[Publication]) -> None:
+        """Ports that are not published are passed over."""
+        known = [port for port in ports if self._ports.pop(_key(port), None) is not None]
+        if known:
+            self._change(ruleset.delete_elements(self._table, ports=known))
+
+    def _change(self, commands: str) -> None:
+        try:
+            self._nft.run(commands)
+        except NftError as error:
+            # What is there is not what we left: someone flushed or changed the table. The whole text has the change in it.
+            log.warning(
+                "nftables table inet %s was changed by another program, writing it again: %s", self._table, error
+            )
+            self.repair()
+
+    def disturbed_by(self, generations: Iterable[Generation]) -> str:
+        """Who else changed our table in these transactions ("" for nobody; rules in the administrator's chain and
+        other tables do not count)."""
+        for generation in generations:
+            if generation.lost:
+                return "an unknown program (notifications were lost)"
+            if generation.process == self._comm:
+                continue
+            if any(table == self._table and chain != self._user_chain for table, chain in generation.changes):
+                return generation.process or "an unknown program"
+        return ""
+
+
+def _key(port: Publication) -> tuple[str, str, int]:
+    return (port.proto, str(port.host_ip), port.host_port)

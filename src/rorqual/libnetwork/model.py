@@ -1,0 +1,184 @@
+"""The values of libnetwork: what the daemon passes in and gets back. No behaviour but validation and rendering."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import MappingProxyType
+from typing import Literal, NewType
+
+SandboxID = NewType("SandboxID", str)
+NetworkID = NewType("NetworkID", str)
+EndpointID = NewType("EndpointID", str)
+
+Proto = Literal["tcp", "udp", "sctp"]
+ANY = IPv4Address("0.0.0.0")
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPool:
+    """`base` is cut into subnets of prefix length `size`, handed to networks one by one."""
+
+    base: IPv4Network
+    size: int
+
+
+DEFAULT_POOLS = (
+    *(AddressPool(IPv4Network(f"172.{second}.0.0/16"), 16) for second in range(17, 32)),
+    AddressPool(IPv4Network("192.168.0.0/16"), 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerOptions:
+    """How one engine's networks are set up. `bip` is the default bridge's own address with its subnet (--bip);
+    `fixed_cidr` the part of that subnet containers get; `port_range` the ports an unspecified host port is taken
+    from (None: the kernel's ip_local_port_range); `table_name` the nftables table (None: the bridge's name)."""
+
+    bridge_name: str = "rorqual0"
+    bip: IPv4Interface | None = None
+    fixed_cidr: IPv4Network | None = None
+    default_gateway: IPv4Address | None = None
+    address_pools: tuple[AddressPool, ...] = DEFAULT_POOLS
+    mtu: int = 1500
+    ipv6: bool = False
+    icc: bool = True
+    ip_masq: bool = True
+    ip_forward: bool = True
+    default_bind_address: IPv4Address = ANY
+    host_gateway_ip: str | None = None
+    table_name: str | None = None
+    user_chain: str = "rorqual-user"
+    port_range: tuple[int, int] | None = None
+
+    @property
+    def table(self) -> str:
+        return self.table_name or self.bridge_name
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A wish to publish: `host_port` 0 takes a free one, `host_port_end` makes it a range to take one from."""
+
+    container_port: int
+    proto: Proto = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+    host_port_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port as it is published."""
+
+    container_port: int
+    proto: Proto
+    host_ip: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """What a sandbox's hosts and resolv.conf files are made of. `extra_hosts` are (name, address) pairs, the address
+    possibly `host-gateway`. `dns` empty means the host's own name servers."""
+
+    hostname: str = ""
+    domainname: str = ""
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    origin_resolv_conf_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """How a sandbox joins a network. `name` is the container's name (for messages and name service); `mac` and `ip`
+    empty are chosen. `links` are (container IP, names) lines for /etc/hosts."""
+
+    name: str = ""
+    mac: str = ""
+    ip: str = ""
+    ip6: str = ""
+    aliases: tuple[str, ...] = ()
+    port_bindings: tuple[PortBinding, ...] = ()
+    exposed_ports: tuple[tuple[int, Proto], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """A network to be made. `subnet` None takes the next free pool."""
+
+    name: str
+    driver: str = "bridge"
+    subnet: IPv4Network | None = None
+    ip_range: IPv4Network | None = None
+    gateway: IPv4Address | None = None
+    aux_addresses: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    internal: bool = False
+    attachable: bool = False
+    options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's device name."""
+
+    id: NetworkID
+    name: str
+    driver: str
+    created_s: float
+    subnet: IPv4Network | None = None
+    ip_range: IPv4Network | None = None
+    gateway: IPv4Address | None = None
+    interface: str = ""
+    mtu: int = 1500
+    icc: bool = True
+    ip_masq: bool = True
+    internal: bool = False
+    attachable: bool = False
+    aux_addresses: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+
+    @property
+    def predefined(self) -> bool:
+        """bridge, host and none are made by the engine and cannot be removed."""
+        return self.name in ("bridge", "host", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A sandbox's attachment to one network. `interface` is its device inside, `host_interface` its other end."""
+
+    id: EndpointID
+    name: str
+    network_id: NetworkID
+    network_name: str
+    sandbox_id: SandboxID
+    interface: str = ""
+    host_interface: str = ""
+    mac: str = ""
+    ip: str = ""
+    prefix: int = 0
+    gateway: str = ""
+    aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    exposed_ports: tuple[tuple[int, Proto], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A network stack. `netns_path` is a bind mount of its namespace; `endpoints` in the order they were joined."""
+
+    id: SandboxID
+    netns_path: str
+    config: SandboxConfig
+    endpoints: tuple[Endpoint, ...] = ()
+
+    def endpoint(self, network: str) -> Endpoint | None:
+        """The endpoint on the network of that name or id."""
+        return next((e for e in self.endpoints if network in (e.network_id, e.network_name)), None)
