@@ -1,0 +1,142 @@
+"""What registries and connections answer, as errors of ours with the texts Docker's users know.
+
+Source: distribution-spec "Error Codes"; moby daemon/internal/distribution (texts of a pull); Go's net and crypto/tls
+(texts of a connection that fails).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import ssl
+
+import aiohttp
+
+from rorqual.distribution.challenge import Challenge
+from rorqual.errdefs import Error, InvalidArgument, NotFound, Unauthenticated, Unavailable
+from rorqual.oci.reference import Reference
+
+_DEFAULT_MESSAGES = {
+    "UNAUTHORIZED": "authentication required",
+    "DENIED": "requested access to the resource is denied",
+    "MANIFEST_UNKNOWN": "manifest unknown",
+    "NAME_UNKNOWN": "repository name not known to registry",
+    "BLOB_UNKNOWN": "blob unknown to registry",
+    "TOOMANYREQUESTS": "too many requests",
+}
+_STATUS_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
+
+
+class Transient(Unavailable):
+    """Trying again may help; `retry_after_s` when the peer said when."""
+
+    retry_after_s: float | None = None
+
+
+class RegistryError(Error):
+    """What a registry answered: `code` as in the specification, `status` of HTTP. Never leaves this package."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        self.code = code
+        self.status = status
+        super().__init__(f"{code.lower().replace('_', ' ')}: {message}" if code else message)
+
+
+def of_response(status: int, body: bytes, challenges: list[Challenge], url: str) -> RegistryError:
+    """The error that a response with `status` and the first bytes of `body` tells."""
+    for challenge in challenges:
+        problem = challenge.parameters.get("error")
+        if problem == "insufficient_scope":
+            return RegistryError("DENIED", _DEFAULT_MESSAGES["DENIED"], status)
+        if problem == "invalid_token":
+            return RegistryError("UNAUTHORIZED", _DEFAULT_MESSAGES["UNAUTHORIZED"], status)
+    code, message = _first_error(body)
+    code = code or _STATUS_CODES.get(status, "")
+    if code:
+        return RegistryError(code, message or _DEFAULT_MESSAGES.get(code, "unknown error"), status)
+    text = f"unexpected status from GET request to {url}: {status}"
+    return RegistryError("", f"{text}: {message}" if message else text, status)
+
+
+def _first_error(body: bytes) -> tuple[str, str]:
+    """Code and message of the first error in a registry's JSON, or what a token server's JSON says."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", ""
+    if not isinstance(document, dict):
+        return "", ""
+    errors = document.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        code, message = errors[0].get("code"), errors[0].get("message")
+        return (code if isinstance(code, str) else ""), (message if isinstance(message, str) else "")
+    details = document.get("details")
+    return "", details if isinstance(details, str) else ""
+
+
+def of_pull(error: RegistryError, reference: Reference) -> Error:
+    """What the user of a pull is told."""
+    if error.code == "DENIED":
+        return NotFound(
+            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+            f"'docker login': {error}"
+        )
+    if error.code == "MANIFEST_UNKNOWN" or (error.status == 404 and not error.code):
+        cause = error if error.code else "manifest unknown: manifest unknown"
+        return NotFound(f"manifest for {reference.familiar} not found: {cause}")
+    if error.code == "NAME_UNKNOWN":
+        return NotFound(f"repository {reference.familiar_name} not found: {error}")
+    if error.code == "UNAUTHORIZED":
+        return Unauthenticated(str(error))
+    if error.code == "TOOMANYREQUESTS" or error.status >= 500:
+        return Unavailable(str(error))
+    return NotFound(str(error)) if error.status == 404 else InvalidArgument(str(error))
+
+
+def of_connection(error: BaseException, method: str, url: str, host: str) -> Error:
+    """`Get "https://host/v2/": dial tcp …`: what kept the request from being answered.
+
+    Transient for what may go away by itself within seconds.
+    """
+    text = f'{method.capitalize()} "{url}": '
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return Unavailable(text + _certificate_text(error))
+    if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
+        if "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error):
+            return Unavailable(text + "http: server gave HTTP response to HTTPS client")
+        return Unavailable(text + f"remote error: tls: {error}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Unavailable(text + f"dial tcp: lookup {error.host}: no such host")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        address = f"{error.host}:{error.port}"
+        cause = error.os_error
+        if isinstance(cause, socket.gaierror):
+            return Unavailable(text + f"dial tcp: lookup {error.host}: no such host")
+        number = cause.errno or errno.EIO
+        return Unavailable(text + f"dial tcp {address}: connect: {_errno_text(number)}")
+    if isinstance(error, TimeoutError):
+        return Transient(text + f"net/http: request canceled: timeout awaiting {host}")
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return Transient(text + "unexpected EOF")
+    if isinstance(error, aiohttp.InvalidURL):
+        return InvalidArgument(text + "invalid URL")
+    return Transient(text + (str(error) or type(error).__name__))
+
+
+def _errno_text(number: int) -> str:
+    text = os.strerror(number)
+    return text[:1].lower() + text[1:]
+
+
+def _certificate_text(error: BaseException) -> str:
+    cause = getattr(error, "certificate_error", error)
+    code = getattr(cause, "verify_code", 0)
+    if code == 10:
+        reason = "certificate has expired or is not yet valid"
+    elif code in (62, 63, 64):
+        reason = f"certificate is not valid for this name: {getattr(cause, 'verify_message', '')}"
+    else:
+        reason = "certificate signed by unknown authority"
+    return f"tls: failed to verify certificate: x509: {reason}"

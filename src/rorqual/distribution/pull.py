@@ -1,0 +1,206 @@
+"""A pull: from a reference to a named image with its layers unpacked.
+
+    tag -> index -> manifest for the platform -> config -> layers (several at once) -> chain of snapshots -> name
+
+The name comes last: an image that has one is whole. Layers of the same chain ID that two pulls want at once are
+fetched once; cancelling the last of them leaves nothing but resumable ingests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rorqual.distribution.credentials import ANONYMOUS, Credentials
+from rorqual.distribution.endpoints import RegistryOptions
+from rorqual.distribution.layers import LayerFetcher
+from rorqual.distribution.progress import Message, Progress
+from rorqual.distribution.repository import Repository
+from rorqual.distribution.retry import RetryPolicy
+from rorqual.distribution.stores import ContentStore, ImageStore, Layer, LayerSink
+from rorqual.distribution.transport import Transport
+from rorqual.errdefs import InvalidArgument, NotFound
+from rorqual.oci import image as images
+from rorqual.oci import manifest as manifests
+from rorqual.oci import mediatypes
+from rorqual.oci import platform as platforms
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.digest import Digest
+from rorqual.oci.image import Image
+from rorqual.oci.manifest import Index, Manifest
+from rorqual.oci.platform import Platform
+from rorqual.oci.reference import Reference
+
+_GC = "containerd.io/gc.ref."
+# An index in an index in an index is nobody's image.
+_MAX_INDEX_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """`name` now points at `target`, an index or a manifest; `image` is the config chosen for the platform."""
+
+    name: str
+    target: Descriptor
+    manifest: Manifest
+    image: Image
+    updated: bool
+
+    @property
+    def chain_id(self) -> Digest | None:
+        """The topmost snapshot's name; None for an image without layers."""
+        chain = self.image.chain_ids
+        return chain[-1] if chain else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    target: Descriptor
+    documents: tuple[Index | Manifest, ...]
+    manifest: Manifest
+
+
+def _ignore(_: object) -> None:
+    """Progress that nobody watches."""
+
+
+class Puller:
+    """All pulls of one daemon; they share connections, tokens and the number of layers fetched at once."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        options: RegistryOptions,
+        *,
+        content: ContentStore,
+        layers: LayerSink,
+        images: ImageStore,
+        snapshotter: str = "overlayfs",
+        max_downloads: int = 3,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._transport = transport
+        self._options = options
+        self._content = content
+        self._images = images
+        self._snapshotter = snapshotter
+        self._policy = policy or RetryPolicy()
+        self._layers = LayerFetcher(layers, max_downloads)
+
+    async def pull(
+        self,
+        reference: Reference,
+        *,
+        platform: Platform | None = None,
+        credentials: Credentials = ANONYMOUS,
+        progress: Progress = _ignore,
+    ) -> PullResult:
+        """The image of `reference` for `platform` (this machine's when None), stored, unpacked and named.
+
+        With tag and digest, the digest is what counts and what the image is named by. `progress` gets Docker's lines.
+
+        Raises: NotFound, Unauthenticated, Unavailable, InvalidArgument, DataLoss, ResourceExhausted in Docker's words.
+        """
+        reference = reference.with_default_tag()
+        wanted = platforms.normalize(platform) if platform is not None else platforms.host()
+        repository = Repository(self._transport, reference, credentials, self._options, self._policy)
+        asked = reference.digest or reference.tag or ""
+        progress(Message(f"Pulling from {reference.path}", asked))
+        resolved = await self._resolve(repository, asked, wanted)
+        image = await self._config(repository, resolved.manifest)
+        _check_platform(reference, image, platform)
+        layers = _layers_of(resolved.manifest, image)
+        fetched = await self._layers.fetch(repository, layers, progress)
+        await self._store(resolved, image)
+        name = f"{reference.name}@{reference.digest}" if reference.digest else str(reference)
+        before = await self._images.get(name)
+        updated = fetched or before != resolved.target.digest
+        if before != resolved.target.digest:
+            await self._images.put(name, resolved.target)
+        progress(Message(f"Digest: {resolved.target.digest}"))
+        said = "Downloaded newer image for" if updated else "Image is up to date for"
+        shown = f"{reference.familiar_name}@{reference.digest}" if reference.digest else reference.familiar
+        progress(Message(f"Status: {said} {shown}"))
+        return PullResult(name, resolved.target, resolved.manifest, image, updated)
+
+    async def _resolve(self, repository: Repository, asked: str, wanted: Platform) -> _Resolved:
+        """The manifest for the platform and every document on the way to it."""
+        served = await repository.manifest(asked)
+        document = manifests.parse(served.raw, served.media_type, served.digest.partition(":")[0])
+        target = document.descriptor
+        documents = [document]
+        while isinstance(document, Index):
+            if len(documents) > _MAX_INDEX_DEPTH:
+                raise InvalidArgument("manifest: indexes are nested too deep")
+            document = await self._child(repository, document.choose(wanted))
+            documents.append(document)
+        return _Resolved(target, tuple(documents), document)
+
+    async def _child(self, repository: Repository, entry: Descriptor) -> Index | Manifest:
+        """The document of an index's entry, from the store when it is there."""
+        raw = await self._content.get(entry.digest)
+        if raw is None:
+            raw = (await repository.manifest(entry.digest)).raw
+        if len(raw) != entry.size:
+            raise InvalidArgument(f"manifest {entry.digest}: {len(raw)} bytes, its index says {entry.size}")
+        return manifests.parse(raw, entry.media_type, entry.digest.partition(":")[0])
+
+    async def _config(self, repository: Repository, manifest: Manifest) -> Image:
+        """The image config, from the store when it is there."""
+        config = manifest.config
+        if config.media_type == mediatypes.DOCKER_PLUGIN_CONFIG:
+            raise InvalidArgument(f'Encountered remote "{config.media_type}"(plugin) when fetching')
+        raw = await self._content.get(config.digest)
+        if raw is None:
+            raw = await repository.blob(config, max_bytes=images.MAX_CONFIG_BYTES)
+        return images.parse(raw, config.digest.partition(":")[0])
+
+    async def _store(self, resolved: _Resolved, image: Image) -> None:
+        """Puts the documents into the store, the inner ones first, each with references to what it needs."""
+        manifest = resolved.manifest
+        chain = image.chain_ids
+        labels = {f"{_GC}snapshot.{self._snapshotter}": chain[-1]} if chain else {}
+        await self._content.put(manifest.config, image.raw, labels)
+        for document in reversed(resolved.documents):
+            await self._content.put(document.descriptor, document.raw, _references(document, resolved))
+
+
+def _references(document: Index | Manifest, resolved: _Resolved) -> dict[str, str]:
+    """containerd's labels from a document to what must live as long as it does."""
+    if isinstance(document, Manifest):
+        labels = {f"{_GC}content.config": str(document.config.digest)}
+        labels |= {f"{_GC}content.l.{number}": str(layer.digest) for number, layer in enumerate(document.layers)}
+        return labels
+    here = {inner.digest for inner in resolved.documents}
+    return {
+        f"{_GC}content.m.{number}": str(entry.digest)
+        for number, entry in enumerate(document.manifests)
+        if entry.digest in here
+    }
+
+
+def _layers_of(manifest: Manifest, image: Image) -> tuple[Layer, ...]:
+    """The layers with their places. Raises: InvalidArgument when manifest and config do not fit, in Docker's words."""
+    if len(manifest.layers) != len(image.diff_ids):
+        raise InvalidArgument("layers from manifest don't match image configuration")
+    for layer in manifest.layers:
+        if layer.media_type not in mediatypes.LAYERS:
+            raise InvalidArgument(f"unsupported media type {layer.media_type}")
+    chain = image.chain_ids
+    parents: tuple[Digest | None, ...] = (None, *chain[:-1])
+    return tuple(
+        Layer(descriptor, diff_id, chain_id, parent)
+        for descriptor, diff_id, chain_id, parent in zip(
+            manifest.layers, image.diff_ids, chain, parents[: len(chain)], strict=True
+        )
+    )
+
+
+def _check_platform(reference: Reference, image: Image, asked: Platform | None) -> None:
+    """Refuses an image of another operating system, and of another architecture when one was asked for."""
+    if image.platform.os != (asked or platforms.host()).os:
+        raise InvalidArgument(f'image operating system "{image.platform.os}" cannot be used on this platform')
+    if asked is not None and platforms.choose(asked, [image.platform]) is None:
+        raise NotFound(
+            f"image with reference {reference.familiar} was found but does not match the specified platform: "
+            f"wanted {platforms.normalize(asked)}, actual: {platforms.normalize(image.platform)}"
+        )
