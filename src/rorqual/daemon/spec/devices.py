@@ -45,10 +45,7 @@ def mapped(mapping: DeviceMapping) -> tuple[list[Device], list[DeviceRule]]:
     source = os.path.realpath(mapping.path_on_host)
     target = mapping.path_in_container or mapping.path_on_host
     try:
-        if os.path.isdir(source):
-            devices = list(_below(source, target))
-        else:
-            devices = [_device(source, target)]
+        devices = list(_below(source, target)) if os.path.isdir(source) else [_device(source, target)]
     except OSError as e:
         text = f'error gathering device information while adding custom device "{mapping.path_on_host}"'
         raise InvalidArgument(f"{text}: {(e.strerror or str(e)).lower()}") from e

@@ -206,50 +206,12 @@ def _tmpfs_options(text: str) -> tuple[str, ...]:
     return (*kept, *given)
 
 
-_TMPFS_KNOWN = frozenset(
-    [
-        "exec",
-        "noexec",
-        "suid",
-        "nosuid",
-        "dev",
-        "nodev",
-        "atime",
-        "noatime",
-        "diratime",
-        "nodiratime",
-        "relatime",
-        "norelatime",
-        "strictatime",
-        "nostrictatime",
-        "rw",
-        "ro",
-        "sync",
-        "async",
-        "dirsync",
-        "mand",
-        "nomand",
-        "private",
-        "rprivate",
-        "shared",
-        "rshared",
-        "slave",
-        "rslave",
-        "unbindable",
-        "runbindable",
-        "bind",
-        "rbind",
-        "remount",
-        "defaults",
-        "mode",
-        "uid",
-        "gid",
-        "size",
-        "nr_inodes",
-        "nr_blocks",
-        "mpol",
-    ]
-)
+_TMPFS_KNOWN_TEXT = """
+    exec noexec suid nosuid dev nodev atime noatime diratime nodiratime relatime norelatime strictatime
+    nostrictatime rw ro sync async dirsync mand nomand private rprivate shared rshared slave rslave unbindable
+    runbindable bind rbind remount defaults mode uid gid size nr_inodes nr_blocks mpol
+"""
+_TMPFS_KNOWN = frozenset(_TMPFS_KNOWN_TEXT.split())
 
 
 def to_spec(points: Iterable[MountPoint], requests: Mapping[str, Wanted]) -> list[runtime.Mount]:

@@ -1,0 +1,1 @@
+"""Containers: records and states, create, start, exit, stop, remove, views, logs, attach, execs."""

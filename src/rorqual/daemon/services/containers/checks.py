@@ -1,0 +1,179 @@
+"""What is wrong with a create request, before anything is made: Docker's rules and texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
+from rorqual.api.network import NetworkingConfig
+from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.services import signals
+from rorqual.daemon.services.containers import networking, ports
+from rorqual.daemon.spec import builder, capabilities, devices, resources, security
+from rorqual.errdefs import InvalidArgument
+
+_POLICIES = ("", "no", "always", "on-failure", "unless-stopped")
+LOG_DRIVERS = ("json-file", "none")
+
+
+def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
+    """`host` with the daemon's defaults filled in. Raises: InvalidArgument."""
+    host = replace(
+        host,
+        network_mode=_network_mode(host.network_mode),
+        ipc_mode=host.ipc_mode or "private",
+        cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged else default_cgroupns()),
+        runtime=host.runtime or config.default_runtime,
+        shm_size=host.shm_size or config.default_shm_size,
+        log_config=host.log_config
+        if host.log_config.type
+        else replace(host.log_config, type=config.log_driver, config={**config.log_opts, **host.log_config.config}),
+        init=host.init if host.init is not None else (True if config.init else None),
+        dns=host.dns if host.dns is not None else (),
+        dns_options=host.dns_options if host.dns_options is not None else (),
+        dns_search=host.dns_search if host.dns_search is not None else (),
+        console_size=host.console_size or (0, 0),
+        restart_policy=replace(host.restart_policy, name=host.restart_policy.name or "no"),
+    )
+    restart_policy(host.restart_policy, auto_remove=host.auto_remove)
+    config.runtime(host.runtime)
+    _modes(host)
+    _log(host)
+    security.parse(host.security_opt or ())
+    capabilities.effective(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
+    devices.check_rules(host.device_cgroup_rules or ())
+    builder.check_sysctls(host)
+    builder.cgroup_path(host.cgroup_parent, "x")
+    for entry in host.extra_hosts or ():
+        networking.parse_extra_host(entry)
+    for entry in host.links or ():
+        if not entry.partition(":")[0]:
+            raise InvalidArgument(f"bad format for links: {entry}")
+    if host.storage_opt:
+        raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    if host.isolation not in ("", "default"):
+        raise InvalidArgument(f"invalid isolation '{host.isolation}' on linux")
+    return resources.check(host)
+
+
+def default_cgroupns() -> str:
+    """As Docker: the host's on cgroup v1, a private one on v2."""
+    import os
+
+    return "private" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "host"
+
+
+def _network_mode(mode: str) -> str:
+    return "bridge" if mode in ("", "default") else mode
+
+
+def _modes(host: HostConfig) -> None:
+    for value, what, allowed in (
+        (host.ipc_mode, "IPC", ("private", "shareable", "host", "none")),
+        (host.pid_mode, "PID", ("", "host")),
+        (host.uts_mode, "UTS", ("", "host")),
+        (host.userns_mode, "userns", ("", "host")),
+        (host.cgroupns_mode, "cgroup namespace", ("private", "host")),
+    ):
+        joins = what in ("IPC", "PID") and value.startswith("container:") and value != "container:"
+        if value not in allowed and not joins:
+            raise InvalidArgument(f"invalid {what} mode: {value}")
+    if host.network_mode.startswith("container:"):
+        if host.network_mode == "container:":
+            raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
+        for given, text in (
+            (host.links, "conflicting options: container type network can't be used with links"),
+            (host.dns, "conflicting options: dns and the network mode"),
+            (host.extra_hosts, "conflicting options: custom host-to-IP mapping and the network mode"),
+            (host.port_bindings, "conflicting options: port publishing and the container type network mode"),
+        ):
+            if given:
+                raise InvalidArgument(text)
+    if host.network_mode == "host" and host.links:
+        raise InvalidArgument("conflicting options: host type networking can't be used with links")
+    if host.privileged and host.userns_mode not in ("", "host"):
+        raise InvalidArgument("privileged mode is incompatible with user namespaces")
+
+
+def _log(host: HostConfig) -> None:
+    driver, options = host.log_config.type, host.log_config.config
+    if driver not in LOG_DRIVERS:
+        raise InvalidArgument(f"logger: no log driver named '{driver}' is registered")
+    if driver == "json-file":
+        known = {"max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode"}
+        for name in options:
+            if name not in known | {"max-buffer-size"}:
+                raise InvalidArgument(f"unknown log opt '{name}' for json-file log driver")
+        log_limits(host)
+
+
+def log_limits(host: HostConfig) -> tuple[int, int]:
+    """(max_size in bytes, max_file) of the json-file driver; -1 for no limit. Raises: InvalidArgument."""
+    from rorqual.daemon.config import parse_size
+
+    options = host.log_config.config
+    size = parse_size("max-size", options["max-size"]) if options.get("max-size", "-1") != "-1" else -1
+    try:
+        files = int(options.get("max-file", "1"))
+    except ValueError:
+        raise InvalidArgument(f"invalid value for max-file: {options['max-file']}") from None
+    if files < 1:
+        raise InvalidArgument("max-file cannot be less than 1")
+    if files > 1 and size == -1:
+        raise InvalidArgument("max-file can be set only when max-size is set")
+    return size, files
+
+
+def restart_policy(policy: RestartPolicy, *, auto_remove: bool) -> None:
+    """Raises: InvalidArgument."""
+    if policy.name not in _POLICIES:
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
+            "'unless-stopped'"
+        )
+    if policy.maximum_retry_count < 0:
+        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if auto_remove and policy.name not in ("", "no"):
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+
+
+def container_config(config: ContainerConfig) -> None:
+    """Raises: InvalidArgument."""
+    for entry in config.env or ():
+        if not entry or entry.startswith("="):
+            raise InvalidArgument(f"invalid environment variable: {entry}")
+    for port in config.exposed_ports or {}:
+        ports.parse_port(port)
+    if len(config.hostname) > 63:
+        raise InvalidArgument(f"invalid hostname: {config.hostname}")
+    if config.stop_signal:
+        signals.parse(config.stop_signal)
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
+        )
+    health = config.healthcheck
+    if health is not None:
+        for value, what in (
+            (health.interval, "Interval"),
+            (health.timeout, "Timeout"),
+            (health.start_period, "StartPeriod"),
+        ):
+            if value and value < 1_000_000:
+                raise InvalidArgument(f"{what} in Healthcheck cannot be less than 1ms")
+        if health.retries < 0:
+            raise InvalidArgument("Retries in Healthcheck cannot be negative")
+
+
+def endpoints(host: HostConfig, networks: NetworkingConfig | None) -> None:
+    """Raises: InvalidArgument for networks asked for beside a mode that has none."""
+    ports.bindings(ContainerConfig(), host)
+    wanted = dict(networks.endpoints_config) if networks else {}
+    if host.network_mode in ("host", "none") or host.network_mode.startswith("container:"):
+        extra = [n for n in wanted if n != host.network_mode]
+        if extra:
+            raise InvalidArgument(
+                f"conflicting options: cannot attach both user-defined and {host.network_mode} networks"
+            )

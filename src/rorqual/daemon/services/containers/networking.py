@@ -1,0 +1,260 @@
+"""A container's network: which kind, its sandbox, its endpoints, and its /etc files.
+
+none             a namespace of its own, which the runtime makes
+host             the host's
+container:<id>   another container's, files included
+anything else    a sandbox of libnetwork, joined to that network and the others asked for
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Protocol
+
+from rorqual.api.network import EndpointSettings
+from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.services.containers import ports
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.errdefs import Conflict, InvalidArgument
+from rorqual.libnetwork.model import Endpoint, EndpointConfig, Sandbox, SandboxConfig, SandboxID
+
+NONE, HOST, CONTAINER, SANDBOX = "none", "host", "container", "sandbox"
+
+
+class NetworkController(Protocol):
+    """libnetwork, as containers use it; see docs/architecture.md."""
+
+    async def create_sandbox(self, sandbox_id: SandboxID, config: SandboxConfig | None = None) -> Sandbox:
+        """A namespace."""
+
+    async def sandbox(self, sandbox_id: SandboxID) -> Sandbox:
+        """With its endpoints."""
+
+    async def delete_sandbox(self, sandbox_id: SandboxID) -> None:
+        """Idempotent."""
+
+    async def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig | None = None) -> Endpoint:
+        """Join."""
+
+    async def disconnect(self, sandbox_id: SandboxID, network: str, force: bool = False) -> None:
+        """Leave."""
+
+    async def hosts(self, sandbox: Sandbox) -> str:
+        """/etc/hosts."""
+
+    async def resolv_conf(self, sandbox: Sandbox) -> str:
+        """/etc/resolv.conf."""
+
+
+def kind_of(container: Container) -> str:
+    """NONE, HOST, CONTAINER or SANDBOX."""
+    mode = container.host.network_mode
+    if container.config.network_disabled or mode == "none":
+        return NONE
+    if mode == "host":
+        return HOST
+    return CONTAINER if mode.startswith("container:") else SANDBOX
+
+
+def network_name(mode: str) -> str:
+    """The network that a NetworkMode means."""
+    return "bridge" if mode in ("", "default", "bridge") else mode
+
+
+class Networking:
+    """Prepares, connects and releases containers' networks."""
+
+    def __init__(self, controller: NetworkController, registry: Registry, config: DaemonConfig) -> None:
+        self._controller = controller
+        self._registry = registry
+        self._config = config
+
+    def directory(self, container: Container) -> Path:
+        """Where its files are."""
+        return self._config.data_root / "containers" / container.id
+
+    def files(self, container: Container) -> tuple[str, str, str]:
+        """The paths of its hostname, hosts and resolv.conf; another container's where the network is shared."""
+        owner = container
+        if kind_of(container) == CONTAINER:
+            owner = self._registry.get(container.host.network_mode.partition(":")[2])
+        directory = self.directory(owner)
+        return str(directory / "hostname"), str(directory / "hosts"), str(directory / "resolv.conf")
+
+    async def prepare(self, container: Container) -> str:
+        """The network namespace for the spec: a path, "" for a new one, "host". Raises: Conflict, NotFound."""
+        kind = kind_of(container)
+        if kind == CONTAINER:
+            other = self._registry.get(container.host.network_mode.partition(":")[2])
+            if not other.state.running:
+                raise Conflict(f"cannot join network namespace of a non running container: {other.name}")
+            return f"/proc/{other.state.pid}/ns/net"
+        if kind != SANDBOX:
+            await asyncio.to_thread(self._write_plain, container, kind)
+            return "host" if kind == HOST else ""
+        id = SandboxID(container.id)
+        config = self._sandbox_config(container)
+        sandbox, _ = await asyncio.gather(
+            self._controller.create_sandbox(id, config), asyncio.to_thread(self._write_names, container, "", "")
+        )
+        return sandbox.netns_path
+
+    async def connect(self, container: Container) -> None:
+        """Join the networks asked for; fill in the container's addresses, ports and files. Raises: as libnetwork."""
+        if kind_of(container) != SANDBOX:
+            container.networks = {network_name(container.host.network_mode): EndpointSettings()}
+            if kind_of(container) == CONTAINER:
+                container.networks = {}
+            return
+        id = SandboxID(container.id)
+        primary = network_name(container.host.network_mode)
+        names = [primary, *(n for n in container.endpoints if n != primary)]
+        endpoints: dict[str, Endpoint] = {}
+        for name in names:
+            wished = container.endpoints.get(name) or EndpointSettings()
+            endpoints[name] = await self._controller.connect(
+                id, name, self._endpoint_config(container, wished, name == primary)
+            )
+        await self.describe(container, await self._controller.sandbox(id))
+
+    async def describe(self, container: Container, sandbox: Sandbox) -> None:
+        """Fill in what `sandbox` says of the container's addresses, ports and files."""
+        found = {e.network_name: e for e in sandbox.endpoints}
+        container.networks = {
+            name: _settings(endpoint, container.endpoints.get(name)) for name, endpoint in found.items()
+        }
+        container.ports = ports.port_map(container.config, container.host, found)
+        hosts, resolv = await asyncio.gather(self._controller.hosts(sandbox), self._controller.resolv_conf(sandbox))
+        await asyncio.to_thread(self._write_names, container, hosts, resolv)
+
+    async def release(self, container: Container) -> None:
+        """Give everything back; again is no error."""
+        if kind_of(container) == SANDBOX:
+            await self._controller.delete_sandbox(SandboxID(container.id))
+
+    async def join(self, container: Container, network: str, wished: EndpointSettings) -> None:
+        """Connect a running container to one more network. Raises: as libnetwork."""
+        id = SandboxID(container.id)
+        await self._controller.connect(id, network, self._endpoint_config(container, wished, False))
+        await self.describe(container, await self._controller.sandbox(id))
+
+    async def leave(self, container: Container, network: str, *, force: bool) -> None:
+        """Disconnect a running container. Raises: as libnetwork."""
+        id = SandboxID(container.id)
+        await self._controller.disconnect(id, network, force)
+        await self.describe(container, await self._controller.sandbox(id))
+
+    def _sandbox_config(self, container: Container) -> SandboxConfig:
+        host, config = container.host, self._config
+        return SandboxConfig(
+            hostname=_own_hostname(container),
+            domainname=container.config.domainname,
+            extra_hosts=tuple(parse_extra_host(h) for h in host.extra_hosts or ()),
+            dns=host.dns or config.dns,
+            dns_search=host.dns_search or config.dns_search,
+            dns_options=host.dns_options or config.dns_opts,
+        )
+
+    def _endpoint_config(self, container: Container, wished: EndpointSettings, primary: bool) -> EndpointConfig:
+        ipam = wished.ipam_config
+        mac = wished.mac_address or (container.config.mac_address if primary else "")
+        return EndpointConfig(
+            name=container.name,
+            mac=mac,
+            ip=ipam.ipv4_address if ipam else "",
+            ip6=ipam.ipv6_address if ipam else "",
+            aliases=tuple(wished.aliases or ()),
+            port_bindings=tuple(ports.bindings(container.config, container.host)) if primary else (),
+            exposed_ports=tuple(ports.exposed(container.config, container.host)) if primary else (),
+            links=self._links(container) if primary else (),
+        )
+
+    def _links(self, container: Container) -> tuple[tuple[str, str], ...]:
+        found: list[tuple[str, str]] = []
+        for link in container.host.links or ():
+            name, _, alias = link.partition(":")
+            other = self._registry.get(name)
+            address = next((s.ip_address for s in other.networks.values() if s.ip_address), "")
+            if not address:
+                raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
+            names = dict.fromkeys((alias or other.name, other.hostname, other.name))
+            found.append((address, " ".join(names)))
+        return tuple(found)
+
+    def _write_names(self, container: Container, hosts: str, resolv: str) -> None:
+        """Write in place: the files may be bind-mounted already, and a new inode would not be seen there."""
+        directory = self.directory(container)
+        os.makedirs(directory, mode=0o710, exist_ok=True)
+        _write(directory / "hostname", _own_hostname(container) + "\n")
+        _write(directory / "hosts", hosts)
+        _write(directory / "resolv.conf", resolv)
+
+    def _write_plain(self, container: Container, kind: str) -> None:
+        extra = "".join(f"{ip}\t{name}\n" for name, ip in map(parse_extra_host, container.host.extra_hosts or ()))
+        if kind == HOST:
+            hosts, resolv = _read("/etc/hosts"), _read("/etc/resolv.conf")
+        else:
+            hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            resolv = ""
+        if container.host.dns or container.host.dns_search or container.host.dns_options:
+            lines = [f"nameserver {server}" for server in container.host.dns or ()]
+            if container.host.dns_search:
+                lines.append("search " + " ".join(container.host.dns_search))
+            if container.host.dns_options:
+                lines.append("options " + " ".join(container.host.dns_options))
+            resolv = "\n".join(lines) + "\n"
+        self._write_names(container, hosts + extra, resolv)
+
+
+def _own_hostname(container: Container) -> str:
+    if container.host.uts_mode == "host" or (kind_of(container) == HOST and not container.config.hostname):
+        return os.uname().nodename
+    return container.hostname
+
+
+def hostname_of(container: Container) -> str:
+    """The host name its processes see and HOSTNAME says."""
+    return _own_hostname(container)
+
+
+def parse_extra_host(text: str) -> tuple[str, str]:
+    """(name, address) of `name:address`. Raises: InvalidArgument."""
+    name, sign, address = text.partition(":")
+    if not sign or not name or not address:
+        name, sign, address = text.partition("=")
+    if not sign or not name or not address:
+        raise InvalidArgument(f'bad format for add-host: "{text}"')
+    return name, address.strip("[]")
+
+
+def _settings(endpoint: Endpoint, wished: EndpointSettings | None) -> EndpointSettings:
+    return EndpointSettings(
+        ipam_config=wished.ipam_config if wished else None,
+        links=wished.links if wished else None,
+        aliases=wished.aliases if wished else None,
+        driver_opts=wished.driver_opts if wished else None,
+        network_id=endpoint.network_id,
+        endpoint_id=endpoint.id,
+        gateway=endpoint.gateway,
+        ip_address=endpoint.ip,
+        ip_prefix_len=endpoint.prefix,
+        mac_address=endpoint.mac,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
