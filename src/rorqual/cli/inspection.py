@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 EXIT_TEMPLATE = 64
-# Fields that the API sends as null for an empty Go map or slice; a template shows those as map[] and [].
-_NULL_MAPS = frozenset(
+# Fields that are maps in Go; null in any field is an empty map or slice to a template, but for the pointers below.
+_MAPS = frozenset(
     (
         "Labels", "Ports", "ExposedPorts", "Volumes", "Options", "Sysctls", "Tmpfs", "StorageOpt", "PortBindings",
         "Networks", "Annotations", "DriverOpts", "Containers", "Data",
@@ -85,12 +85,15 @@ def _renderer(format: str) -> Callable[[bytes], str]:
 
 
 def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    from rorqual.cli.gotemplate import NilMap, NilSlice
+    from rorqual.cli.gotemplate import NilMap, NilSlice, Struct
 
-    out: dict[str, Any] = {}
+    # The engine's objects are structs, printed {a b} and in their order, but for those known to be maps.
+    out: dict[str, Any] = Struct()
     for key, value in pairs:
         if value is None and key not in _NULL_POINTERS:
-            out[key] = NilMap() if key in _NULL_MAPS else NilSlice()
+            out[key] = NilMap() if key in _MAPS else NilSlice()
+        elif key in _MAPS and isinstance(value, Struct):
+            out[key] = dict(value)
         else:
             out[key] = value
     return out

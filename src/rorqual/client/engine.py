@@ -84,6 +84,10 @@ class Client:
             self._idle.close()
             self._idle = None
 
+    def dial(self) -> Socket:
+        """A new connection to the engine, the caller's own. Raises: ConnectionFailed."""
+        return self._dial()
+
     # The resources. Each module is imported when it is first used.
 
     @property

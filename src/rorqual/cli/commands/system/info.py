@@ -1,0 +1,201 @@
+"""`rorqual info`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from rorqual import errdefs
+from rorqual.cli.command import Command, Context
+from rorqual.cli.errors import Exit
+from rorqual.cli.render import error_text
+from rorqual.cli.units import bytes_size
+from rorqual.version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rorqual.cli.flags import Values
+
+    JSON = dict[str, Any]
+
+EXIT_TEMPLATE = 64
+
+
+def run(context: Context, flags: Values, args: list[str]) -> int:
+    client: JSON = {
+        "Debug": context.debug,
+        "Version": __version__,
+        "Context": "default",
+        "Plugins": [],
+        "Warnings": None,
+    }
+    server: JSON | None = None
+    failure = ""
+    try:
+        server = context.client.system.info()
+    except errdefs.Error as e:
+        failure = error_text(e)
+    format = flags.str("format")
+    if format:
+        _formatted({**(server or {}), "ClientInfo": client}, format)
+    else:
+        sys.stdout.write("\n".join(["Client: Rorqual", *_client_lines(client), "", "Server:"]) + "\n")
+        if server is not None:
+            sys.stdout.write("\n".join(_server_lines(server, context.debug)) + "\n\n")
+            for warning in server.get("Warnings") or ():
+                context.err(warning)
+    if failure:
+        raise Exit(1, failure)
+    return 0
+
+
+def _formatted(info: JSON, format: str) -> None:
+    if format == "json":
+        sys.stdout.write(json.dumps(info, separators=(",", ":"), ensure_ascii=False) + "\n")
+        return
+    from rorqual.cli.gotemplate import TemplateError, parse
+    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+
+    try:
+        template = parse("", unescape(format), FUNCTIONS)
+    except TemplateError as e:
+        raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
+    try:
+        sys.stdout.write(template.execute(info) + "\n")
+    except TemplateError as e:
+        raise Exit(1, str(e)) from e
+
+
+def _client_lines(client: JSON) -> list[str]:
+    return [
+        f" Version:    {client['Version']}",
+        f" Context:    {client['Context']}",
+        f" Debug Mode: {_bool(client['Debug'])}",
+    ]
+
+
+def _bool(value: object) -> str:
+    return "true" if value else "false"
+
+
+def _present(info: JSON, *pairs: tuple[str, str]) -> list[str]:
+    return [f" {label}: {info[key]}" for label, key in pairs if info.get(key)]
+
+
+def _server_lines(info: JSON, debug: bool) -> list[str]:
+    out = [
+        f" Containers: {info.get('Containers', 0)}",
+        f"  Running: {info.get('ContainersRunning', 0)}",
+        f"  Paused: {info.get('ContainersPaused', 0)}",
+        f"  Stopped: {info.get('ContainersStopped', 0)}",
+        f" Images: {info.get('Images', 0)}",
+    ]
+    out += _present(info, ("Server Version", "ServerVersion"), ("Storage Driver", "Driver"))
+    out += [f"  {name}: {value}" for name, value in info.get("DriverStatus") or ()]
+    out += _present(
+        info,
+        ("Logging Driver", "LoggingDriver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
+    )
+    out += _plugin_lines(info.get("Plugins") or {})
+    if directories := info.get("CDISpecDirs"):
+        out += [" CDI spec directories:", *(f"  {d}" for d in directories)]
+    if devices := info.get("DiscoveredDevices"):
+        out += [" Discovered Devices:", *(f"  {d['Source']}: {d['ID']}" for d in devices)]
+    out.append(f" Swarm: {(info.get('Swarm') or {}).get('LocalNodeState', '')}")
+    if runtimes := info.get("Runtimes"):
+        out += [f" Runtimes: {' '.join(sorted(runtimes))}", f" Default Runtime: {info.get('DefaultRuntime', '')}"]
+    if info.get("OSType") == "linux":
+        out += _linux_lines(info)
+    out += _present(
+        info,
+        ("Kernel Version", "KernelVersion"),
+        ("Operating System", "OperatingSystem"),
+        ("OSType", "OSType"),
+        ("Architecture", "Architecture"),
+    )
+    out += [f" CPUs: {info.get('NCPU', 0)}", f" Total Memory: {bytes_size(info.get('MemTotal', 0))}"]
+    out += _present(info, ("Name", "Name"), ("ID", "ID"))
+    out += [f" Docker Root Dir: {info.get('DockerRootDir', '')}", f" Debug Mode: {_bool(info.get('Debug'))}"]
+    if info.get("Debug") or debug:
+        out += [
+            f"  File Descriptors: {info.get('NFd', 0)}",
+            f"  Goroutines: {info.get('NGoroutines', 0)}",
+            f"  System Time: {info.get('SystemTime', '')}",
+            f"  EventsListeners: {info.get('NEventsListener', 0)}",
+        ]
+    out += _present(
+        info, ("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")
+    )
+    if labels := info.get("Labels"):
+        out += [" Labels:", *(f"  {label}" for label in labels)]
+    out.append(f" Experimental: {_bool(info.get('ExperimentalBuild'))}")
+    out += _registry_lines(info.get("RegistryConfig") or {})
+    out.append(f" Live Restore Enabled: {_bool(info.get('LiveRestoreEnabled'))}")
+    out += _present(info, ("Product License", "ProductLicense"))
+    if pools := info.get("DefaultAddressPools"):
+        out += [" Default Address Pools:", *(f"   Base: {p['Base']}, Size: {p['Size']}" for p in pools)]
+    if firewall := info.get("FirewallBackend"):
+        out.append(f" Firewall Backend: {firewall.get('Driver', '')}")
+        out += [f"  {name}: {value}" for name, value in firewall.get("Info") or ()]
+    return out
+
+
+def _plugin_lines(plugins: JSON) -> list[str]:
+    out = [
+        " Plugins:",
+        f"  Volume: {' '.join(plugins.get('Volume') or ())}",
+        f"  Network: {' '.join(plugins.get('Network') or ())}",
+    ]
+    if plugins.get("Authorization"):
+        out.append(f"  Authorization: {' '.join(plugins['Authorization'])}")
+    out.append(f"  Log: {' '.join(plugins.get('Log') or ())}")
+    return out
+
+
+def _linux_lines(info: JSON) -> list[str]:
+    out = [
+        f" Init Binary: {info.get('InitBinary', '')}",
+        f" containerd version: {(info.get('ContainerdCommit') or {}).get('ID', '')}",
+        f" runc version: {(info.get('RuncCommit') or {}).get('ID', '')}",
+        f" init version: {(info.get('InitCommit') or {}).get('ID', '')}",
+    ]
+    options = info.get("SecurityOptions") or ()
+    if options:
+        out.append(" Security Options:")
+    for option in options:
+        fields = dict(f.partition("=")[::2] for f in option.split(",")) if "=" in option else {"name": option}
+        out.append(f"  {fields.get('name', option)}")
+        if "profile" in fields:
+            out.append(f"   Profile: {fields['profile']}")
+    return out
+
+
+def _registry_lines(config: JSON) -> list[str]:
+    out: list[str] = []
+    insecure = [c["Name"] for c in (config.get("IndexConfigs") or {}).values() if not c.get("Secure")]
+    cidrs = config.get("InsecureRegistryCIDRs") or []
+    if insecure or cidrs or config.get("IndexConfigs"):
+        out += [" Insecure Registries:", *(f"  {name}" for name in [*insecure, *cidrs])]
+    if mirrors := config.get("Mirrors"):
+        out += [" Registry Mirrors:", *(f"  {m}" for m in mirrors)]
+    return out
+
+
+COMMAND = Command(
+    "[OPTIONS]",
+    "Display system-wide information",
+    run,
+    flags=(
+    ("format", "f", "string", "", 
+        "Format output using a custom template:\n"
+        "'json':             Print in JSON format\n"
+        "'TEMPLATE':         Print output using the given Go template.\n"
+        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    ),
+),
+    aliases="system info, info",
+)

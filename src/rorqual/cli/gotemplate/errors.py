@@ -1,0 +1,9 @@
+"""Errors of templates."""
+
+from __future__ import annotations
+
+from rorqual import errdefs
+
+
+class TemplateError(errdefs.InvalidArgument):
+    """The template cannot be parsed or executed; the text is Go's, `template: name:line:col: …`."""
