@@ -1,0 +1,109 @@
+"""Runs docker-py's own integration tests, from its source distribution, against a fresh engine.
+
+    python tests/conformance/docker_py/run.py            container and exec groups; exit status 1 on a regression
+    python tests/conformance/docker_py/run.py --all      every integration test of docker-py
+    python tests/conformance/docker_py/run.py --update   write what came out into expected.tsv
+    python tests/conformance/docker_py/run.py --peer dockerd   against a stock dockerd, to tell its faults from ours
+
+docker-py has an environment of its own below build/, made from lock files with hashes.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from support.engine import Engine  # noqa: E402
+from support.peer import Dockerd  # noqa: E402
+
+WORK = REPOSITORY / "build" / "docker-py"
+SOURCE = WORK / "docker-7.0.0"
+PYTHON = WORK / "venv" / "bin" / "python"
+EXPECTED = HERE / "expected.tsv"
+GROUPS = ("api_container_test.py", "api_exec_test.py", "models_containers_test.py")
+
+
+def prepare() -> None:
+    """The environment and the unpacked source, unless they are there."""
+    if SOURCE.is_dir() and PYTHON.exists():
+        return
+    WORK.mkdir(parents=True, exist_ok=True)
+    venv.create(WORK / "venv", with_pip=True, clear=True)
+    pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "install", "--require-hashes", "--no-deps", "-r", str(HERE / "requirements.lock")], check=True
+    )
+    fetch = ["download", "--no-binary", ":all:", "--no-deps", "--require-hashes", "--dest", str(WORK)]
+    subprocess.run([*pip, *fetch, "-r", str(HERE / "source.lock")], check=True)
+    subprocess.run(["tar", "-C", str(WORK), "-xzf", str(WORK / "docker-7.0.0.tar.gz")], check=True)
+
+
+def outcomes(engine: Engine, paths: list[str]) -> dict[str, str]:
+    """pass, fail or skip of each test, by `file::class::test`."""
+    report = WORK / "report.xml"
+    report.unlink(missing_ok=True)
+    # Their test image is alpine; what they use of it busybox has too, and no outside registry is needed.
+    engine.import_busybox("alpine:3.10")
+    environment = {**os.environ, "DOCKER_HOST": engine.host, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    arguments = ["-q", "--tb=line", "--timeout=60", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    with engine.inside():
+        done = subprocess.run(
+            [str(PYTHON), "-m", "pytest", *arguments, *paths], cwd=SOURCE, env=environment, check=False
+        )
+    if not report.exists():
+        raise SystemExit(f"docker-py's tests did not run: exit status {done.returncode}")
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        module, _, name = case.get("classname", "").removeprefix("tests.integration.").rpartition(".")
+        kinds = {child.tag for child in case}
+        outcome = "fail" if kinds & {"failure", "error"} else "skip" if "skipped" in kinds else "pass"
+        found[f"{module}.py::{name}::{case.get('name')}"] = outcome
+    return found
+
+
+def expected() -> dict[str, str]:
+    if not EXPECTED.exists():
+        return {}
+    lines = (line.split("\t") for line in EXPECTED.read_text().splitlines() if line and not line.startswith("#"))
+    return {fields[0]: fields[1] for fields in lines}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--peer", choices=("dockerd",))
+    options = parser.parse_args()
+    prepare()
+    paths = ["tests/integration"] if options.all else [f"tests/integration/{name}" for name in GROUPS]
+    with (Dockerd if options.peer else Engine)() as engine:
+        found = outcomes(engine, paths)
+    before = expected()
+    for test, outcome in sorted(found.items()):
+        was = before.get(test)
+        note = "" if was in (None, outcome) else f"   (expected: {was})"
+        print(f"{outcome:5} {test}{note}")
+    worse = [test for test, outcome in before.items() if outcome == "pass" and found.get(test, "gone") not in ("pass",)]
+    worse = [test for test in worse if options.all or test.split("::")[0] in GROUPS]
+    counts = Counter(found.values())
+    if options.update:
+        head = "# docker-py 7.0.0's integration tests against this engine; a pass that becomes a fail is a regression\n"
+        merged = {**before, **found}
+        EXPECTED.write_text(head + "".join(f"{test}\t{outcome}\n" for test, outcome in sorted(merged.items())))
+    elif worse:
+        print("worse than expected:\n  " + "\n  ".join(worse))
+    print(f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped")
+    return int(bool(worse) and not options.update)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
