@@ -30,6 +30,7 @@ from rorqual.libnetwork.model import (
     Sandbox,
     SandboxConfig,
     SandboxID,
+    check_interface_name,
 )
 from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.libnetwork.ports import PortUnavailable
@@ -236,7 +237,7 @@ class Engine:
             subnet=subnet,
             ip_range=config.ip_range,
             gateway=gateway,
-            interface=option(prefix + "name") or f"br-{ident[:12]}",
+            interface=check_interface_name(option(prefix + "name") or f"br-{ident[:12]}"),
             mtu=_integer("com.docker.network.driver.mtu", option("com.docker.network.driver.mtu"), self.options.mtu),
             icc=_boolean(prefix + "enable_icc", option(prefix + "enable_icc"), True),
             ip_masq=_boolean(prefix + "enable_ip_masquerade", option(prefix + "enable_ip_masquerade"), True),

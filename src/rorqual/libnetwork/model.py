@@ -1,10 +1,13 @@
 """The values of libnetwork: what the daemon passes in and gets back. No behaviour but validation and rendering."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import MappingProxyType
 from typing import Literal, NewType
+
+from rorqual import errdefs
 
 SandboxID = NewType("SandboxID", str)
 NetworkID = NewType("NetworkID", str)
@@ -13,6 +16,16 @@ EndpointID = NewType("EndpointID", str)
 Proto = Literal["tcp", "udp", "sctp"]
 ANY = IPv4Address("0.0.0.0")
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,14}")
+
+
+def check_interface_name(name: str) -> str:
+    """`name`. Raises errdefs.InvalidArgument unless it can name a device, and stand in the text of an nft command."""
+    if not _INTERFACE.fullmatch(name):
+        raise errdefs.InvalidArgument(f"invalid interface name: {name!r}")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +64,19 @@ class ControllerOptions:
     user_chain: str = "rorqual-user"
     port_range: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        check_interface_name(self.bridge_name)
+        for name in (self.table, self.user_chain):
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_\-]{0,62}", name):
+                raise errdefs.InvalidArgument(f"invalid nftables name: {name!r}")
+
     @property
     def table(self) -> str:
-        return self.table_name or self.bridge_name
+        """The nftables table. The prefix keeps a bridge's name from being one of nft's keywords."""
+        if self.table_name:
+            return self.table_name
+        safe = re.sub(r"[^A-Za-z0-9_]", "_", self.bridge_name)
+        return safe if safe.startswith("rorqual") else f"rorqual_{safe}"
 
 
 @dataclass(frozen=True, slots=True)

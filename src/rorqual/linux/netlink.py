@@ -32,10 +32,10 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
-IFLA_NET_NS_FD, IFLA_AF_SPEC = 28, 26
+IFLA_NET_NS_FD = 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
-IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 8, 1
+IFLA_BR_NF_CALL_IPTABLES = 36
 VETH_INFO_PEER = 1
 NLA_F_NESTED = 0x8000
 
@@ -152,6 +152,13 @@ def new_bridge(name: str, *, mac: str, mtu: int = 0) -> Request:
         payload += attr_u32(IFLA_MTU, mtu)
     payload += attr(IFLA_LINKINFO | NLA_F_NESTED, attr_str(IFLA_INFO_KIND, "bridge"))
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create bridge {name}")
+
+
+def filter_bridged(index: int) -> Request:
+    """Show frames that the bridge passes between its ports to the IP filter hooks, whatever the global sysctl says."""
+    data = attr(IFLA_INFO_DATA | NLA_F_NESTED, attr_u8(IFLA_BR_NF_CALL_IPTABLES, 1))
+    info = attr(IFLA_LINKINFO | NLA_F_NESTED, attr_str(IFLA_INFO_KIND, "bridge") + data)
+    return Request(RTM_NEWLINK, 0, _ifinfo(index) + info, f"set nf_call_iptables of bridge {index}")
 
 
 def new_veth(

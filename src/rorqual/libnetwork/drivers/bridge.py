@@ -9,6 +9,7 @@ afterwards whether it did.
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
@@ -21,7 +22,7 @@ from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, PortB
 from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.libnetwork.ports import PortAllocator
 from rorqual.linux import netlink
-from rorqual.linux.netlink import Link, RtNetlink
+from rorqual.linux.netlink import Link, Request, RtNetlink
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class BridgeDriver:
             requests.append(
                 netlink.new_address(link.index, gateway.packed, network.subnet.prefixlen, broadcast=broadcast)
             )
+        if not network.icc and _bridged_is_filtered():
+            requests.append(netlink.filter_bridged(link.index))
         self._netlink.transact(requests)
         self._sysctls(name)
         if self._restored:  # before, the whole table is yet to be written, by restore
@@ -88,7 +91,7 @@ class BridgeDriver:
         if self._options.ip_forward:
             _sysctl("/proc/sys/net/ipv4/ip_forward", "1")
         # Lets 127.0.0.1 clients out to the containers and their answers in. What else it would let in from containers is
-        # dropped in raw-prerouting. bridge-nf-call-iptables is left alone: isolation is by port flag, not by filter.
+        # dropped in raw-prerouting.
         _sysctl(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1")
         if not self._options.ipv6:
             _sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
@@ -111,7 +114,7 @@ class BridgeDriver:
                 peer_mac=endpoint.mac,
                 peer_netns_fd=netns_fd,
             )
-            port = netlink.set_bridge_port(endpoint.host_interface, hairpin=True, isolated=not network.icc)
+            port = _port(network, endpoint.host_interface)
             try:
                 self._netlink.transact([pair, port])
             except OSError as error:
@@ -211,7 +214,7 @@ class BridgeDriver:
             self._netlink.transact(
                 [
                     netlink.set_link(index=link.index, up=True, master=self._bridges[network.interface]),
-                    netlink.set_bridge_port(link.name, hairpin=True, isolated=not network.icc),
+                    _port(network, link.name),
                 ]
             )
 
@@ -231,6 +234,17 @@ class BridgeDriver:
                 self._netlink.transact([netlink.del_link(name, ignore=_GONE)])
                 del self._lingering[name]
         return bool(self._lingering)
+
+
+def _bridged_is_filtered() -> bool:
+    return os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables")
+
+
+def _port(network: Network, name: str) -> Request:
+    """The flags of a network's bridge port. Hairpin: br_netfilter turns a container's call to its own published port
+    round within the bridge. Isolated: without br_netfilter no filter sees what passes between ports, so the bridge
+    itself keeps them apart; with it `to-container` does, and lets published ports through, which the flag would not."""
+    return netlink.set_bridge_port(name, hairpin=True, isolated=not network.icc and not _bridged_is_filtered())
 
 
 def _publications(endpoint: Endpoint, ports: Sequence[PublishedPort]) -> list[Publication]:

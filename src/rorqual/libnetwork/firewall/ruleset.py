@@ -22,7 +22,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from rorqual.libnetwork.model import ANY, Proto
 
-SETS = ("bridges", "same-bridge", "internal", "masquerade", "loopback-ports")
+SETS = ("bridges", "same-bridge", "internal", "subnets", "masqueraded", "loopback-ports")
 MAPS = ("publish", "publish-any")
 CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "nat-postrouting", "forward", "to-container")
 
@@ -55,12 +55,13 @@ def _elements(table: str, bridges: Iterable[BridgeRules], ports: Iterable[Public
     for bridge in bridges:
         name = f'"{bridge.interface}"'
         found.setdefault("bridges", []).append(name)
+        found.setdefault("subnets", []).append(str(bridge.subnet))
         if bridge.icc:
             found.setdefault("same-bridge", []).append(f"{name} . {name}")
         if bridge.internal:
             found.setdefault("internal", []).append(name)
         elif bridge.ip_masq:
-            found.setdefault("masquerade", []).append(str(bridge.subnet))
+            found.setdefault("masqueraded", []).append(str(bridge.subnet))
     for port in ports:
         target = f"{port.ip} . {port.port}"
         if port.host_ip == ANY:
@@ -96,7 +97,8 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
         f"add set inet {table} bridges {{ type ifname; }}",
         f"add set inet {table} same-bridge {{ type ifname . ifname; }}",
         f"add set inet {table} internal {{ type ifname; }}",
-        f"add set inet {table} masquerade {{ type ipv4_addr; flags interval; }}",
+        f"add set inet {table} subnets {{ type ipv4_addr; flags interval; }}",
+        f"add set inet {table} masqueraded {{ type ipv4_addr; flags interval; }}",
         f"add set inet {table} loopback-ports {{ typeof ip daddr . meta l4proto . th dport; }}",
         f"add map inet {table} publish {{ typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }}",
         f"add map inet {table} publish-any {{ typeof meta l4proto . th dport : ip daddr . th dport; }}",
@@ -126,9 +128,10 @@ def _rules(user_chain: str) -> list[str]:
         f"nat-output {published}",
         f"nat-output {anywhere}",
         # A container answers its neighbour directly: without this the answer to a rewritten call would miss the rewriting.
-        "nat-postrouting oifname @bridges iifname @bridges ct status dnat masquerade",
+        # By source address: a packet that br_netfilter shows us has no input interface here.
+        "nat-postrouting oifname @bridges ip saddr @subnets ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip saddr 127.0.0.0/8 masquerade",
-        "nat-postrouting ip saddr @masquerade oifname != @bridges masquerade",
+        "nat-postrouting ip saddr @masqueraded oifname != @bridges masquerade",
         f"forward jump {user_chain}",
         "forward oifname @bridges goto to-container",
         "forward iifname @internal drop",
