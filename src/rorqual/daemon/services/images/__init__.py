@@ -1,0 +1,1 @@
+"""Images: the library of names, pull, import, remove, and what list and inspect show."""

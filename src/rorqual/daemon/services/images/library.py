@@ -1,0 +1,255 @@
+"""The library: every image name of the store, and what it stands for, held in memory.
+
+A create needs no round trip to find its image. The index follows what this daemon does; names made by others (`ctr`)
+are found by asking the store when a lookup misses.
+
+An image is a config (its ID is the config's digest). A name points at a manifest or an index; of an index, the entry
+that is here and fits this machine counts. A name `rorqual-dangling@<digest>` keeps an image whose last tag moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rorqual.daemon.remote import ImageRecord
+from rorqual.errdefs import Error, InvalidArgument, NotFound
+from rorqual.oci import image as images
+from rorqual.oci import manifest as manifests
+from rorqual.oci import platform as platforms
+from rorqual.oci import reference as references
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.image import Image
+from rorqual.oci.manifest import Index, Manifest
+from rorqual.oci.platform import Platform
+
+log = logging.getLogger(__name__)
+
+DANGLING = "rorqual-dangling"
+
+
+class NameStore(Protocol):
+    """containerd's image store."""
+
+    async def all(self) -> list[ImageRecord]:
+        """Every name."""
+
+    async def put(self, name: str, target: Descriptor, labels: Mapping[str, str]) -> None:
+        """Create or change."""
+
+    async def delete(self, name: str, *, sync: bool = False) -> None:
+        """Remove."""
+
+
+class BlobReader(Protocol):
+    """containerd's content store."""
+
+    async def read(self, digest: str, limit: int) -> bytes:
+        """A blob. Raises: NotFound."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image that is here. `target` is what its names point at; `tagged_ns` when that was last set."""
+
+    image: Image
+    manifest: Manifest
+    target: Descriptor
+    tagged_ns: int = 0
+
+    @property
+    def id(self) -> str:
+        """The config's digest."""
+        return self.image.digest
+
+    @property
+    def top(self) -> str:
+        """The topmost snapshot's name, "" without layers."""
+        chain = self.image.chain_ids
+        return chain[-1] if chain else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its blobs, as they are stored."""
+        return self.manifest.config.size + sum(layer.size for layer in self.manifest.layers)
+
+
+class Library:
+    """Names to images. Lookups are plain calls; changes go to the store first."""
+
+    def __init__(self, names: NameStore, blobs: BlobReader) -> None:
+        self._store = names
+        self._blobs = blobs
+        self._names: dict[str, LocalImage] = {}
+        self._refreshed = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read the whole store: at start, and when a lookup misses."""
+        async with self._refreshed:
+            found: dict[str, LocalImage] = {}
+            by_target = {i.target.digest: i for i in self._names.values()}
+            for record in await self._store.all():
+                known = by_target.get(record.target.digest)
+                try:
+                    image = known or await self.read(record.target, record.updated_ns)
+                except (Error, ValueError) as e:
+                    log.warning("image %s can't be used here: %s", record.name, e)
+                    continue
+                by_target[record.target.digest] = image
+                found[record.name] = image
+            self._names = found
+
+    async def read(self, target: Descriptor, tagged_ns: int = 0) -> LocalImage:
+        """The image that `target` stands for on this machine. Raises: NotFound, InvalidArgument."""
+        document = manifests.parse(
+            await self._blobs.read(target.digest, manifests.MAX_MANIFEST_BYTES), target.media_type
+        )
+        depth = 0
+        while isinstance(document, Index):
+            depth += 1
+            if depth > 2:
+                raise InvalidArgument("manifest: indexes are nested too deep")
+            document = await self._choose(document)
+        config = await self._blobs.read(document.config.digest, images.MAX_CONFIG_BYTES)
+        return LocalImage(images.parse(config), document, target, tagged_ns)
+
+    async def _choose(self, index: Index) -> Index | Manifest:
+        wanted = [index.choose(platforms.host())]
+        wanted += [entry for entry in index.manifests if entry not in wanted]
+        for entry in wanted:
+            try:
+                raw = await self._blobs.read(entry.digest, manifests.MAX_MANIFEST_BYTES)
+            except NotFound:
+                continue
+            return manifests.parse(raw, entry.media_type)
+        raise NotFound("no manifest of the index is here")
+
+    # ---- lookups ----
+
+    def names(self) -> Mapping[str, LocalImage]:
+        """Every name."""
+        return self._names
+
+    def by_id(self) -> dict[str, LocalImage]:
+        """Every image once."""
+        return {image.id: image for image in self._names.values()}
+
+    def names_of(self, id: str) -> list[str]:
+        """The names that stand for an image, sorted."""
+        return sorted(name for name, image in self._names.items() if image.id == id)
+
+    async def find(self, text: str, platform: Platform | None = None) -> LocalImage:
+        """By name, digest, ID or a unique prefix of it. Raises: NotFound with Docker's text, InvalidArgument."""
+        found = self.lookup(text)
+        if found is None:
+            await self.load()
+            found = self.lookup(text)
+        if found is None:
+            raise NotFound(f"No such image: {shown(text)}")
+        if platform is not None and platforms.choose(platform, [found.image.platform]) is None:
+            raise NotFound(
+                f"image with reference {shown(text)} was found but does not match the specified platform: wanted "
+                f"{platforms.normalize(platform)}, actual: {platforms.normalize(found.image.platform)}"
+            )
+        return found
+
+    def lookup(self, text: str) -> LocalImage | None:
+        """As find, of what is known already. Raises: InvalidArgument for what can't be a reference."""
+        by_id = self._by_id(text)
+        if by_id is not None:
+            return by_id
+        if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
+            return None
+        reference = references.parse(text)
+        if reference.digest is not None:
+            return self._by_digest(reference.name, reference.digest)
+        return self._names.get(str(reference.with_default_tag()))
+
+    def _by_id(self, text: str) -> LocalImage | None:
+        bare = text.removeprefix("sha256:")
+        if not 4 <= len(bare) <= 64 or not all(c in "0123456789abcdef" for c in bare):
+            return None
+        # A name made of hex digits is a name first, as in Docker: an ID needs its prefix then.
+        if bare == text and len(bare) < 64:
+            named = self._names.get(str(references.parse(text).with_default_tag()))
+            if named is not None:
+                return named
+        matches = {i.id: i for i in self._names.values() if i.id.removeprefix("sha256:").startswith(bare)}
+        if not matches and len(bare) == 64:
+            matches = {i.id: i for i in self._names.values() if i.target.digest == f"sha256:{bare}"}
+        if len(matches) > 1:
+            raise InvalidArgument(f"ambiguous reference: {text}")
+        return next(iter(matches.values()), None)
+
+    def _by_digest(self, repository: str, digest: str) -> LocalImage | None:
+        named = self._names.get(f"{repository}@{digest}")
+        if named is not None:
+            return named
+        for name, image in self._names.items():
+            if image.target.digest == digest and repository_of(name) == repository:
+                return image
+        return None
+
+    # ---- changes ----
+
+    async def put(self, name: str, image: LocalImage, tagged_ns: int) -> LocalImage | None:
+        """Make `name` mean `image`; the image it meant before, if that was another.
+
+        One whose last name this was stays, without a tag.
+        """
+        before = self._names.get(name)
+        if before is not None and before.id != image.id and self.names_of(before.id) == [name]:
+            await self._put(f"{DANGLING}@{before.target.digest}", before)
+        await self._put(name, LocalImage(image.image, image.manifest, image.target, tagged_ns))
+        dangling = f"{DANGLING}@{image.target.digest}"
+        if dangling in self._names:
+            await self.remove([dangling])
+        return before if before is not None and before.id != image.id else None
+
+    async def _put(self, name: str, image: LocalImage) -> None:
+        await self._store.put(name, image.target, {})
+        self._names[name] = image
+
+    async def keep(self, image: LocalImage) -> None:
+        """Keep an image that has no name."""
+        await self._put(f"{DANGLING}@{image.target.digest}", image)
+
+    async def remove(self, names: Iterable[str]) -> None:
+        """Remove names."""
+        for name in names:
+            await self._store.delete(name)
+            self._names.pop(name, None)
+
+
+def repository_of(name: str) -> str:
+    """`docker.io/library/busybox` of `docker.io/library/busybox:latest` or `...@sha256:…`."""
+    head = name.partition("@")[0]
+    slash = head.rfind("/")
+    colon = head.rfind(":")
+    return head[:colon] if colon > slash else head
+
+
+def tags(names: Iterable[str]) -> tuple[str, ...]:
+    """The familiar tags among names: RepoTags."""
+    return tuple(references.parse(n).familiar for n in names if "@" not in n)
+
+
+def digests(names: Iterable[str], image: LocalImage) -> tuple[str, ...]:
+    """RepoDigests: each repository with the digest of what its names point at."""
+    found: dict[str, None] = {}
+    for name in names:
+        if not name.startswith(DANGLING):
+            found[f"{references.parse(name).familiar_name}@{image.target.digest}"] = None
+    return tuple(found)
+
+
+def shown(text: str) -> str:
+    """A reference as Docker's errors show it: familiar, with its tag."""
+    try:
+        reference = references.parse(text)
+    except InvalidArgument:
+        return text
+    return reference.familiar if reference.digest else reference.with_default_tag().familiar

@@ -1,0 +1,175 @@
+"""What distribution needs, over containerd: documents by gRPC, layers through the ingest socket, snapshots by chain ID."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from rorqual.daemon.remote import Remote
+from rorqual.daemon.services.clock import now_ns, rfc3339
+from rorqual.daemon.services.images.library import Library
+from rorqual.distribution.stores import Layer
+from rorqual.errdefs import AlreadyExists, Error, NotFound
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.digest import Digest
+from rorqual.rpc.ingest import Request, Unpack, Writer, open_ingest
+
+_PARENT_LABEL = "rorqual/parent"
+_LEASE_HOURS = 24
+_DOCUMENT_MAX = 16 << 20
+
+
+class Lease:
+    """Keeps what is under way from garbage collection, while anything is."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._users = 0
+        self.id = ""
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[str]:
+        """The lease's id, for the block."""
+        if not self._users:
+            self.id = f"rorquald-{os.getpid()}-{time.monotonic_ns()}"
+            self._users += 1
+            try:
+                await self._remote.leases.create(self.id, rfc3339(now_ns() + _LEASE_HOURS * 3600 * 10**9))
+            except BaseException:
+                self._users -= 1
+                raise
+        else:
+            self._users += 1
+        try:
+            yield self.id
+        finally:
+            self._users -= 1
+            if not self._users:
+                ended, self.id = self.id, ""
+                with contextlib.suppress(Error):  # it expires by itself
+                    await self._remote.leases.delete(ended)
+
+
+class Documents:
+    """distribution.stores.ContentStore."""
+
+    def __init__(self, remote: Remote, lease: Lease) -> None:
+        self._content = remote.content
+        self._lease = lease
+
+    async def get(self, digest: Digest) -> bytes | None:
+        """See ContentStore."""
+        try:
+            return await self._content.read(digest, _DOCUMENT_MAX)
+        except NotFound:
+            return None
+
+    async def put(self, descriptor: Descriptor, data: bytes, labels: Mapping[str, str]) -> None:
+        """See ContentStore."""
+        ref = f"document-{descriptor.digest}"
+        await self._content.write(ref, data, descriptor.digest, labels, self._lease.id)
+
+
+class IngestWriter:
+    """distribution.stores.LayerWriter."""
+
+    def __init__(self, writer: Writer, size: int) -> None:
+        self._writer = writer
+        self._size = size
+
+    @property
+    def offset(self) -> int:
+        """See LayerWriter."""
+        return self._size if self._writer.existing is not None else self._writer.offset
+
+    @property
+    def complete(self) -> bool:
+        """See LayerWriter."""
+        return self._writer.existing is not None or self._writer.offset == self._size
+
+    async def write(self, data: bytes) -> None:
+        """See LayerWriter."""
+        await self._writer.write(data)
+
+    async def commit(self) -> Digest:
+        """See LayerWriter."""
+        result = await self._writer.commit()
+        return Digest(result.diff_id or "")
+
+    async def abort(self) -> None:
+        """See LayerWriter."""
+        self._writer.abort()
+
+
+class Layers:
+    """distribution.stores.LayerSink."""
+
+    def __init__(self, remote: Remote, ingest: Path, lease: Lease) -> None:
+        self._remote = remote
+        self._ingest = str(ingest)
+        self._lease = lease
+        self._serial = itertools.count(1)
+        self._keys: dict[Digest, str] = {}
+
+    async def has(self, layer: Layer) -> bool:
+        """See LayerSink."""
+        return await self._remote.snapshots.exists(layer.chain_id)
+
+    async def open(self, layer: Layer) -> IngestWriter:
+        """See LayerSink."""
+        await self.discard(layer)
+        key = f"unpack-{os.getpid()}-{next(self._serial)}-{layer.chain_id}"
+        self._keys[layer.chain_id] = key
+        descriptor = layer.descriptor
+        request = Request(
+            ns=self._remote.namespace,
+            ref=f"layer-{descriptor.digest}",
+            digest=descriptor.digest,
+            size=descriptor.size,
+            media_type=descriptor.media_type,
+            lease=self._lease.id,
+            unpack=Unpack(self._remote.snapshots.snapshotter, key),
+        )
+        return IngestWriter(await open_ingest(self._ingest, request), descriptor.size)
+
+    async def commit(self, layer: Layer) -> None:
+        """See LayerSink."""
+        key = self._keys[layer.chain_id]
+        labels = {_PARENT_LABEL: str(layer.parent)} if layer.parent else {}
+        try:
+            await self._remote.snapshots.commit(layer.chain_id, key, labels)
+        except AlreadyExists:
+            await self._remote.snapshots.remove(key)
+        self._keys.pop(layer.chain_id, None)
+
+    async def adopt(self, layer: Layer, key: str) -> None:
+        """Commit a layer that was unpacked into the active snapshot `key`."""
+        self._keys[layer.chain_id] = key
+        await self.commit(layer)
+
+    async def discard(self, layer: Layer) -> None:
+        """See LayerSink."""
+        key = self._keys.pop(layer.chain_id, None)
+        if key is not None:
+            with contextlib.suppress(Error):
+                await self._remote.snapshots.remove(key)
+
+
+class Names:
+    """distribution.stores.ImageStore, over the library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    async def get(self, name: str) -> Digest | None:
+        """See ImageStore."""
+        found = self._library.names().get(name)
+        return found.target.digest if found else None
+
+    async def put(self, name: str, target: Descriptor) -> None:
+        """See ImageStore."""
+        await self._library.put(name, await self._library.read(target), now_ns())
