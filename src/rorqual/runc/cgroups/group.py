@@ -1,0 +1,162 @@
+"""What a container's control group can do, on either version: the contract of v1.Group and v2.Group.
+
+`create` makes the directories and sets the limits (the owner then calls `destroy` on any failure); `join_fds` are open
+files into which a process writes `0` to move itself there (v1: `tasks`, which spares the kernel a system-wide wait that
+moving another process costs). `destroy` may be called twice, and kills what is left.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from rorqual import errdefs
+from rorqual.oci.runtime import Resources
+from rorqual.runc.cgroups.settings import Writes
+from rorqual.runc.cgroups.stats import Stats
+
+
+class Group(Protocol):
+    def create(self, resources: Resources) -> None: ...
+    def update(self, resources: Resources) -> None: ...
+    def directories(self) -> dict[str, str]: ...
+    def open_join_fds(self) -> list[int]: ...
+    def mount_sources(self) -> dict[str, str]: ...
+    def mount_options(self) -> dict[str, str]: ...
+    def pids(self) -> list[int]: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+    def is_frozen(self) -> bool: ...
+    def stats(self) -> Stats: ...
+    def oom_watch(self) -> int | None: ...
+    def oom_kills(self) -> int: ...
+    def destroy(self) -> None: ...
+
+
+def write(directory: str, writes: Writes) -> None:
+    """Perform them. Raises: errdefs.Error with file, value and the kernel's reason."""
+    for item in writes:
+        path = f"{directory}/{item.file}"
+        try:
+            write_file(path, item.value)
+        except FileNotFoundError as e:
+            if not item.optional:
+                raise errdefs.InvalidArgument(f"cannot set {item.file} to {item.value}: no such file") from e
+        except OSError as e:
+            reason = (e.strerror or "").lower()
+            raise errdefs.InvalidArgument(f"failed to write {item.value!r} to {path}: {reason}") from e
+
+
+def write_file(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def read_file(path: str, size: int = 65536) -> str:
+    """The whole small file, without the trailing newline."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = bytearray()
+        while chunk := os.read(fd, size):
+            data += chunk
+            if len(chunk) < size // 2:
+                break
+    finally:
+        os.close(fd)
+    return data.decode(errors="replace").strip()
+
+
+def read_number(path: str) -> int | None:
+    """The file's number; None when there is no such file or it says `max`."""
+    try:
+        text = read_file(path)
+    except OSError:
+        return None
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def make_directories(mountpoint: str, path: str) -> Iterator[str]:
+    """Make `path` below `mountpoint` level by level, giving each directory that was made, from the top."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if len(parent) < len(mountpoint):
+            raise
+        yield from make_directories(mountpoint, parent)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+    yield path
+
+
+def tree(directory: str) -> list[str]:
+    """The group and all groups below it, the deepest first."""
+    found: list[str] = []
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            found += tree(entry.path)
+    return [*found, directory]
+
+
+def pids_below(directory: str, file: str = "cgroup.procs") -> list[int]:
+    found: set[int] = set()
+    for group in tree(directory):
+        with suppress(FileNotFoundError, OSError):
+            found.update(int(pid) for pid in read_file(f"{group}/{file}").split())
+    return sorted(found)
+
+
+_REMOVE_TIMEOUT_S = 10.0
+
+
+def remove(directories: Iterable[str]) -> None:
+    """Remove the groups with all below them, killing what still runs there.
+
+    Raises: errdefs.Conflict when a group stays busy (a process that the kernel can't end now).
+    """
+    waiting = list(directories)
+    deadline = 0.0
+    delay = 0.0005
+    while waiting:
+        waiting = [directory for directory in waiting if not _try_remove(directory)]
+        if not waiting:
+            return
+        now = time.monotonic()
+        deadline = deadline or now + _REMOVE_TIMEOUT_S
+        if now > deadline:
+            raise errdefs.Conflict(f"unable to remove cgroup {waiting[0]}: device or resource busy")
+        for directory in waiting:
+            for pid in pids_below(directory):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(delay)
+        delay = min(delay * 2, 0.05)
+
+
+def _try_remove(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+        return True
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # EBUSY: groups below it, or processes still on their way out
+    for group in tree(directory):
+        try:
+            os.rmdir(group)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True

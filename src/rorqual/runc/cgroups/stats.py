@@ -1,0 +1,73 @@
+"""A container's use of resources, one shape for cgroup v1 and v2. Times in nanoseconds, sizes in bytes."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CpuStats:
+    total_ns: int = 0
+    user_ns: int = 0
+    kernel_ns: int = 0
+    per_cpu_ns: tuple[int, ...] = ()
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEntry:
+    usage: int = 0
+    max: int = 0
+    failcnt: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """`raw` are the numbers of memory.stat under the kernel's names."""
+
+    usage: MemoryEntry = MemoryEntry()
+    swap: MemoryEntry = MemoryEntry()
+    kernel: MemoryEntry = MemoryEntry()
+    kernel_tcp: MemoryEntry = MemoryEntry()
+    raw: dict[str, int] = field(default_factory=dict)
+    oom_kills: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PidsStats:
+    """`limit` 0: unlimited."""
+
+    current: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlkioEntry:
+    major: int
+    minor: int
+    op: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlkioStats:
+    service_bytes: tuple[BlkioEntry, ...] = ()
+    serviced: tuple[BlkioEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HugetlbStats:
+    page_size: str
+    usage: int
+    max: int
+    failcnt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    cpu: CpuStats
+    memory: MemoryStats
+    pids: PidsStats
+    blkio: BlkioStats
+    hugetlb: tuple[HugetlbStats, ...] = ()

@@ -1,0 +1,280 @@
+"""A container's groups on cgroup v1: one directory in every mounted hierarchy."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from rorqual import errdefs
+from rorqual.linux.cgroups import Hierarchy
+from rorqual.oci.runtime import Resources
+from rorqual.runc.cgroups import blkio, cpu, cpuset, devices, group, hugetlb, memory, network, pids, rdma
+from rorqual.runc.cgroups.settings import Writes
+from rorqual.runc.cgroups.stats import (
+    BlkioEntry,
+    BlkioStats,
+    CpuStats,
+    HugetlbStats,
+    MemoryEntry,
+    MemoryStats,
+    PidsStats,
+    Stats,
+)
+
+_FREEZE_TIMEOUT_S = 10.0
+_USER_HZ_NS = 10_000_000  # USER_HZ is 100 on every architecture
+
+
+class Group:
+    """`directories`: hierarchy's first controller -> absolute directory, and so for the hierarchies that share it."""
+
+    def __init__(self, hierarchies: tuple[Hierarchy, ...], directories: dict[str, str]) -> None:
+        self._hierarchies = {h.controllers[0]: h for h in hierarchies}
+        self._directories = directories
+        self._by_controller = {
+            controller: directories[h.controllers[0]]
+            for h in hierarchies
+            if h.controllers[0] in directories
+            for controller in h.controllers
+        }
+
+    def directories(self) -> dict[str, str]:
+        return self._directories
+
+    def create(self, resources: Resources) -> None:
+        for controller, directory in self._directories.items():
+            mountpoint = self._hierarchies[controller].mountpoint
+            for made in group.make_directories(mountpoint, directory):
+                if "cpuset" in self._hierarchies[controller].controllers:
+                    _inherit_cpuset(made)
+        self._apply(resources, creating=True)
+
+    def update(self, resources: Resources) -> None:
+        self._apply(resources, creating=False)
+
+    def _apply(self, resources: Resources, *, creating: bool) -> None:
+        for controller, decide in self._decisions(resources, creating):
+            writes = decide()
+            if not writes:
+                continue
+            directory = self._by_controller.get(controller)
+            if directory is None:
+                raise errdefs.InvalidArgument(
+                    f"cannot set {writes[0].file}: cgroup controller {controller} not mounted"
+                )
+            group.write(directory, writes)
+
+    def _decisions(self, r: Resources, creating: bool) -> list[tuple[str, Callable[[], Writes]]]:
+        chosen: list[tuple[str, Callable[[], Writes]]] = []
+        if r.memory is not None:
+            limits = r.memory
+            chosen.append(("memory", lambda: memory.v1(limits, self._memsw())))
+        if r.cpu is not None:
+            processor = r.cpu
+            chosen.append(("cpu", lambda: cpu.v1(processor)))
+            chosen.append(("cpuset", lambda: cpuset.writes(processor)))
+        if r.pids is not None:
+            count = r.pids
+            chosen.append(("pids", lambda: pids.writes(count)))
+        if r.block_io is not None:
+            io = r.block_io
+            chosen.append(("blkio", lambda: blkio.v1(io, self._has_bfq())))
+        if r.network is not None:
+            net = r.network
+            chosen.append(("net_cls", lambda: network.class_id(net)))
+            chosen.append(("net_prio", lambda: network.priorities(net)))
+        if r.rdma:
+            rdma_limits = r.rdma
+            chosen.append(("rdma", lambda: rdma.writes(rdma_limits)))
+        if r.hugepage_limits:
+            chosen.append(("hugetlb", lambda: hugetlb.v1(r.hugepage_limits)))
+        if r.devices:
+            rules = (r.devices[0], *devices.DEFAULT_RULES, *r.devices[1:]) if creating else r.devices
+            chosen.append(("devices", lambda: devices.v1(rules)))
+        return chosen
+
+    def _memsw(self) -> int | None:
+        return group.read_number(f"{self._by_controller.get('memory', '')}/memory.memsw.limit_in_bytes")
+
+    def _has_bfq(self) -> bool:
+        return os.path.exists(f"{self._by_controller.get('blkio', '')}/blkio.bfq.weight")
+
+    def open_join_fds(self) -> list[int]:
+        """Of `tasks`: writing 0 there moves the writing thread without stopping every fork of the machine meanwhile."""
+        fds: list[int] = []
+        try:
+            fds.extend(os.open(f"{d}/tasks", os.O_WRONLY | os.O_CLOEXEC) for d in self._directories.values())
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        return fds
+
+    def mount_sources(self) -> dict[str, str]:
+        """What a `cgroup` mount shows: the hierarchy's directory name -> this container's directory in it."""
+        return {self._hierarchies[c].name: directory for c, directory in self._directories.items()}
+
+    def mount_options(self) -> dict[str, str]:
+        """The hierarchy's directory name -> the option that mounts it afresh (in a cgroup namespace)."""
+        chosen = {}
+        for controller in self._directories:
+            h = self._hierarchies[controller]
+            named = any(c.startswith("name=") for c in h.controllers)
+            chosen[h.name] = ",".join(("none", *h.controllers) if named and len(h.controllers) == 1 else h.controllers)
+        return chosen
+
+    def pids(self) -> list[int]:
+        directory = self._by_controller.get("pids") or next(iter(self._directories.values()))
+        return group.pids_below(directory)
+
+    def freeze(self) -> None:
+        self._freezer("FROZEN")
+
+    def thaw(self) -> None:
+        self._freezer("THAWED")
+
+    def _freezer(self, state: str) -> None:
+        directory = self._by_controller.get("freezer")
+        if directory is None:
+            raise errdefs.NotImplementedHere("cgroup controller freezer is not mounted")
+        deadline = time.monotonic() + _FREEZE_TIMEOUT_S
+        path = f"{directory}/freezer.state"
+        while True:
+            group.write_file(path, state)
+            if group.read_file(path) == state:
+                return
+            if time.monotonic() > deadline:
+                # A process that can't be stopped now (in the kernel) would keep the others half frozen.
+                group.write_file(path, "THAWED")
+                raise errdefs.Unavailable("unable to freeze the container in time")
+            time.sleep(0.001)
+
+    def is_frozen(self) -> bool:
+        directory = self._by_controller.get("freezer")
+        if directory is None:
+            return False
+        try:
+            return group.read_file(f"{directory}/freezer.state") in ("FROZEN", "FREEZING")
+        except OSError:
+            return False
+
+    def oom_watch(self) -> int | None:
+        """An eventfd that becomes readable when the group is out of memory, or is removed."""
+        directory = self._by_controller.get("memory")
+        if directory is None:
+            return None
+        watch = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            control = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                group.write_file(f"{directory}/cgroup.event_control", f"{watch} {control}")
+            finally:
+                os.close(control)
+        except OSError:
+            os.close(watch)
+            return None
+        return watch
+
+    def oom_kills(self) -> int:
+        """How many processes of the group the OOM killer has ended."""
+        directory = self._by_controller.get("memory")
+        if directory is None:
+            return 0
+        return _flat(f"{directory}/memory.oom_control").get("oom_kill", 0)
+
+    def stats(self) -> Stats:
+        return Stats(self._cpu_stats(), self._memory_stats(), self._pids_stats(), self._blkio_stats(), self._huge())
+
+    def _cpu_stats(self) -> CpuStats:
+        accounting = self._by_controller.get("cpuacct", "")
+        split = _flat(f"{accounting}/cpuacct.stat")
+        throttling = _flat(f"{self._by_controller.get('cpu', '')}/cpu.stat")
+        per_cpu: tuple[int, ...] = ()
+        with suppress(OSError):
+            per_cpu = tuple(int(n) for n in group.read_file(f"{accounting}/cpuacct.usage_percpu").split())
+        return CpuStats(
+            group.read_number(f"{accounting}/cpuacct.usage") or 0,
+            split.get("user", 0) * _USER_HZ_NS,
+            split.get("system", 0) * _USER_HZ_NS,
+            per_cpu,
+            throttling.get("nr_periods", 0),
+            throttling.get("nr_throttled", 0),
+            throttling.get("throttled_time", 0),
+        )
+
+    def _memory_stats(self) -> MemoryStats:
+        directory = self._by_controller.get("memory", "")
+
+        def entry(name: str) -> MemoryEntry:
+            prefix = f"{directory}/memory.{name}"
+            numbers = (group.read_number(prefix + file) or 0 for file in _ENTRY_FILES)
+            return MemoryEntry(*numbers)
+
+        raw = _flat(f"{directory}/memory.stat")
+        return MemoryStats(entry(""), entry("memsw."), entry("kmem."), entry("kmem.tcp."), raw, self.oom_kills())
+
+    def _pids_stats(self) -> PidsStats:
+        directory = self._by_controller.get("pids", "")
+        current = group.read_number(f"{directory}/pids.current") or 0
+        return PidsStats(current, group.read_number(f"{directory}/pids.max") or 0)
+
+    def _blkio_stats(self) -> BlkioStats:
+        directory = self._by_controller.get("blkio", "")
+        return BlkioStats(
+            _blkio(f"{directory}/blkio.throttle.io_service_bytes_recursive"),
+            _blkio(f"{directory}/blkio.throttle.io_serviced_recursive"),
+        )
+
+    def _huge(self) -> tuple[HugetlbStats, ...]:
+        directory = self._by_controller.get("hugetlb")
+        if directory is None:
+            return ()
+        found = []
+        for name in os.listdir(directory):
+            if name.endswith(".usage_in_bytes") and ".rsvd." not in name:
+                size = name.split(".")[1]
+                numbers = [
+                    group.read_number(f"{directory}/hugetlb.{size}.{file}") or 0
+                    for file in ("usage_in_bytes", "max_usage_in_bytes", "failcnt")
+                ]
+                found.append(HugetlbStats(size, *numbers))
+        return tuple(found)
+
+    def destroy(self) -> None:
+        if self.is_frozen():
+            with suppress(OSError, errdefs.Error):
+                self.thaw()  # a frozen process can't die
+        group.remove(self._directories.values())
+
+
+_ENTRY_FILES = ("usage_in_bytes", "max_usage_in_bytes", "failcnt", "limit_in_bytes")
+
+
+def _inherit_cpuset(directory: str) -> None:
+    """A fresh v1 cpuset is empty and can hold nobody: start with the parent's."""
+    parent = os.path.dirname(directory)
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not group.read_file(f"{directory}/{file}"):
+            group.write_file(f"{directory}/{file}", group.read_file(f"{parent}/{file}"))
+
+
+def _flat(path: str) -> dict[str, int]:
+    try:
+        text = group.read_file(path)
+    except OSError:
+        return {}
+    return {key: int(value) for key, _, value in (line.partition(" ") for line in text.splitlines()) if value}
+
+
+def _blkio(path: str) -> tuple[BlkioEntry, ...]:
+    try:
+        text = group.read_file(path)
+    except OSError:
+        return ()
+    entries = []
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 3:
+            major, _, minor = fields[0].partition(":")
+            entries.append(BlkioEntry(int(major), int(minor), fields[1], int(fields[2])))
+    return tuple(entries)

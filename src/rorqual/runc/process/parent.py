@@ -1,0 +1,93 @@
+"""The caller's side: clone into the namespaces, follow the handshake, reap what fails.
+
+The caller must be single-threaded. It becomes the parent of init and of execs, whatever their pid namespace: to put a
+child into an existing one, the caller's own "pid namespace for children" is switched for the moment of the clone.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from rorqual.linux import namespaces, process
+from rorqual.runc.errors import StartError
+from rorqual.runc.process import child, sync
+
+
+@contextmanager
+def pid_namespace_for_children(fd: int | None) -> Iterator[None]:
+    """Children cloned inside belong to the pid namespace `fd` (or of the process that the pidfd means)."""
+    if fd is None:
+        yield
+        return
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(fd, namespaces.CLONE_NEWPID)
+        try:
+            yield
+        finally:
+            namespaces.setns(own, namespaces.CLONE_NEWPID)
+    finally:
+        os.close(own)
+
+
+def spawn(
+    end: socket.socket,
+    action: Callable[[], NoReturn],
+    *,
+    flags: int,
+    pid_namespace: int | None = None,
+    cgroup_fd: int | None = None,
+) -> int:
+    """The pid of a new child that performs `action` and reports over `end`, the child's end. Raises: OSError."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with pid_namespace_for_children(pid_namespace):
+            pid = process.clone(flags, cgroup_fd=cgroup_fd)
+            if pid == 0:
+                child.run(end, action)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def follow(
+    end: socket.socket,
+    *,
+    on_hooks: Callable[[], None],
+    on_notify: Callable[[int], None],
+) -> tuple[int | None, list[str]]:
+    """Wait until the child is ready: the terminal's master, when it sent one, and its warnings.
+
+    Raises: StartError with the child's own reason.
+    """
+    while True:
+        message = sync.receive(end)
+        if message is None:
+            raise StartError("unable to start container process: it ended before it was ready")
+        if message.type == sync.READY:
+            return message.fd, message.body.get("warnings", [])
+        if message.type == sync.ERROR:
+            raise sync.error_of(message)
+        if message.type == sync.HOOKS:
+            on_hooks()
+            sync.send(end, sync.GO)
+        elif message.type == sync.NOTIFY and message.fd is not None:
+            on_notify(message.fd)
+
+
+def until_exec(end: socket.socket) -> None:
+    """Wait until the ready child has become the user's program. Raises: StartError when it could not."""
+    message = sync.receive(end)
+    if message is not None and message.type == sync.ERROR:
+        raise sync.error_of(message)
+
+
+def reap(pid: int) -> None:
+    """End a child that failed, and collect it."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)

@@ -1,0 +1,123 @@
+"""The root itself: mounting it, and entering it by pivot_root."""
+
+import os
+from dataclasses import dataclass
+
+from rorqual.linux import mount as linux_mount
+from rorqual.linux import paths
+from rorqual.runc.errors import Refusal, reason
+from rorqual.runc.rootfs import options as mount_options
+
+_DATA_MAX = 4000  # mount(2) copies a page of data, less a little
+
+
+@dataclass(frozen=True, slots=True)
+class RootMount:
+    """One of the mounts that make up the rootfs (containerd's Mount): an overlay, or a bind of a directory."""
+
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+def isolate(propagation: int) -> None:
+    """Nothing that is mounted here from now on propagates to the host. Without `propagation`, the host's mounts still
+    come in (slave), as binds with `rslave` expect."""
+    kind = linux_mount.MS_PRIVATE if propagation & linux_mount.MS_PRIVATE else linux_mount.MS_SLAVE
+    linux_mount.set_propagation("/", kind | linux_mount.MS_REC)
+
+
+def mount(path: str, mounts: tuple[RootMount, ...]) -> int:
+    """Make `path` the root of a mount of its own: an O_PATH fd of it. Raises: Refusal."""
+    try:
+        for root_mount in mounts:
+            _mount_one(path, root_mount)
+        if not mounts:
+            directory = paths.open_root(path)
+            try:
+                tree = linux_mount.clone_tree_of(directory, recursive=True)
+                try:
+                    linux_mount.attach(tree, directory)
+                finally:
+                    os.close(tree)
+            finally:
+                os.close(directory)
+        return paths.open_root(path)
+    except OSError as e:
+        raise Refusal(f"error preparing rootfs {path}: {reason(e)}") from e
+
+
+def _mount_one(path: str, root_mount: RootMount) -> None:
+    parsed = mount_options.parse(root_mount.options)
+    if root_mount.type == "bind" or parsed.is_bind:
+        tree = linux_mount.clone_tree(root_mount.source, recursive=bool(parsed.flags & linux_mount.MS_REC))
+        try:
+            chosen, clear = parsed.attributes()
+            if chosen or clear:
+                linux_mount.set_attributes(tree, set_=chosen, clear=clear)
+            directory = paths.open_root(path)
+            try:
+                linux_mount.attach(tree, directory)
+            finally:
+                os.close(directory)
+        finally:
+            os.close(tree)
+        return
+    data = ",".join(parsed.data)
+    if root_mount.type == "overlay" and len(data) > _DATA_MAX:
+        _mount_long_overlay(path, root_mount.source, parsed)
+        return
+    linux_mount.mount(root_mount.source or root_mount.type, path, root_mount.type, parsed.flags, data or None)
+
+
+def _mount_long_overlay(path: str, source: str, parsed: mount_options.Options) -> None:
+    """Up to 128 layers: from the directory that all of them share, their names fit into the page."""
+    keys = {"lowerdir", "upperdir", "workdir"}
+    pairs = [option.partition("=") for option in parsed.data]
+    directories = [d for key, _, value in pairs if key in keys for d in value.split(":")]
+    common = os.path.commonpath(directories)
+    short = ",".join(
+        f"{key}={':'.join(os.path.relpath(d, common) for d in value.split(':'))}" if key in keys else key + eq + value
+        for key, eq, value in pairs
+    )
+    os.chdir(common)
+    linux_mount.mount(source or "overlay", path, "overlay", parsed.flags, short)
+    os.chdir("/")
+
+
+def set_read_only(root_fd: int) -> None:
+    linux_mount.set_attributes(root_fd, set_=linux_mount.MOUNT_ATTR_RDONLY)
+
+
+def pivot(root_fd: int) -> None:
+    """Enter the rootfs and drop the host's tree. Afterwards the working directory is the new root."""
+    try:
+        os.fchdir(root_fd)
+        old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            linux_mount.pivot_root_here()
+            os.fchdir(old_root)
+        finally:
+            os.close(old_root)
+        # Slave, not private: unmounting must not reach the host, and a private mount would keep others' mounts busy.
+        linux_mount.set_propagation(".", linux_mount.MS_SLAVE | linux_mount.MS_REC)
+        linux_mount.umount(".", linux_mount.MNT_DETACH)
+        os.chdir("/")
+    except OSError as e:
+        raise Refusal(f"error jailing process inside rootfs: pivot_root .: {reason(e)}") from e
+
+
+def chroot(root_fd: int) -> None:
+    """Without a mount namespace of its own the container has no more than this (as runc)."""
+    try:
+        os.fchdir(root_fd)
+        os.chroot(".")
+        os.chdir("/")
+    except OSError as e:
+        raise Refusal(f"error jailing process inside rootfs: chroot: {reason(e)}") from e
+
+
+def set_root_propagation(propagation: int) -> None:
+    """Once inside: shared, slave or unbindable as the spec asked."""
+    if propagation & (linux_mount.MS_SHARED | linux_mount.MS_UNBINDABLE):
+        linux_mount.set_propagation("/", propagation)
