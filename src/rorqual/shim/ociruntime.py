@@ -42,7 +42,7 @@ class OCIRuntime:
         return container
 
     def call(self, bundle: str, *args: str, fds: Fds = None) -> bytes:
-        """Run one command; its stdout, unless `fds` are its stdio. Raises errdefs.Error with the runtime's own message."""
+        """Run one command; its stdout unless `fds` are its stdio. Raises errdefs.Error, the runtime's own message."""
         log_path = f"{bundle}/runtime.log"
         argv = [self._binary, "--root", self._root, "--log", log_path, "--log-format", "json", *self._args, *args]
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -212,9 +213,9 @@ class TaskService:
     def _write_exit_file(self, process: Process, wait_status: int) -> None:
         """For a containerd that finds this shim killed: the status survives in the bundle."""
         code = os.waitstatus_to_exitcode(wait_status)
-        from time import time_ns
-
-        text = json.dumps({"pid": process.pid, "status": code if code >= 0 else 128 - code, "exited_at": time_ns()})
+        text = json.dumps(
+            {"pid": process.pid, "status": code if code >= 0 else 128 - code, "exited_at": time.time_ns()}
+        )
         path = f"{self._bundle}/exit"
         try:
             with open(path + ".tmp", "w") as file:
@@ -323,7 +324,6 @@ class TaskService:
             self._check_oom()
 
         self._loop.add(fd, IN, ready)
-        self._oom_fd = fd
 
     def _check_oom(self) -> None:
         if self._container is not None and self._container.oom_killed():
