@@ -55,8 +55,8 @@ def apply(
     """Unpacks the layer in `stream` (tar; plain, gzip or zstd) below the directory `dirfd`, reading it to its end.
 
     The caller checks the compressed bytes' digest and syncs the file system. `stream.read` is called in a helper
-    thread; after a failure one such call may still be going on for as long as it blocks. Sets the process's umask
-    meanwhile: made for worker processes. What a failed call leaves is the caller's to remove.
+    thread, which has ended when this returns or raises. Sets the process's umask meanwhile: made for worker
+    processes. What a failed call leaves is the caller's to remove.
 
     Raises: InvalidArgument (malformed), ResourceExhausted (over `limits`, disk full), DataLoss (damaged stream), each
     naming the entry; what `stream.read` raises.

@@ -20,8 +20,6 @@ from rorqual.errdefs import ResourceExhausted
 # Large enough that handing over costs little, small enough to stay in the cache between hash and write.
 _CHUNK_BYTES = 512 << 10
 _QUEUE_CHUNKS = 6
-# How long a failed unpack waits for the helper, which may sit in the stream's read.
-_JOIN_S = 1.0
 
 
 class Pipeline:
@@ -48,7 +46,8 @@ class Pipeline:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
-        self._thread.join(_JOIN_S)
+        # At most one read of the stream more: afterwards nobody but the caller touches it.
+        self._thread.join()
 
     @property
     def compressed_size(self) -> int:
