@@ -7,7 +7,8 @@ import subprocess
 import tarfile
 
 _FILES = {
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n",
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+    "postgres:x:70:70::/var/lib/postgresql:/bin/sh\n",
     "etc/group": "root:x:0:\ndaemon:x:1:\nalice:x:1000:\naudio:x:29:alice\n",
     "etc/shadow": "root:*:::::::\n",
 }
@@ -24,6 +25,7 @@ _DIRECTORIES = (
     "usr",
     "usr/bin",
     "var",
+    "var/opt",
     "var/tmp",
 )
 

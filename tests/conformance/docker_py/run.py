@@ -51,7 +51,8 @@ def outcomes(engine: Engine, paths: list[str]) -> dict[str, str]:
     report = WORK / "report.xml"
     report.unlink(missing_ok=True)
     # Their test image is alpine; what they use of it busybox has too, and no outside registry is needed.
-    engine.import_busybox("alpine:3.10")
+    for tag in ("3.10", "latest"):
+        engine.import_busybox(f"alpine:{tag}")
     environment = {**os.environ, "DOCKER_HOST": engine.host, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_ADDOPTS", None)
     arguments = ["-q", "--tb=line", "--timeout=60", "-p", "no:cacheprovider", f"--junitxml={report}"]
