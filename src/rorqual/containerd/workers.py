@@ -1,7 +1,7 @@
 """A small pool of worker processes for bytes: each does one job at a time (rorqual.containerd.worker).
 
 Started when a job finds none idle, up to a maximum; a job then waits for its turn. An idle worker ends after a while:
-idle memory counts. One JSON datagram with fds is a job, one JSON datagram its result; a cancelled job's worker is killed.
+idle memory counts. One JSON datagram with fds is a job, one its result; a cancelled job's worker is killed.
 """
 
 from __future__ import annotations

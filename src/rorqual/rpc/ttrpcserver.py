@@ -19,7 +19,7 @@ _READ_SIZE = 65536
 
 
 class Server:
-    """Serves `methods` ({"package.Service/Method": handler of encoded messages}) on a listening socket it takes over."""
+    """Serves `methods`, {"package.Service/Method": handler of encoded messages}, on the socket it takes over."""
 
     def __init__(self, methods: Mapping[str, Handler]) -> None:
         self._methods = methods

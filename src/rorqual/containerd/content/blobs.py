@@ -1,7 +1,7 @@
 """Blobs and ingests as files. Every function here may wait for the disk: call it in a thread or a worker.
 
-    <root>/blobs/<algorithm>/<hex>     a whole, checked blob; never changes
-    <root>/ingest/<id>                 the bytes of a write under way; the row is in the database
+<root>/blobs/<algorithm>/<hex>     a whole, checked blob; never changes
+<root>/ingest/<id>                 the bytes of a write under way; the row is in the database
 """
 
 from __future__ import annotations

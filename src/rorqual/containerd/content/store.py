@@ -182,9 +182,9 @@ class Writer:
         return f"{self.position.expected.partition(':')[0] or 'sha256'}:{self._hasher.hexdigest()}"
 
     async def commit(self, size: int, expected: str, labels: Labels) -> ContentInfo:
-        """The blob. Raises InvalidArgument (size), DataLoss-like Conflict (digest), AlreadyExists; bytes stay on Conflict."""
+        """The blob. Raises Conflict for another size or digest than expected (the bytes stay), AlreadyExists."""
         if size and size != self.position.offset:
-            raise Conflict(f'unexpected commit size {self.position.offset}, expected {size}: failed precondition')
+            raise Conflict(f"unexpected commit size {self.position.offset}, expected {size}: failed precondition")
         digest = self.digest()
         if expected and digest != expected:
             raise Conflict(f"unexpected commit digest {digest}, expected {expected}: failed precondition")

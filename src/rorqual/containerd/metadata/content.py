@@ -122,7 +122,9 @@ class ContentTable:
 
     def expect(self, ns: str, ref: str, expected: str, total: int) -> None:
         """Record what a later request of the writer says."""
-        self._db.execute("UPDATE ingests SET expected = ?, total = ? WHERE ns = ? AND ref = ?", (expected, total, ns, ref))
+        self._db.execute(
+            "UPDATE ingests SET expected = ?, total = ? WHERE ns = ? AND ref = ?", (expected, total, ns, ref)
+        )
 
     def end(self, ns: str, ref: str) -> Ingest:
         """Forget it; its file is the caller's. Raises NotFound."""

@@ -2,8 +2,8 @@
 
 A short transaction in the loop costs 30-60 us here, a hop to a thread and back 100: so statements run in the loop, and
 what may wait for the disk does not. Commits are written, not synchronised (synchronous=NORMAL): they survive SIGKILL of
-every process. What must survive power loss too (names, images, leases) awaits `durable()`, one fdatasync of the log in a
-thread, shared by all who wait. Checkpoints run in a thread on a connection of their own.
+every process. What must survive power loss too (names, images, blobs) awaits `durable()`: one fdatasync of the log in
+a thread, shared by all who wait. Checkpoints run in a thread on a connection of their own.
 """
 
 from __future__ import annotations

@@ -54,9 +54,7 @@ class Namespaces:
         self.get(name)
         full = [what for table, what in _CONTENTS if self._db.row(f"SELECT 1 FROM {table} WHERE ns = ? LIMIT 1", name)]
         if full:
-            raise Conflict(
-                f'namespace "{name}" must be empty, but it still has {", ".join(full)}: failed precondition'
-            )
+            raise Conflict(f'namespace "{name}" must be empty, but it still has {", ".join(full)}: failed precondition')
         with self._db.write():
             self._db.execute("DELETE FROM leases WHERE ns = ?", (name,))
             self._db.execute("DELETE FROM namespaces WHERE name = ?", (name,))

@@ -147,9 +147,7 @@ class ContentService(ContentBase):
             position.total = request.total
         if request.expected:
             if position.expected and request.expected != position.expected:
-                raise InvalidArgument(
-                    f"commit digest {request.expected} differs from the write's {position.expected}"
-                )
+                raise InvalidArgument(f"commit digest {request.expected} differs from the write's {position.expected}")
             position.expected = check_digest(request.expected)
 
     async def _commit(self, scope: Scope, writer: Writer, request: pb.WriteContentRequest) -> str:

@@ -33,9 +33,7 @@ class DiffService(DiffBase):
             "whiteouts": whiteouts,
         }
         result = await self._workers.run(job, [])
-        applied = descriptor_pb2.Descriptor(
-            media_type=_LAYER, digest=result["diff_id"], size=result["unpacked_size"]
-        )
+        applied = descriptor_pb2.Descriptor(media_type=_LAYER, digest=result["diff_id"], size=result["unpacked_size"])
         return pb.ApplyResponse(applied=applied)
 
     @unary

@@ -69,7 +69,7 @@ class Snapshotter(Protocol):
 
 
 class Driver(Protocol):
-    """The files of one kind of snapshotter. Every method may wait for the disk and is called in a thread, but mounts."""
+    """The files of one kind of snapshotter. All but mounts may wait for the disk: called in a thread."""
 
     name: str
     rebases: bool  # whether a layer unpacked without its parent can be given one

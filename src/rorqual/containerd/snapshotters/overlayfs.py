@@ -3,7 +3,7 @@
     <root>/<id>/fs      the snapshot's own files, whiteouts in overlayfs' form (upperdir, and lowerdir of its children)
     <root>/<id>/work    workdir, of active ones
 
-A layer's directory doesn't depend on its parents, so layers can be unpacked in any order and given their parent at commit.
+A layer's directory doesn't depend on its parents: layers can be unpacked in any order and given their parent at commit.
 The mount is the client's: 128 layers make a lowerdir longer than the page that mount(2) takes, so it goes through
 fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/overlayfs.rst.
 """

@@ -1,7 +1,7 @@
 """The snapshotter over any driver: the tree in the database, the files by the driver, in that order of truth.
 
-Ids are never used twice while a directory could be left of them, so that a removal needs no lock: the row goes first, the
-directory <root>/<id> in a thread afterwards. What a crash leaves is a directory without a row; cleanup finds it.
+Ids are never used twice while a directory could be left of them, so that a removal needs no lock: the row goes first,
+the directory <root>/<id> in a thread afterwards. What a crash leaves is a directory without a row; cleanup finds it.
 """
 
 from __future__ import annotations

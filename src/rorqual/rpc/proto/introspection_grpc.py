@@ -13,7 +13,6 @@ import google.protobuf.any_pb2
 import google.protobuf.empty_pb2
 import google.protobuf.timestamp_pb2
 import rorqual.rpc.proto.rpcstatus_pb2
-import rorqual.rpc.proto.runtimeinfo_pb2
 import rorqual.rpc.proto.platform_pb2
 import rorqual.rpc.proto.introspection_pb2
 

@@ -1,0 +1,1 @@
+"""Tasks: shims started through the spawner, called over ttrpc, watched, found again after a restart."""
