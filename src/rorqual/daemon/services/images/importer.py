@@ -133,7 +133,7 @@ async def spool(body: AsyncIterator[bytes], directory: Path) -> Spooled:
     hasher = hashlib.sha256()
     size = 0
     head = b""
-    file = await asyncio.to_thread(tempfile.TemporaryFile, dir=directory)
+    file: IO[bytes] = await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=directory))
     try:
         pending = bytearray()
 

@@ -186,7 +186,7 @@ class Images:
 
     # ---- views ----
 
-    async def list(self, filters: Filters, *, all_images: bool) -> list[ImageSummary]:
+    async def summaries(self, filters: Filters) -> list[ImageSummary]:
         """Every image, the newest first. Raises: NotFound (before, since), InvalidArgument."""
         bounds: dict[str, int] = {}
         for key in ("before", "since"):

@@ -1,4 +1,4 @@
-"""What distribution needs, over containerd: documents by gRPC, layers through the ingest socket, snapshots by chain ID."""
+"""What distribution needs, over containerd: documents by gRPC, layers by the ingest socket, snapshots by chain ID."""
 
 from __future__ import annotations
 

@@ -1,0 +1,200 @@
+"""Volumes of the local driver: directories below the data root, known by name, counted by the containers using them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from rorqual.api.system import Volume as APIVolume
+from rorqual.daemon.services import clock
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.filters import Filters
+from rorqual.errdefs import Conflict, InvalidArgument, NotFound, NotImplementedHere
+
+FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
+PRUNE_KEYS = frozenset({"label", "label!", "all"})
+ANONYMOUS = "com.docker.volume.anonymous"
+_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume. Its files are in `mountpoint`."""
+
+    name: str
+    mountpoint: str
+    created_ns: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def anonymous(self) -> bool:
+        """Made for a container, without a name of the user's."""
+        return ANONYMOUS in self.labels
+
+
+class VolumeStore(Protocol):
+    """Where volumes are kept."""
+
+    def load_volumes(self) -> list[tuple[str, str]]:
+        """(name, document)."""
+
+    async def put_volume(self, name: str, document: str) -> None:
+        """Add or replace."""
+
+    async def delete_volume(self, name: str) -> None:
+        """Remove."""
+
+
+class References(Protocol):
+    """Who uses volumes."""
+
+    def volume_users(self, name: str) -> list[str]:
+        """Ids of the containers with the volume mounted."""
+
+
+class Volumes:
+    """All volumes of the engine."""
+
+    def __init__(self, store: VolumeStore, root: Path, references: References, events: Events) -> None:
+        self._store = store
+        self._root = root
+        self._references = references
+        self._events = events
+        self._volumes: dict[str, Volume] = {}
+        self._lock = asyncio.Lock()
+
+    def load(self) -> None:
+        """Read the store (blocking; at start-up)."""
+        for name, document in self._store.load_volumes():
+            data = json.loads(document)
+            self._volumes[name] = Volume(
+                name, self._mountpoint(name), data["created_ns"], data["labels"], data["options"]
+            )
+
+    def _mountpoint(self, name: str) -> str:
+        return str(self._root / name / "_data")
+
+    async def ensure(
+        self,
+        name: str,
+        driver: str = "",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """The volume of that name, made when there is none; a name is made up for "". Raises: InvalidArgument, NotFound."""
+        if driver not in ("", "local"):
+            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        labels = dict(labels or {})
+        if not name:
+            name = secrets.token_hex(32)
+            labels[ANONYMOUS] = ""
+        elif not _NAME.match(name):
+            raise InvalidArgument(
+                f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+            )
+        if options:
+            raise NotImplementedHere(f"create {name}: driver options of local volumes are not supported")
+        found = self._volumes.get(name)
+        if found is not None:
+            return found
+        async with self._lock:
+            found = self._volumes.get(name)
+            if found is not None:
+                return found
+            volume = Volume(name, self._mountpoint(name), clock.now_ns(), labels, dict(options or {}))
+            await asyncio.to_thread(os.makedirs, volume.mountpoint, 0o755, True)
+            document = {"created_ns": volume.created_ns, "labels": labels, "options": dict(volume.options)}
+            await self._store.put_volume(name, json.dumps(document))
+            self._volumes[name] = volume
+        self._events.publish("volume", "create", name, {"driver": "local"})
+        return volume
+
+    def get(self, name: str) -> Volume:
+        """Raises: NotFound."""
+        found = self._volumes.get(name)
+        if found is None:
+            raise NotFound(f"get {name}: no such volume")
+        return found
+
+    async def remove(self, name: str, *, force: bool) -> None:
+        """Remove volume and files. Raises: NotFound (not with force), Conflict while used."""
+        volume = self._volumes.get(name)
+        if volume is None:
+            if force:
+                return
+            raise NotFound(f"get {name}: no such volume")
+        users = self._references.volume_users(name)
+        if users:
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        await self._delete(volume)
+        self._events.publish("volume", "destroy", name, {"driver": "local"})
+
+    async def _delete(self, volume: Volume) -> None:
+        async with self._lock:
+            await self._store.delete_volume(volume.name)
+            self._volumes.pop(volume.name, None)
+        await asyncio.to_thread(shutil.rmtree, os.path.dirname(volume.mountpoint), True)
+
+    def summaries(self, filters: Filters) -> list[APIVolume]:
+        """Those that pass the filters."""
+        dangling = filters.flag("dangling", False) if "dangling" in filters else None
+        found = []
+        for volume in sorted(self._volumes.values(), key=lambda v: v.name):
+            if dangling is not None and dangling == bool(self._references.volume_users(volume.name)):
+                continue
+            if not filters.one_of("driver", "local") or not filters.pattern("name", volume.name):
+                continue
+            if filters.labels("label", volume.labels):
+                found.append(to_api(volume))
+        return found
+
+    async def prune(self, filters: Filters) -> tuple[list[str], int]:
+        """Remove unused anonymous volumes (with all=true, named ones too); names and bytes."""
+        everything = filters.flag("all", False)
+        names: list[str] = []
+        freed = 0
+        for volume in list(self._volumes.values()):
+            if (not everything and not volume.anonymous) or self._references.volume_users(volume.name):
+                continue
+            if not filters.labels("label", volume.labels):
+                continue
+            freed += await asyncio.to_thread(_size, volume.mountpoint)
+            await self._delete(volume)
+            self._events.publish("volume", "destroy", volume.name, {"driver": "local"})
+            names.append(volume.name)
+        self._events.publish("volume", "prune", "", {"reclaimed": str(freed)})
+        return names, freed
+
+
+def to_api(volume: Volume) -> APIVolume:
+    """As the Engine API shows it."""
+    return APIVolume(
+        created_at=clock.rfc3339(volume.created_ns // 10**9 * 10**9),
+        driver="local",
+        labels=volume.labels or None,
+        mountpoint=volume.mountpoint,
+        name=volume.name,
+        options=volume.options or None,
+        scope="local",
+    )
+
+
+def _size(path: str) -> int:
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
