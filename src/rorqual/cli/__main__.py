@@ -1,6 +1,6 @@
 """`python -m rorqual.cli` is `rorqual`."""
 
-from rorqual.cli.main import entry
+from rorqual.cli.main import main
 
 if __name__ == "__main__":
-    entry()
+    main()

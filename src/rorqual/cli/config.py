@@ -46,7 +46,7 @@ class Config:
             raise CommandError(f"Error loading config file: {path}: {e}") from e
         return cls(path, data if isinstance(data, dict) else {})
 
-    def str(self, key: str) -> str:
+    def text(self, key: str) -> str:
         value = self.data.get(key, "")
         return value if isinstance(value, str) else ""
 
@@ -70,8 +70,8 @@ class Config:
     # Contexts
 
     def context_endpoint(self, name: str) -> tuple[str | None, TLSOptions | None]:
-        """(host, TLS files) of a context: the one named, DOCKER_CONTEXT's, or the current one; (None, None) for default."""
-        name = name or os.environ.get("DOCKER_CONTEXT", "") or self.str("currentContext")
+        """(host, TLS files) of a context: the named, DOCKER_CONTEXT's or current one; (None, None) for default."""
+        name = name or os.environ.get("DOCKER_CONTEXT", "") or self.text("currentContext")
         if not name or name == "default":
             return None, None
         import hashlib
@@ -109,7 +109,7 @@ class Config:
         Raises: CommandError when a credential helper fails.
         """
         server = DOCKER_HUB if registry in ("docker.io", "index.docker.io", "") else registry
-        helper = (self.data.get("credHelpers") or {}).get(server) or self.str("credsStore")
+        helper = (self.data.get("credHelpers") or {}).get(server) or self.text("credsStore")
         if helper:
             return _ask_helper(helper, server)
         auths: Mapping[str, JSON] = self.data.get("auths") or {}
@@ -121,7 +121,7 @@ class Config:
     def store(self, auth: JSON) -> None:
         """Remember a login. Raises: CommandError when the helper refuses."""
         server = auth["serveraddress"]
-        helper = (self.data.get("credHelpers") or {}).get(server) or self.str("credsStore")
+        helper = (self.data.get("credHelpers") or {}).get(server) or self.text("credsStore")
         if helper:
             token = bool(auth.get("identitytoken"))
             payload = {
@@ -141,7 +141,7 @@ class Config:
 
     def erase(self, registry: str) -> bool:
         """Forget a login; whether there was one."""
-        helper = (self.data.get("credHelpers") or {}).get(registry) or self.str("credsStore")
+        helper = (self.data.get("credHelpers") or {}).get(registry) or self.text("credsStore")
         if helper:
             _run_helper(helper, "erase", registry)
         found = (self.data.get("auths") or {}).pop(registry, None) is not None

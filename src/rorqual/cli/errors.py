@@ -1,4 +1,4 @@
-"""How a command ends early. `main` maps each to what is written and to the process's exit code, there and nowhere else."""
+"""How a command ends early. `main` maps each to what is written and to the exit code, there and nowhere else."""
 
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ def save_stream(open_stream: Callable[[], Response], path: str, terminal_text: s
         return
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
-        raise CommandError(
-            f'{prefix}: invalid output path: directory "{directory}" does not exist'
-        )
+        raise CommandError(f'{prefix}: invalid output path: directory "{directory}" does not exist')
     if os.path.exists(path) and not os.path.isfile(path):
         if os.path.isdir(path):
             raise CommandError(f"{prefix}: {path}: is a directory")

@@ -1,4 +1,4 @@
-"""Flags in the grammar that Docker's command line has (pflag's): --name=value, --name value, -n value, -nvalue, -n=value,
+"""Flags in the grammar of Docker's command line (pflag's): --name=value, --name value, -n value, -nvalue, -n=value,
 bundles of booleans (-it), `--` ends flags, booleans take a value only after "=", repeated flags accumulate.
 
 Declarations are plain tuples, so that a command's table costs nothing to import:
@@ -53,19 +53,19 @@ class Values:
     def changed(self, name: str) -> bool:
         return name in self._given
 
-    def str(self, name: str) -> str:
+    def string(self, name: str) -> str:
         value: str = self._values[name]
         return value
 
-    def bool(self, name: str) -> bool:
+    def boolean(self, name: str) -> bool:
         value: bool = self._values[name]
         return value
 
-    def int(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         value: int = self._values[name]
         return value
 
-    def list(self, name: str) -> list[Any]:
+    def many(self, name: str) -> list[Any]:
         """The values of a flag that may be repeated, in order."""
         value: list[Any] = self._values[name]
         return value
@@ -191,7 +191,7 @@ class FlagSet:
             shown = f"-{flag[1]}, --{name}" if flag[1] else f"--{name}"
             raise FlagError(f'invalid argument {values.quote(text)} for "{shown}" flag: {e}') from e
         if kind == "strings":
-            out.extend(name, [part for part in values.split_csv(value)])
+            out.extend(name, values.split_csv(value))
         elif kind in _LISTS:
             if value is not None:
                 out.append(name, value)

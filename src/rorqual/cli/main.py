@@ -22,6 +22,7 @@ from rorqual.client import Client
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
     from rorqual.cli.flags import Flag
 
@@ -65,8 +66,26 @@ def global_flags() -> Sequence[Flag]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Writes to stdout and stderr."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    """The console script: run the process's arguments and end it; with `argv`, run those and return the exit code."""
+    if argv is not None:
+        return execute(list(argv))
+    code = execute(sys.argv[1:])
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    # Nothing here needs the interpreter taken down piece by piece, which costs 2-3 ms.
+    os._exit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        # The reader left; `execute` has taken account of that.
+        return
+
+
+def execute(args: list[str]) -> int:
+    """Run a command line; the exit code. Writes to stdout and stderr."""
     try:
         code = _run(args)
         sys.stdout.flush()
@@ -83,14 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         code = _fail(error_text(e), 1)
     return code
-
-
-def entry() -> None:
-    """As a process: end at once with the exit code, without taking the interpreter down piece by piece (2 ms)."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _fail(message: str, code: int) -> int:
@@ -111,7 +122,7 @@ def _run(args: list[str]) -> int:
         return _fail(flag_error(PROGRAM, "[OPTIONS] COMMAND [ARG...]", str(e)), EXIT_FLAGS)
     except HelpWanted:
         return _help([], flags)
-    if options.bool("version"):
+    if options.boolean("version"):
         from rorqual.version import __version__
 
         sys.stdout.write(f"Rorqual version {__version__}\n")
@@ -120,9 +131,12 @@ def _run(args: list[str]) -> int:
         return _help([], flags)
     if words[0] == "help":
         return _help(words[1:], flags)
-    context = Context(
-        lambda ctx: _connect(ctx, options), options.str("config"), debug=options.bool("debug")
-    )
+    context = Context(lambda ctx: _connect(ctx, options), options.string("config"), debug=options.boolean("debug"))
+    if words[0] == "__complete":
+        from rorqual.cli.completing import complete
+
+        sys.stdout.write("".join(f"{line}\n" for line in complete(context, words[1:], flags)))
+        return 0
     found = registry.find(words)
     if found is None:
         return _group_or_unknown(words, flags)
@@ -167,7 +181,7 @@ def _command(context: Context, command: Command, path: str, args: list[str]) -> 
 
 
 def _connect(context: Context, options: Values) -> Client:
-    hosts = options.list("host")
+    hosts = options.many("host")
     if len(hosts) > 1:
         raise Exit(1, "Specify only one -H")
     from rorqual.client.transport import TLSOptions
@@ -175,21 +189,21 @@ def _connect(context: Context, options: Values) -> Client:
     host: str | None = hosts[0] if hosts else None
     tls = None
     if host is None and not (os.environ.get("RORQUAL_HOST") or os.environ.get("DOCKER_HOST")):
-        host, tls = context.config.context_endpoint(options.str("context"))
-    elif options.str("context"):
+        host, tls = context.config.context_endpoint(options.string("context"))
+    elif options.string("context"):
         if hosts:
             raise Exit(1, "conflicting options: cannot specify both --host and --context")
-        host, tls = context.config.context_endpoint(options.str("context"))
-    if options.bool("tls") or options.bool("tlsverify"):
+        host, tls = context.config.context_endpoint(options.string("context"))
+    if options.boolean("tls") or options.boolean("tlsverify"):
         certs = os.environ.get("DOCKER_CERT_PATH") or context.config_dir
         names = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
         files = {
-            flag: options.str(flag) if options.changed(flag) else os.path.join(certs, name)
+            flag: options.string(flag) if options.changed(flag) else os.path.join(certs, name)
             for flag, name in names.items()
         }
         present = {flag: p if options.changed(flag) or os.path.exists(p) else "" for flag, p in files.items()}
         tls = TLSOptions(
-            present["tlscacert"], present["tlscert"], present["tlskey"], verify=options.bool("tlsverify")
+            present["tlscacert"], present["tlscert"], present["tlskey"], verify=options.boolean("tlsverify")
         )
     try:
         return Client(host, tls=tls, headers=context.config.http_headers(), user_agent=_user_agent())
@@ -225,9 +239,7 @@ def _help(words: list[str], flags: Sequence[Flag]) -> int:
 def _group_or_unknown(words: list[str], flags: Sequence[Flag]) -> int:
     group = words[0]
     if group not in registry.GROUPS:
-        return _fail(
-            f"{PROGRAM}: unknown command: {PROGRAM} {group}\n\nRun '{PROGRAM} --help' for more information", 1
-        )
+        return _fail(f"{PROGRAM}: unknown command: {PROGRAM} {group}\n\nRun '{PROGRAM} --help' for more information", 1)
     path = f"{PROGRAM} {group}"
     try:
         _, rest = FlagSet((), interspersed=False).parse(words[1:])

@@ -26,9 +26,7 @@ class ProgressError(errdefs.Error):
         self.code = code
 
 
-def display(
-    messages: Iterable[JSON], out: TextIO, *, on_aux: Callable[[JSON], None] | None = None
-) -> None:
+def display(messages: Iterable[JSON], out: TextIO, *, on_aux: Callable[[JSON], None] | None = None) -> None:
     """Show messages as they come. Raises: ProgressError when one carries an error."""
     is_terminal = out.isatty()
     width = 200

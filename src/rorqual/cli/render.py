@@ -28,9 +28,7 @@ def flag_error(path: str, usage: str, message: str) -> str:
 def args_error(path: str, command: Command, message: str) -> str:
     # Docker's texts differ in one word for "requires at least".
     verb = "See" if command.args[1] is None else "Run"
-    return (
-        f"{PROGRAM}: {message}\n\n{usage_line(path, command)}\n\n{verb} '{path} --help' for more information"
-    )
+    return f"{PROGRAM}: {message}\n\n{usage_line(path, command)}\n\n{verb} '{path} --help' for more information"
 
 
 def command_help(path: str, command: Command, columns: int) -> str:

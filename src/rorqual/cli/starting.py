@@ -36,9 +36,7 @@ _PULLS = ("always", "missing", "never")
 def check_pull_option(value: str) -> None:
     """Raises: CommandError."""
     if value and value not in _PULLS:
-        raise CommandError(
-            f"invalid pull option: '{value}': must be one of \"always\", \"missing\" or \"never\""
-        )
+        raise CommandError(f'invalid pull option: \'{value}\': must be one of "always", "missing" or "never"')
 
 
 def create(context: Context, flags: Values, body: JSON) -> str:
@@ -47,18 +45,16 @@ def create(context: Context, flags: Values, body: JSON) -> str:
     Raises: ResponseError, CommandError.
     """
     image = body["Image"]
-    path = flags.str("cidfile")
+    path = flags.string("cidfile")
     if path and os.path.exists(path):
-        raise CommandError(
-            f"container ID file found, make sure the other container isn't running or delete {path}"
-        )
-    if flags.bool("use-api-socket"):
+        raise CommandError(f"container ID file found, make sure the other container isn't running or delete {path}")
+    if flags.boolean("use-api-socket"):
         _share_api_socket(context, body)
-    platform, name, pull = flags.str("platform"), flags.str("name"), flags.str("pull") or "missing"
-    cid_file = open(path, "w", encoding="ascii") if path else None
+    platform, name, pull = flags.string("platform"), flags.string("name"), flags.string("pull") or "missing"
+    cid_file = open(path, "w", encoding="ascii") if path else None  # noqa: SIM115 (closed below on every path)
     try:
         if pull == "always":
-            pull_image(context, image, platform, quiet=flags.bool("quiet"))
+            pull_image(context, image, platform, quiet=flags.boolean("quiet"))
         containers = context.client.containers
         body["HostConfig"]["ConsoleSize"] = list(terminal.size())
         try:
@@ -66,11 +62,11 @@ def create(context: Context, flags: Values, body: JSON) -> str:
         except errdefs.NotFound as e:
             if pull != "missing" or not _is_missing_image(e):
                 raise
-            if not flags.bool("quiet"):
+            if not flags.boolean("quiet"):
                 from rorqual.cli.references import familiar_with_tag
 
                 context.err(f"Unable to find image '{familiar_with_tag(image)}' locally")
-            pull_image(context, image, platform, quiet=flags.bool("quiet"))
+            pull_image(context, image, platform, quiet=flags.boolean("quiet"))
             answer = containers.create(body, name=name, platform=platform)
     except BaseException:
         if cid_file is not None:
@@ -181,15 +177,13 @@ def start_exit_code(message: str) -> int:
 
 
 def proxied_signals() -> tuple[int, ...]:
-    """The signals that an attached client passes on: all that can be caught but those about its own children and I/O."""
+    """The signals that an attached client passes on: all that can be caught but those of its own I/O."""
     import signal
 
     kept = ("SIGCHLD", "SIGPIPE", "SIGURG", "SIGWINCH", "SIGKILL", "SIGSTOP", "SIGTTIN", "SIGTTOU", "SIGTSTP")
     faults = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
     left_out = {getattr(signal, name) for name in kept + faults}
-    return tuple(
-        n for n in signal.valid_signals() if n not in left_out and n < signal.SIGRTMIN
-    )
+    return tuple(n for n in signal.valid_signals() if n not in left_out and n < signal.SIGRTMIN)
 
 
 def forwarder(context: Context, id: str, resize: Callable[[], None] | None) -> Callable[[int], None]:

@@ -194,7 +194,7 @@ class Streamer:
         index = 0
         while index < len(frames):
             stream = frames[index][0]
-            pieces = []
+            pieces: list[memoryview] = []
             while index < len(frames) and frames[index][0] == stream and len(pieces) < WRITEV_PIECES:
                 pieces.append(frames[index][1])
                 index += 1

@@ -96,8 +96,9 @@ class Listing:
             raise Exit(1, f"template parsing error: {e}") from e
         out: list[str] = []
         try:
-            for item in items:
-                out.append(template.execute(Object(self.type_name, self._getter(item), self.json_fields)) + "\n")
+            out += [
+                template.execute(Object(self.type_name, self._getter(item), self.json_fields)) + "\n" for item in items
+            ]
             if table:
                 head = parse("", text, HEADER_FUNCTIONS).execute(dict(self.headers)) + "\n"
                 sys.stdout.write(align(head + "".join(out)))

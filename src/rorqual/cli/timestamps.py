@@ -11,9 +11,7 @@ import time
 from rorqual.cli.errors import CommandError
 from rorqual.cli.values import parse_duration_ns, quote
 
-_DATE = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?)?(Z|[+-]\d\d:\d\d)?"
-)
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?)?(Z|[+-]\d\d:\d\d)?")
 
 
 def to_timestamp(name: str, text: str, now: float | None = None) -> str:

@@ -61,7 +61,7 @@ def human_duration(seconds: float) -> str:
 
 
 def ago(created_unix: float, now: float | None = None) -> str:
-    """"3 days ago" for a time in seconds since the epoch; "" for zero."""
+    """ "3 days ago" for a time in seconds since the epoch; "" for zero."""
     if not created_unix:
         return ""
     return human_duration((time.time() if now is None else now) - created_unix) + " ago"

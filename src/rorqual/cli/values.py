@@ -208,7 +208,9 @@ def split_csv(text: str) -> list[str]:
             while True:
                 end = text.find('"', position)
                 if end < 0:
-                    raise ValueError(f'parse error on line 1, column {size + 1}: extraneous or missing " in quoted-field')
+                    raise ValueError(
+                        f'parse error on line 1, column {size + 1}: extraneous or missing " in quoted-field'
+                    )
                 piece.append(text[position:end])
                 position = end + 1
                 if position < size and text[position] == '"':

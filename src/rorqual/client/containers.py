@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rorqual.client.http1 import Response, Socket
 
     JSON = dict[str, Any]
+    # Inside the class `list` is a method.
+    JSONs = list[JSON]
 
 
 class Containers:
@@ -28,14 +30,14 @@ class Containers:
         limit: int | None = None,
         size: bool = False,
         filters: Mapping[str, Iterable[str]] | None = None,
-    ) -> list[JSON]:
+    ) -> JSONs:
         query = {
             "all": True if all else None,
             "limit": limit,
             "size": True if size else None,
             "filters": encode_filters(filters),
         }
-        answer: list[JSON] = self._client.json("GET", "/containers/json", query=query)
+        answer: JSONs = self._client.json("GET", "/containers/json", query=query)
         return answer
 
     def create(self, config: JSON, *, name: str | None = None, platform: str | None = None) -> JSON:
@@ -91,9 +93,10 @@ class Containers:
         answer: JSON = self._client.json("GET", f"/containers/{id}/top", query={"ps_args": ps_args or None})
         return answer
 
-    def changes(self, id: str) -> list[JSON]:
+    def changes(self, id: str) -> JSONs:
         """Changed paths: [{"Path", "Kind": 0 modified | 1 added | 2 deleted}]."""
-        return self._client.json("GET", f"/containers/{id}/changes") or []
+        answer: JSONs | None = self._client.json("GET", f"/containers/{id}/changes")
+        return answer or []
 
     def resize(self, id: str, height: int, width: int) -> None:
         self._client.request("POST", f"/containers/{id}/resize", query={"h": height, "w": width})
@@ -177,9 +180,7 @@ class Containers:
         self._client._release(response)
         return response.headers.get("x-docker-container-path-stat", "")
 
-    def put_archive(
-        self, id: str, path: str, data: bytes | Iterable[bytes], *, copy_owner: bool = False
-    ) -> None:
+    def put_archive(self, id: str, path: str, data: bytes | Iterable[bytes], *, copy_owner: bool = False) -> None:
         query = {"path": path, "noOverwriteDirNonDir": True, "copyUIDGID": True if copy_owner else None}
         self._client.request(
             "PUT", f"/containers/{id}/archive", query=query, body=data, headers={"Content-Type": "application/x-tar"}

@@ -36,7 +36,7 @@ _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
-    """"1.41" as (1, 41); anything unreadable as ()."""
+    """ "1.41" as (1, 41); anything unreadable as ()."""
     parts = version.split(".")
     return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else ()
 

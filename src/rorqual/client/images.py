@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rorqual.client.http1 import Response
 
     JSON = dict[str, Any]
+    # Inside the class `list` is a method.
+    JSONs = list[JSON]
 
 
 class Images:
@@ -30,19 +32,17 @@ class Images:
         filters: Mapping[str, Iterable[str]] | None = None,
         digests: bool = False,
         shared_size: bool = False,
-    ) -> list[JSON]:
+    ) -> JSONs:
         query = {
             "all": True if all else None,
             "filters": encode_filters(filters),
             "digests": True if digests else None,
             "shared-size": True if shared_size else None,
         }
-        answer: list[JSON] = self._client.json("GET", "/images/json", query=query)
+        answer: JSONs = self._client.json("GET", "/images/json", query=query)
         return answer
 
-    def pull(
-        self, name: str, tag: str, *, platform: str = "", auth: str = ""
-    ) -> Iterator[JSON]:
+    def pull(self, name: str, tag: str, *, platform: str = "", auth: str = "") -> Iterator[JSON]:
         """Progress messages of a pull; `tag` may be a digest, "" pulls all tags; `auth` is X-Registry-Auth."""
         query = {"fromImage": name, "tag": tag or None, "platform": platform or None}
         headers = {"X-Registry-Auth": auth} if auth else None
@@ -54,9 +54,7 @@ class Images:
         headers = {"X-Registry-Auth": auth or "e30="}
         return self._client.json_stream("POST", f"/images/{name}/push", query=query, headers=headers)
 
-    def import_(
-        self, query: Mapping[str, object], data: Iterable[bytes] | None
-    ) -> Iterator[JSON]:
+    def import_(self, query: Mapping[str, object], data: Iterable[bytes] | None) -> Iterator[JSON]:
         """Progress of POST /images/create from a tar (fromSrc "-" and `data`) or a URL."""
         headers = {"Content-Type": "application/x-tar"} if data is not None else None
         return self._client.json_stream("POST", "/images/create", query=query, body=data, headers=headers)
@@ -68,25 +66,21 @@ class Images:
     def inspect_raw(self, name: str, *, platform: str = "") -> bytes:
         return self._client.request("GET", f"/images/{name}/json", query={"platform": platform or None})
 
-    def history(self, name: str, *, platform: str = "") -> list[JSON]:
-        answer: list[JSON] = self._client.json(
-            "GET", f"/images/{name}/history", query={"platform": platform or None}
-        )
+    def history(self, name: str, *, platform: str = "") -> JSONs:
+        answer: JSONs = self._client.json("GET", f"/images/{name}/history", query={"platform": platform or None})
         return answer
 
     def tag(self, name: str, repository: str, tag: str) -> None:
         self._client.request("POST", f"/images/{name}/tag", query={"repo": repository, "tag": tag or None})
 
-    def remove(
-        self, name: str, *, force: bool = False, no_prune: bool = False, platforms: Iterable[str] = ()
-    ) -> list[JSON]:
+    def remove(self, name: str, *, force: bool = False, no_prune: bool = False, platforms: Iterable[str] = ()) -> JSONs:
         """[{"Untagged": ref} | {"Deleted": id}]"""
         query = {
             "force": True if force else None,
             "noprune": True if no_prune else None,
             "platforms": list(platforms) or None,
         }
-        answer: list[JSON] = self._client.json("DELETE", f"/images/{name}", query=query)
+        answer: JSONs = self._client.json("DELETE", f"/images/{name}", query=query)
         return answer
 
     def save(self, names: Iterable[str], *, platform: str = "") -> Response:
@@ -105,8 +99,8 @@ class Images:
 
     def search(
         self, term: str, *, limit: int | None = None, filters: Mapping[str, Iterable[str]] | None = None, auth: str = ""
-    ) -> list[JSON]:
+    ) -> JSONs:
         query = {"term": term, "limit": limit, "filters": encode_filters(filters)}
         headers = {"X-Registry-Auth": auth} if auth else None
-        answer: list[JSON] = self._client.json("GET", "/images/search", query=query, headers=headers)
+        answer: JSONs = self._client.json("GET", "/images/search", query=query, headers=headers)
         return answer

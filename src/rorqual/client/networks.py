@@ -41,14 +41,10 @@ class Networks:
         self._client.request("DELETE", f"/networks/{id}")
 
     def connect(self, id: str, container: str, endpoint: JSON) -> None:
-        self._client.json(
-            "POST", f"/networks/{id}/connect", body={"Container": container, "EndpointConfig": endpoint}
-        )
+        self._client.json("POST", f"/networks/{id}/connect", body={"Container": container, "EndpointConfig": endpoint})
 
     def disconnect(self, id: str, container: str, *, force: bool = False) -> None:
-        self._client.json(
-            "POST", f"/networks/{id}/disconnect", body={"Container": container, "Force": force}
-        )
+        self._client.json("POST", f"/networks/{id}/disconnect", body={"Container": container, "Force": force})
 
     def prune(self, filters: Mapping[str, Iterable[str]] | None = None) -> JSON:
         answer: JSON = self._client.json("POST", "/networks/prune", query={"filters": encode_filters(filters)})

@@ -184,7 +184,7 @@ def _connect_ssh(address: Address) -> Socket:
     # "--" and a name that cannot begin with a dash: a host is never read as an option (CVE-2017-1000117's class).
     command += ["--", address.host, "rorqual", "system", "dial-stdio"]
     try:
-        subprocess.Popen(command, stdin=theirs, stdout=theirs, start_new_session=True)
+        subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
     except OSError as e:
         ours.close()
         raise ConnectionFailed(f"error during connect: cannot run ssh: {e.strerror}") from e

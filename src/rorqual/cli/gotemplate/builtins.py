@@ -110,9 +110,7 @@ def _js(*args: Any) -> str:
     for c in _text(args):
         if c in _JS:
             out.append(_JS[c])
-        elif ord(c) < 0x20:
-            out.append(f"\\u{ord(c):04X}")
-        elif ord(c) > 0x7F and not c.isprintable():
+        elif ord(c) < 0x20 or (ord(c) > 0x7F and not c.isprintable()):
             out.append(f"\\u{ord(c):04X}")
         else:
             out.append(c)

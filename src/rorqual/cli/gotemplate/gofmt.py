@@ -164,9 +164,7 @@ def _flags(format: str, position: int, spec: _Spec) -> int:
     return position
 
 
-def _size(
-    format: str, position: int, args: Sequence[Any], index: int, name: str
-) -> tuple[int | None, int, int, str]:
+def _size(format: str, position: int, args: Sequence[Any], index: int, name: str) -> tuple[int | None, int, int, str]:
     if position < len(format) and format[position] == "*":
         if index < len(args) and isinstance(args[index], int) and not isinstance(args[index], bool):
             return args[index], position + 1, index + 1, ""

@@ -12,9 +12,7 @@ BOOL, CHAR, NUMBER, STRING, RAW = "bool", "char", "number", "string", "raw"
 IDENT, FIELD, VARIABLE, DOT, NIL, KEYWORD = "ident", "field", "variable", "dot", "nil", "keyword"
 SPACE, PIPE, ASSIGN, DECLARE, LPAREN, RPAREN, OTHER = "space", "pipe", "assign", "declare", "(", ")", "char-other"
 
-KEYWORDS = frozenset(
-    ("if", "else", "end", "range", "with", "define", "block", "template", "break", "continue")
-)
+KEYWORDS = frozenset(("if", "else", "end", "range", "with", "define", "block", "template", "break", "continue"))
 _SPACES = " \t\r\n"
 _NUMBER = re.compile(
     r"[+-]?(?:0[xX][0-9a-fA-F_]+(?:\.[0-9a-fA-F_]*)?(?:[pP][+-]?[0-9_]+)?|0[bB][01_]+|0[oO][0-7_]+"

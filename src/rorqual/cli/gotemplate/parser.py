@@ -377,10 +377,7 @@ class _Parser:
             return whole
         try:
             body = text.lower()
-            if "0x" in body:
-                value_f = float.fromhex(body.replace("_", ""))
-            else:
-                value_f = float(body)
+            value_f = float.fromhex(body.replace("_", "")) if "0x" in body else float(body)
         except ValueError:
             raise self._fail(f"bad number syntax: {quote(text)}", item) from None
         return value_f

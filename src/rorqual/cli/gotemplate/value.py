@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING, Any
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
 
 class Object:
@@ -29,19 +29,19 @@ class Object:
         return {name: self._getter(name) for name in self.json_fields}
 
 
-class Struct(dict[str, Any] if TYPE_CHECKING else dict):
+class Struct(dict[str, Any]):
     """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`."""
 
     __slots__ = ()
 
 
-class NilMap(dict[str, Any] if TYPE_CHECKING else dict):
+class NilMap(dict[str, Any]):
     """A nil Go map: prints map[], is false, is null in JSON."""
 
     __slots__ = ()
 
 
-class NilSlice(list[Any] if TYPE_CHECKING else list):
+class NilSlice(list[Any]):
     """A nil Go slice: prints [], is false, is null in JSON."""
 
     __slots__ = ()

@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 
 FLAGS: tuple[Flag, ...] = (
     ("add-host", "", "list", (), "Add a custom host-to-IP mapping (host:ip)"),
-    ("annotation", "", "map", (), "Add an annotation to the container (passed through to the OCI runtime) (default map[])"),
+    (
+        "annotation",
+        "",
+        "map",
+        (),
+        "Add an annotation to the container (passed through to the OCI runtime) (default map[])",
+    ),
     ("attach", "a", "list", (), "Attach to STDIN, STDOUT or STDERR"),
     ("blkio-weight", "", "uint16", 0, "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)"),
     ("blkio-weight-device", "", "list", (), "Block IO weight (relative device weight) (default [])"),
     ("cap-add", "", "list", (), "Add Linux capabilities"),
     ("cap-drop", "", "list", (), "Drop Linux capabilities"),
     ("cgroup-parent", "", "string", "", "Optional parent cgroup for the container"),
-    ("cgroupns", "", "string", "",
+    (
+        "cgroupns",
+        "",
+        "string",
+        "",
         "Cgroup namespace to use (host|private)\n"
         "'host':    Run the container in the Docker host's cgroup namespace\n"
         "'private': Run the container in its own private cgroup namespace\n"
@@ -63,8 +73,20 @@ FLAGS: tuple[Flag, ...] = (
     ("health-cmd", "", "string", "", "Command to run to check health"),
     ("health-interval", "", "duration", 0, "Time between running the check (ms|s|m|h) (default 0s)"),
     ("health-retries", "", "int", 0, "Consecutive failures needed to report unhealthy"),
-    ("health-start-interval", "", "duration", 0, "Time between running the check during the start period (ms|s|m|h) (default 0s)"),
-    ("health-start-period", "", "duration", 0, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)"),
+    (
+        "health-start-interval",
+        "",
+        "duration",
+        0,
+        "Time between running the check during the start period (ms|s|m|h) (default 0s)",
+    ),
+    (
+        "health-start-period",
+        "",
+        "duration",
+        0,
+        "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)",
+    ),
     ("health-timeout", "", "duration", 0, "Maximum time to allow one check to run (ms|s|m|h) (default 0s)"),
     ("hostname", "h", "string", "", "Container host name"),
     ("init", "", "bool", False, "Run an init inside the container that forwards signals and reaps processes"),
@@ -99,7 +121,7 @@ FLAGS: tuple[Flag, ...] = (
     ("publish", "p", "list", (), "Publish a container's port(s) to the host"),
     ("publish-all", "P", "bool", False, "Publish all exposed ports to random ports"),
     ("read-only", "", "bool", False, "Mount the container's root filesystem as read only"),
-    ("restart", "", "string", "no", "Restart policy to apply when a container exits (default \"no\")"),
+    ("restart", "", "string", "no", 'Restart policy to apply when a container exits (default "no")'),
     ("rm", "", "bool", False, "Automatically remove the container and its associated anonymous volumes when it exits"),
     ("runtime", "", "string", "", "Runtime to use for this container"),
     ("security-opt", "", "list", (), "Security Options"),
@@ -231,18 +253,18 @@ def body(flags: Values, image: str, command: list[str]) -> JSON:
 
 
 def _body(flags: Values, image: str, command: list[str]) -> JSON:
-    if flags.str("mac-address"):
-        networks.check_mac(flags.str("mac-address"))
-    swappiness = flags.int("memory-swappiness")
+    if flags.string("mac-address"):
+        networks.check_mac(flags.string("mac-address"))
+    swappiness = flags.integer("memory-swappiness")
     if swappiness != -1 and not 0 <= swappiness <= 100:
         raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
     config = _config(flags, image, command)
     host = _host_config(flags)
-    binds, anonymous = mounts.split_volumes(flags.list("volume"))
+    binds, anonymous = mounts.split_volumes(flags.many("volume"))
     host["Binds"] = binds or None
     config["Volumes"] = anonymous
-    exposed, bindings = ports.parse_publish(flags.list("publish"))
-    for port in ports.parse_expose(flags.list("expose")):
+    exposed, bindings = ports.parse_publish(flags.many("publish"))
+    for port in ports.parse_expose(flags.many("expose")):
         exposed.setdefault(port, {})
     config["ExposedPorts"] = exposed
     host["PortBindings"] = bindings
@@ -254,35 +276,35 @@ def _body(flags: Values, image: str, command: list[str]) -> JSON:
 
 
 def _config(flags: Values, image: str, command: list[str]) -> JSON:
-    attached = flags.list("attach")
-    stdin = flags.bool("interactive") or "stdin" in attached
-    env = environment.read_files(flags.list("env-file"), flags.list("env"), from_environment=True)
-    labels = environment.read_files(flags.list("label-file"), flags.list("label"), from_environment=False)
+    attached = flags.many("attach")
+    stdin = flags.boolean("interactive") or "stdin" in attached
+    env = environment.read_files(flags.many("env-file"), flags.many("env"), from_environment=True)
+    labels = environment.read_files(flags.many("label-file"), flags.many("label"), from_environment=False)
     config: JSON = {
-        "Hostname": flags.str("hostname"),
-        "Domainname": flags.str("domainname"),
-        "User": flags.str("user"),
+        "Hostname": flags.string("hostname"),
+        "Domainname": flags.string("domainname"),
+        "User": flags.string("user"),
         "AttachStdin": stdin,
         "AttachStdout": "stdout" in attached if attached else True,
         "AttachStderr": "stderr" in attached if attached else True,
-        "Tty": flags.bool("tty"),
-        "OpenStdin": flags.bool("interactive"),
-        "StdinOnce": flags.bool("interactive") and stdin,
+        "Tty": flags.boolean("tty"),
+        "OpenStdin": flags.boolean("interactive"),
+        "StdinOnce": flags.boolean("interactive") and stdin,
         "Env": env,
         "Cmd": command or None,
         "Image": image,
-        "WorkingDir": flags.str("workdir"),
+        "WorkingDir": flags.string("workdir"),
         "Entrypoint": None,
         "Labels": limits.to_map(labels),
     }
-    if flags.str("entrypoint"):
-        config["Entrypoint"] = [flags.str("entrypoint")]
+    if flags.string("entrypoint"):
+        config["Entrypoint"] = [flags.string("entrypoint")]
     elif flags.changed("entrypoint"):
         config["Entrypoint"] = [""]
-    if flags.str("stop-signal"):
-        config["StopSignal"] = flags.str("stop-signal")
+    if flags.string("stop-signal"):
+        config["StopSignal"] = flags.string("stop-signal")
     if flags.changed("stop-timeout"):
-        config["StopTimeout"] = flags.int("stop-timeout")
+        config["StopTimeout"] = flags.integer("stop-timeout")
     if (health := _health(flags)) is not None:
         config["Healthcheck"] = health
     return config
@@ -291,52 +313,50 @@ def _config(flags: Values, image: str, command: list[str]) -> JSON:
 def _host_config(flags: Values) -> JSON:
     host: JSON = {field: flags._values[name] for name, field in _SCALARS.items()}
     for name, field in _LISTS.items():
-        host[field] = flags.list(name) or None
-    host["MemorySwappiness"] = flags.int("memory-swappiness")
-    requested: list[JSON] = list(flags.list("network"))
+        host[field] = flags.many(name) or None
+    host["MemorySwappiness"] = flags.integer("memory-swappiness")
+    requested: list[JSON] = list(flags.many("network"))
     host["NetworkMode"] = requested[0]["target"] if requested else "default"
     host["PidMode"] = _mode(flags, "pid", "--pid: invalid PID mode")
     host["UTSMode"] = _choice(flags, "uts", ("host",), "--uts: invalid UTS mode")
     host["UsernsMode"] = _choice(flags, "userns", ("host",), "--userns: invalid USER mode")
-    host["CgroupnsMode"] = _choice(
-        flags, "cgroupns", ("host", "private"), "--cgroupns: invalid CGROUP mode"
-    )
-    host["RestartPolicy"] = limits.parse_restart_policy(flags.str("restart"))
-    log_options = flags.list("log-opt")
-    if flags.str("log-driver") == "none" and log_options:
+    host["CgroupnsMode"] = _choice(flags, "cgroupns", ("host", "private"), "--cgroupns: invalid CGROUP mode")
+    host["RestartPolicy"] = limits.parse_restart_policy(flags.string("restart"))
+    log_options = flags.many("log-opt")
+    if flags.string("log-driver") == "none" and log_options:
         raise ValueError("invalid logging opts for driver none")
-    host["LogConfig"] = {"Type": flags.str("log-driver"), "Config": limits.to_map(log_options)}
+    host["LogConfig"] = {"Type": flags.string("log-driver"), "Config": limits.to_map(log_options)}
     _security(flags, host)
-    storage = flags.list("storage-opt")
+    storage = flags.many("storage-opt")
     if any("=" not in option for option in storage):
         raise ValueError("invalid storage option")
     host["StorageOpt"] = limits.to_map(storage) or None
-    devices, cdi_names = mounts.parse_devices(flags.list("device"))
+    devices, cdi_names = mounts.parse_devices(flags.many("device"))
     host["Devices"] = devices
-    requests: list[JSON] = list(flags.list("gpus"))
+    requests: list[JSON] = list(flags.many("gpus"))
     if cdi_names:
         requests.append({"Driver": "cdi", "DeviceIDs": cdi_names})
     host["DeviceRequests"] = requests or None
-    if tmpfs := mounts.split_tmpfs(flags.list("tmpfs")):
+    if tmpfs := mounts.split_tmpfs(flags.many("tmpfs")):
         host["Tmpfs"] = tmpfs
-    if sysctls := limits.to_map(flags.list("sysctl")):
+    if sysctls := limits.to_map(flags.many("sysctl")):
         host["Sysctls"] = sysctls
-    if annotations := limits.to_map(flags.list("annotation")):
+    if annotations := limits.to_map(flags.many("annotation")):
         host["Annotations"] = annotations
     if flags.changed("init"):
-        host["Init"] = flags.bool("init")
+        host["Init"] = flags.boolean("init")
     return host
 
 
 def _mode(flags: Values, name: str, error: str) -> str:
-    value = flags.str(name)
+    value = flags.string(name)
     if value in ("", "host") or (value.startswith("container:") and len(value) > len("container:")):
         return value
     raise ValueError(error)
 
 
 def _choice(flags: Values, name: str, allowed: tuple[str, ...], error: str) -> str:
-    value = flags.str(name)
+    value = flags.string(name)
     if value and value not in allowed:
         raise ValueError(error)
     return value
@@ -344,7 +364,7 @@ def _choice(flags: Values, name: str, allowed: tuple[str, ...], error: str) -> s
 
 def _security(flags: Values, host: JSON) -> None:
     options: list[str] = []
-    for option in flags.list("security-opt"):
+    for option in flags.many("security-opt"):
         key, equals, value = option.partition("=")
         if not equals and key != "no-new-privileges":
             key, equals, value = option.partition(":")
@@ -367,9 +387,7 @@ def _seccomp_profile(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as e:
-        raise ValueError(
-            f"opening seccomp profile ({path}) failed: open {path}: {(e.strerror or '').lower()}"
-        ) from e
+        raise ValueError(f"opening seccomp profile ({path}) failed: open {path}: {(e.strerror or '').lower()}") from e
     try:
         return json.dumps(json.loads(text), separators=(",", ":"))
     except ValueError as e:
@@ -377,10 +395,10 @@ def _seccomp_profile(path: str) -> str:
 
 
 def _health(flags: Values) -> JSON | None:
-    command = flags.str("health-cmd")
-    settings = {field: flags.int(name) for name, field in _HEALTH}
+    command = flags.string("health-cmd")
+    settings = {field: flags.integer(name) for name, field in _HEALTH}
     given = bool(command) or any(settings.values())
-    if flags.bool("no-healthcheck"):
+    if flags.boolean("no-healthcheck"):
         if given:
             raise ValueError("--no-healthcheck conflicts with --health-* options")
         return {"Test": ["NONE"]}

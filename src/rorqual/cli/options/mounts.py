@@ -156,14 +156,10 @@ def _check_mount(mount: JSON) -> None:
             raise ValueError(f"cannot mix '{prefix}-*' options with mount type '{kind}'")
     bind = mount.get("BindOptions") or {}
     if bind.get("ReadOnlyNonRecursive") and not mount.get("ReadOnly"):
-        raise ValueError(
-            "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction"
-        )
+        raise ValueError("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction")
     if bind.get("ReadOnlyForceRecursive"):
         if not mount.get("ReadOnly"):
-            raise ValueError(
-                "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction"
-            )
+            raise ValueError("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction")
         if bind.get("Propagation") != "rprivate":
             raise ValueError(
                 "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"

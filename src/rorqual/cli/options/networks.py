@@ -69,8 +69,8 @@ def is_user_defined(mode: str) -> bool:
 
 def endpoints(flags: Values) -> JSON:
     """The API's EndpointsConfig of a container's flags. The first network takes the flags without a network's name."""
-    networks: list[JSON] = flags.list("network") or [parse_network("default")]
-    implicit = not flags.list("network")
+    networks: list[JSON] = flags.many("network") or [parse_network("default")]
+    implicit = not flags.many("network")
     kinds = {is_user_defined(n["target"]) for n in networks}
     out: JSON = {}
     for index, network in enumerate(networks):
@@ -91,7 +91,7 @@ def endpoints(flags: Values) -> JSON:
 
 
 def _apply_flags(network: JSON, flags: Values) -> None:
-    aliases, links = flags.list("network-alias"), flags.list("link")
+    aliases, links = flags.many("network-alias"), flags.many("link")
     if network["aliases"] and aliases:
         raise ValueError("conflicting options: cannot specify both --network-alias and per-network alias")
     for flag, key, text in (
@@ -99,12 +99,12 @@ def _apply_flags(network: JSON, flags: Values) -> None:
         ("ip6", "ip6", "--ip6 and per-network IPv6 address"),
         ("mac-address", "mac", "--mac-address and per-network MAC address"),
     ):
-        value = flags.str(flag)
+        value = flags.string(flag)
         if value and network.get(key):
             raise ValueError(f"conflicting options: cannot specify both {text}")
         if value:
             network[key] = value
-    local = flags.list("link-local-ip")
+    local = flags.many("link-local-ip")
     if network["link_local"] and local:
         raise ValueError(
             "conflicting options: cannot specify both --link-local-ip and per-network link-local IP addresses"

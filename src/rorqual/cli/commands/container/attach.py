@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    keys = flags.str("detach-keys") or context.config.str("detachKeys")
+    keys = flags.string("detach-keys") or context.config.text("detachKeys")
     detach_keys = terminal.parse_detach_keys(keys)
     containers = context.client.containers
     info = containers.inspect(args[0])
@@ -26,14 +26,14 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     if state["Restarting"]:
         raise CommandError("cannot attach to a restarting container, wait until it is running")
     tty = info["Config"]["Tty"]
-    stdin = not flags.bool("no-stdin") and info["Config"]["OpenStdin"]
-    terminal.check_tty(not flags.bool("no-stdin"), tty)
+    stdin = not flags.boolean("no-stdin") and info["Config"]["OpenStdin"]
+    terminal.check_tty(not flags.boolean("no-stdin"), tty)
     waiter = starting.Waiter(context.client, id, removed=False, running=True)
     sock, early = containers.attach(id, stdin=stdin, detach_keys=keys)
     streamer = streams.Streamer(
         sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=1 if tty else 2, detach_keys=detach_keys
     )
-    return follow(context, id, streamer, waiter, tty=tty, proxy=flags.bool("sig-proxy") and not tty)
+    return follow(context, id, streamer, waiter, tty=tty, proxy=flags.boolean("sig-proxy") and not tty)
 
 
 def follow(
@@ -61,10 +61,10 @@ COMMAND = Command(
     "Attach local standard input, output, and error streams to a running container",
     run,
     flags=(
-    ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
-    ("no-stdin", "", "bool", False, "Do not attach STDIN"),
-    ("sig-proxy", "", "bool", True, "Proxy all received signals to the process (default true)"),
-),
+        ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
+        ("no-stdin", "", "bool", False, "Do not attach STDIN"),
+        ("sig-proxy", "", "bool", True, "Proxy all received signals to the process (default true)"),
+    ),
     args=ONE_ARG,
     aliases="container attach, attach",
 )

@@ -15,10 +15,10 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     query = {
         "repo": repository or None,
         "tag": tag or None,
-        "comment": flags.str("message") or None,
-        "author": flags.str("author") or None,
-        "changes": flags.list("change") or None,
-        "pause": flags.bool("pause"),
+        "comment": flags.string("message") or None,
+        "author": flags.string("author") or None,
+        "changes": flags.many("change") or None,
+        "pause": flags.boolean("pause"),
     }
     context.out(context.client.containers.commit(args[0], query)["Id"])
 
@@ -28,11 +28,11 @@ COMMAND = Command(
     "Create a new image from a container's changes",
     run,
     flags=(
-    ("author", "a", "string", "", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"),
-    ("change", "c", "list", (), "Apply Dockerfile instruction to the created image"),
-    ("message", "m", "string", "", "Commit message"),
-    ("pause", "p", "bool", True, "Pause container during commit (default true)"),
-),
+        ("author", "a", "string", "", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")'),
+        ("change", "c", "list", (), "Apply Dockerfile instruction to the created image"),
+        ("message", "m", "string", "", "Commit message"),
+        ("pause", "p", "bool", True, "Pause container during commit (default true)"),
+    ),
     args=(1, 2),
     aliases="container commit, commit",
 )

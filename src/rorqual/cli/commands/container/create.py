@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     try:
-        starting.check_pull_option(flags.str("pull"))
+        starting.check_pull_option(flags.string("pull"))
         body = container.body(flags, args[0], args[1:])
     except CommandError as e:
         raise Exit(125, f"{PROGRAM}: {e}\n\nRun '{PROGRAM} create --help' for more information") from e

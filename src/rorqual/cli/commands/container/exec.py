@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     containers = context.client.containers
-    tty, interactive, detach = flags.bool("tty"), flags.bool("interactive"), flags.bool("detach")
-    keys = flags.str("detach-keys") or context.config.str("detachKeys")
+    tty, interactive, detach = flags.boolean("tty"), flags.boolean("interactive"), flags.boolean("detach")
+    keys = flags.string("detach-keys") or context.config.text("detachKeys")
     detach_keys = terminal.parse_detach_keys(keys)
     config: dict[str, Any] = {
-        "User": flags.str("user"),
-        "Privileged": flags.bool("privileged"),
+        "User": flags.string("user"),
+        "Privileged": flags.boolean("privileged"),
         "Tty": tty,
         "Cmd": args[1:],
-        "Env": environment.read_files(flags.list("env-file"), flags.list("env"), from_environment=True) or None,
-        "WorkingDir": flags.str("workdir"),
+        "Env": environment.read_files(flags.many("env-file"), flags.many("env"), from_environment=True) or None,
+        "WorkingDir": flags.string("workdir"),
         "AttachStdin": interactive and not detach,
         "AttachStdout": not detach,
         "AttachStderr": not detach,
@@ -77,16 +77,16 @@ COMMAND = Command(
     "Execute a command in a running container",
     run,
     flags=(
-    ("detach", "d", "bool", False, "Detached mode: run command in the background"),
-    ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
-    ("env", "e", "list", (), "Set environment variables"),
-    ("env-file", "", "list", (), "Read in a file of environment variables"),
-    ("interactive", "i", "bool", False, "Keep STDIN open even if not attached"),
-    ("privileged", "", "bool", False, "Give extended privileges to the command"),
-    ("tty", "t", "bool", False, "Allocate a pseudo-TTY"),
-    ("user", "u", "string", "", "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
-    ("workdir", "w", "string", "", "Working directory inside the container"),
-),
+        ("detach", "d", "bool", False, "Detached mode: run command in the background"),
+        ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
+        ("env", "e", "list", (), "Set environment variables"),
+        ("env-file", "", "list", (), "Read in a file of environment variables"),
+        ("interactive", "i", "bool", False, "Keep STDIN open even if not attached"),
+        ("privileged", "", "bool", False, "Give extended privileges to the command"),
+        ("tty", "t", "bool", False, "Allocate a pseudo-TTY"),
+        ("user", "u", "string", "", 'Username or UID (format: "<name|uid>[:<group|gid>]")'),
+        ("workdir", "w", "string", "", "Working directory inside the container"),
+    ),
     args=AT_LEAST_TWO,
     aliases="container exec, exec",
     validators={"env": environment.parse_env},

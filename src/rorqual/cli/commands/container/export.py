@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def run(context: Context, flags: Values, args: list[str]) -> None:
     save_stream(
         lambda: context.client.containers.export(args[0]),
-        flags.str("output"),
+        flags.string("output"),
         "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         "failed to export container",
     )
@@ -23,9 +23,7 @@ COMMAND = Command(
     "[OPTIONS] CONTAINER",
     "Export a container's filesystem as a tar archive",
     run,
-    flags=(
-    ("output", "o", "string", "", "Write to a file, instead of STDOUT"),
-),
+    flags=(("output", "o", "string", "", "Write to a file, instead of STDOUT"),),
     args=ONE_ARG,
     aliases="container export, export",
 )

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     def fetch(name: str) -> bytes:
-        return context.client.containers.inspect_raw(name, size=flags.bool("size"))
+        return context.client.containers.inspect_raw(name, size=flags.boolean("size"))
 
-    return inspect(args, fetch, flags.str("format"))
+    return inspect(args, fetch, flags.string("format"))
 
 
 COMMAND = Command(
@@ -22,13 +22,18 @@ COMMAND = Command(
     "Display detailed information on one or more containers",
     run,
     flags=(
-    ("format", "f", "string", "",
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("size", "s", "bool", False, "Display total file sizes"),
     ),
-    ("size", "s", "bool", False, "Display total file sizes"),
-),
     args=AT_LEAST_ONE,
 )

@@ -10,16 +10,14 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    return context.each(args, lambda id: context.client.containers.kill(id, flags.str("signal")))
+    return context.each(args, lambda id: context.client.containers.kill(id, flags.string("signal")))
 
 
 COMMAND = Command(
     "[OPTIONS] CONTAINER [CONTAINER...]",
     "Kill one or more running containers",
     run,
-    flags=(
-    ("signal", "s", "string", "", "Signal to send to the container"),
-),
+    flags=(("signal", "s", "string", "", "Signal to send to the container"),),
     args=AT_LEAST_ONE,
     aliases="container kill, kill",
 )

@@ -18,12 +18,12 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     info = context.client.containers.inspect(args[0])
     response = context.client.containers.logs(
         info["Id"],
-        follow=flags.bool("follow"),
-        since=to_timestamp("since", flags.str("since")),
-        until=to_timestamp("until", flags.str("until")),
-        timestamps=flags.bool("timestamps"),
-        tail=flags.str("tail"),
-        details=flags.bool("details"),
+        follow=flags.boolean("follow"),
+        since=to_timestamp("since", flags.string("since")),
+        until=to_timestamp("until", flags.string("until")),
+        timestamps=flags.boolean("timestamps"),
+        tail=flags.string("tail"),
+        details=flags.boolean("details"),
     )
     if info["Config"]["Tty"]:
         for piece in response.chunks():
@@ -56,13 +56,25 @@ COMMAND = Command(
     "Fetch the logs of a container",
     run,
     flags=(
-    ("details", "", "bool", False, "Show extra details provided to logs"),
-    ("follow", "f", "bool", False, "Follow log output"),
-    ("since", "", "string", "", "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
-    ("tail", "n", "string", "all", "Number of lines to show from the end of the logs (default \"all\")"),
-    ("timestamps", "t", "bool", False, "Show timestamps"),
-    ("until", "", "string", "", "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
-),
+        ("details", "", "bool", False, "Show extra details provided to logs"),
+        ("follow", "f", "bool", False, "Follow log output"),
+        (
+            "since",
+            "",
+            "string",
+            "",
+            'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+        ),
+        ("tail", "n", "string", "all", 'Number of lines to show from the end of the logs (default "all")'),
+        ("timestamps", "t", "bool", False, "Show timestamps"),
+        (
+            "until",
+            "",
+            "string",
+            "",
+            'Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+        ),
+    ),
     args=ONE_ARG,
     aliases="container logs, logs",
 )

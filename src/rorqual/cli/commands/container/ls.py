@@ -172,26 +172,26 @@ def _join(ip: str, port: str) -> str:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    format = flags.str("format")
-    quiet = flags.bool("quiet")
+    format = flags.string("format")
+    quiet = flags.boolean("quiet")
     if not format and not quiet:
-        format = context.config.str("psFormat")
-    last = flags.int("last")
-    if flags.bool("latest") and last <= 0:
+        format = context.config.text("psFormat")
+    last = flags.integer("last")
+    if flags.boolean("latest") and last <= 0:
         last = 1
-    size = flags.bool("size") or ".Size" in format
+    size = flags.boolean("size") or ".Size" in format
     containers = context.client.containers.list(
-        all=flags.bool("all"),
+        all=flags.boolean("all"),
         limit=last if last > 0 else None,
         size=size,
-        filters=values.merge_filters(flags.list("filter")),
+        filters=values.merge_filters(flags.many("filter")),
     )
-    fields = Fields(not flags.bool("no-trunc"))
+    fields = Fields(not flags.boolean("no-trunc"))
     if quiet and format in ("", "table"):
         for container in containers:
             context.out(str(fields.get(container, "ID")))
         return
-    columns = (*_COLUMNS, "Size") if flags.bool("size") else _COLUMNS
+    columns = (*_COLUMNS, "Size") if flags.boolean("size") else _COLUMNS
     Listing("*formatter.ContainerContext", _HEADERS, columns, fields.get, _JSON_FIELDS).write(containers, format)
 
 
@@ -200,21 +200,26 @@ COMMAND = Command(
     "List containers",
     run,
     flags=(
-    ("all", "a", "bool", False, "Show all containers (default shows just running)"),
-    ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", "",
-        "Format output using a custom template:\n"
-        "'table':            Print output in table format with column headers (default)\n"
-        "'table TEMPLATE':   Print output in table format using the given Go template\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ("all", "a", "bool", False, "Show all containers (default shows just running)"),
+        ("filter", "f", "filter", (), "Filter output based on conditions provided"),
+        (
+            "format",
+            "",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'table':            Print output in table format with column headers (default)\n"
+            "'table TEMPLATE':   Print output in table format using the given Go template\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("last", "n", "int", -1, "Show n last created containers (includes all states) (default -1)"),
+        ("latest", "l", "bool", False, "Show the latest created container (includes all states)"),
+        ("no-trunc", "", "bool", False, "Don't truncate output"),
+        ("quiet", "q", "bool", False, "Only display container IDs"),
+        ("size", "s", "bool", False, "Display total file sizes"),
     ),
-    ("last", "n", "int", -1, "Show n last created containers (includes all states) (default -1)"),
-    ("latest", "l", "bool", False, "Show the latest created container (includes all states)"),
-    ("no-trunc", "", "bool", False, "Don't truncate output"),
-    ("quiet", "q", "bool", False, "Only display container IDs"),
-    ("size", "s", "bool", False, "Display total file sizes"),
-),
     aliases="container ls, container list, container ps, ps",
 )

@@ -14,9 +14,9 @@ WARNING = "WARNING! This will remove all stopped containers.\nAre you sure you w
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    if not flags.bool("force") and not confirm(context, WARNING):
+    if not flags.boolean("force") and not confirm(context, WARNING):
         raise declined("container")
-    answer = context.client.containers.prune(values.merge_filters(flags.list("filter")))
+    answer = context.client.containers.prune(values.merge_filters(flags.many("filter")))
     report(context, "Deleted Containers:", answer.get("ContainersDeleted"), answer.get("SpaceReclaimed", 0))
 
 
@@ -25,7 +25,7 @@ COMMAND = Command(
     "Remove all stopped containers",
     run,
     flags=(
-    ("filter", "", "filter", (), "Provide filter values (e.g. \"until=<timestamp>\")"),
-    ("force", "f", "bool", False, "Do not prompt for confirmation"),
-),
+        ("filter", "", "filter", (), 'Provide filter values (e.g. "until=<timestamp>")'),
+        ("force", "f", "bool", False, "Do not prompt for confirmation"),
+    ),
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    force = flags.bool("force")
+    force = flags.boolean("force")
     code = 0
     for name in args:
         id = name.strip("/")
@@ -22,7 +22,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
             continue
         try:
             context.client.containers.remove(
-                id, force=force, volumes=flags.bool("volumes"), link=flags.bool("link")
+                id, force=force, volumes=flags.boolean("volumes"), link=flags.boolean("link")
             )
         except errdefs.NotFound as e:
             # With --force a container that is not there is what was asked for, told all the same.
@@ -41,10 +41,10 @@ COMMAND = Command(
     "Remove one or more containers",
     run,
     flags=(
-    ("force", "f", "bool", False, "Force the removal of a running container (uses SIGKILL)"),
-    ("link", "l", "bool", False, "Remove the specified link"),
-    ("volumes", "v", "bool", False, "Remove anonymous volumes associated with the container"),
-),
+        ("force", "f", "bool", False, "Force the removal of a running container (uses SIGKILL)"),
+        ("link", "l", "bool", False, "Remove the specified link"),
+        ("volumes", "v", "bool", False, "Remove anonymous volumes associated with the container"),
+    ),
     args=AT_LEAST_ONE,
     aliases="container rm, container remove, rm",
 )

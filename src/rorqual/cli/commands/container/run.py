@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     try:
-        starting.check_pull_option(flags.str("pull"))
+        starting.check_pull_option(flags.string("pull"))
         body = container.body(flags, args[0], args[1:])
-        if flags.bool("detach"):
-            if flags.list("attach"):
+        if flags.boolean("detach"):
+            if flags.many("attach"):
                 raise CommandError("conflicting options: cannot specify both --attach and --detach")
             body.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
         else:
             terminal.check_tty(body["AttachStdin"], body["Tty"])
-        keys = flags.str("detach-keys") or context.config.str("detachKeys")
+        keys = flags.string("detach-keys") or context.config.text("detachKeys")
         terminal.parse_detach_keys(keys)
     except CommandError as e:
         raise _failure(str(e), starting.EXIT_ENGINE) from e
@@ -85,7 +85,7 @@ def _attached(context: Context, flags: Values, id: str, body: JSON, keys: str) -
         detach_keys=terminal.parse_detach_keys(keys),
     )
     resize = starting.resizer(lambda h, w: client.containers.resize(id, h, w)) if tty and os.isatty(1) else None
-    numbers = starting.proxied_signals() if flags.bool("sig-proxy") else ()
+    numbers = starting.proxied_signals() if flags.boolean("sig-proxy") else ()
     with streams.Signals(_with_winch(numbers, resize is not None)) as signals:
         waiter = starting.Waiter(client, id, removed=body["HostConfig"]["AutoRemove"])
         try:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    if flags.bool("attach") or flags.bool("interactive"):
+    if flags.boolean("attach") or flags.boolean("interactive"):
         if len(args) > 1:
             raise CommandError("you cannot start and attach multiple containers at once")
         return _attached(context, flags, args[0])
     containers = context.client.containers
-    checkpoint, directory = flags.str("checkpoint"), flags.str("checkpoint-dir")
+    checkpoint, directory = flags.string("checkpoint"), flags.string("checkpoint-dir")
     if checkpoint and len(args) > 1:
         raise CommandError("you cannot restore multiple containers at once")
     failed = []
@@ -45,10 +45,10 @@ def _attached(context: Context, flags: Values, name: str) -> int:
     info = containers.inspect(name)
     id, config = info["Id"], info["Config"]
     tty = config["Tty"]
-    keys = flags.str("detach-keys") or context.config.str("detachKeys")
+    keys = flags.string("detach-keys") or context.config.text("detachKeys")
     detach_keys = terminal.parse_detach_keys(keys)
-    stdin = flags.bool("interactive") and config["OpenStdin"]
-    stderr = (1 if tty else 2) if config.get("AttachStderr", True) or flags.bool("attach") else -1
+    stdin = flags.boolean("interactive") and config["OpenStdin"]
+    stderr = (1 if tty else 2) if config.get("AttachStderr", True) or flags.boolean("attach") else -1
     sock, early = containers.attach(id, stdin=stdin, detach_keys=keys)
     streamer = streams.Streamer(
         sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=stderr, detach_keys=detach_keys
@@ -62,7 +62,7 @@ def _attached(context: Context, flags: Values, name: str) -> int:
     with streams.Signals(numbers) as signals:
         waiter = starting.Waiter(context.client, id, removed=info["HostConfig"].get("AutoRemove", False))
         try:
-            containers.start(id, checkpoint=flags.str("checkpoint"), checkpoint_dir=flags.str("checkpoint-dir"))
+            containers.start(id, checkpoint=flags.string("checkpoint"), checkpoint_dir=flags.string("checkpoint-dir"))
         except errdefs.NotModified:
             # It runs already: what is attached is its present life.
             waiter.drop()
@@ -87,12 +87,12 @@ COMMAND = Command(
     "Start one or more stopped containers",
     run,
     flags=(
-    ("attach", "a", "bool", False, "Attach STDOUT/STDERR and forward signals"),
-    ("checkpoint", "", "string", "", "Restore from this checkpoint"),
-    ("checkpoint-dir", "", "string", "", "Use a custom checkpoint storage directory"),
-    ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
-    ("interactive", "i", "bool", False, "Attach container's STDIN"),
-),
+        ("attach", "a", "bool", False, "Attach STDOUT/STDERR and forward signals"),
+        ("checkpoint", "", "string", "", "Restore from this checkpoint"),
+        ("checkpoint-dir", "", "string", "", "Use a custom checkpoint storage directory"),
+        ("detach-keys", "", "string", "", "Override the key sequence for detaching a container"),
+        ("interactive", "i", "bool", False, "Attach container's STDIN"),
+    ),
     args=AT_LEAST_ONE,
     aliases="container start, start",
 )

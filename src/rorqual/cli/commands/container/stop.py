@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    timeout = flags.int("timeout") if flags.changed("timeout") else None
-    signal = flags.str("signal")
+    timeout = flags.integer("timeout") if flags.changed("timeout") else None
+    signal = flags.string("signal")
     return context.each(args, lambda id: context.client.containers.stop(id, timeout_s=timeout, signal=signal))
 
 
@@ -20,9 +20,9 @@ COMMAND = Command(
     "Stop one or more running containers",
     run,
     flags=(
-    ("signal", "s", "string", "", "Signal to send to the container"),
-    ("timeout", "t", "int", 0, "Seconds to wait before killing the container"),
-),
+        ("signal", "s", "string", "", "Signal to send to the container"),
+        ("timeout", "t", "int", 0, "Seconds to wait before killing the container"),
+    ),
     args=AT_LEAST_ONE,
     aliases="container stop, stop",
     renamed={"time": "timeout"},

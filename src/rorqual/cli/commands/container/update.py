@@ -33,11 +33,9 @@ _FIELDS = {
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    body: dict[str, Any] = {
-        field: flags._values[name] for name, field in _FIELDS.items() if flags.changed(name)
-    }
+    body: dict[str, Any] = {field: flags._values[name] for name, field in _FIELDS.items() if flags.changed(name)}
     if flags.changed("restart"):
-        body["RestartPolicy"] = parse_restart_policy(flags.str("restart"))
+        body["RestartPolicy"] = parse_restart_policy(flags.string("restart"))
     if not body:
         raise CommandError("you must provide one or more flags when using this command")
     code = 0
@@ -61,21 +59,27 @@ COMMAND = Command(
     "Update configuration of one or more containers",
     run,
     flags=(
-    ("blkio-weight", "", "uint16", 0, "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)"),
-    ("cpu-period", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) period"),
-    ("cpu-quota", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) quota"),
-    ("cpu-rt-period", "", "int", 0, "Limit the CPU real-time period in microseconds"),
-    ("cpu-rt-runtime", "", "int", 0, "Limit the CPU real-time runtime in microseconds"),
-    ("cpu-shares", "c", "int", 0, "CPU shares (relative weight)"),
-    ("cpus", "", "decimal", 0, "Number of CPUs"),
-    ("cpuset-cpus", "", "string", "", "CPUs in which to allow execution (0-3, 0,1)"),
-    ("cpuset-mems", "", "string", "", "MEMs in which to allow execution (0-3, 0,1)"),
-    ("memory", "m", "bytes", 0, "Memory limit"),
-    ("memory-reservation", "", "bytes", 0, "Memory soft limit"),
-    ("memory-swap", "", "bytes", 0, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
-    ("pids-limit", "", "int", 0, "Tune container pids limit (set -1 for unlimited)"),
-    ("restart", "", "string", "", "Restart policy to apply when a container exits"),
-),
+        (
+            "blkio-weight",
+            "",
+            "uint16",
+            0,
+            "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
+        ),
+        ("cpu-period", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) period"),
+        ("cpu-quota", "", "int", 0, "Limit CPU CFS (Completely Fair Scheduler) quota"),
+        ("cpu-rt-period", "", "int", 0, "Limit the CPU real-time period in microseconds"),
+        ("cpu-rt-runtime", "", "int", 0, "Limit the CPU real-time runtime in microseconds"),
+        ("cpu-shares", "c", "int", 0, "CPU shares (relative weight)"),
+        ("cpus", "", "decimal", 0, "Number of CPUs"),
+        ("cpuset-cpus", "", "string", "", "CPUs in which to allow execution (0-3, 0,1)"),
+        ("cpuset-mems", "", "string", "", "MEMs in which to allow execution (0-3, 0,1)"),
+        ("memory", "m", "bytes", 0, "Memory limit"),
+        ("memory-reservation", "", "bytes", 0, "Memory soft limit"),
+        ("memory-swap", "", "bytes", 0, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
+        ("pids-limit", "", "int", 0, "Tune container pids limit (set -1 for unlimited)"),
+        ("restart", "", "string", "", "Restart policy to apply when a container exits"),
+    ),
     args=AT_LEAST_ONE,
     aliases="container update, update",
     validators={"memory-swap": parse_memory_swap},

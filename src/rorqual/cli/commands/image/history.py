@@ -62,10 +62,10 @@ class Fields:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    layers = context.client.images.history(args[0], platform=flags.str("platform"))
-    fields = Fields(human=flags.bool("human"), truncated=not flags.bool("no-trunc"))
-    format = flags.str("format")
-    if flags.bool("quiet") and format in ("", "table"):
+    layers = context.client.images.history(args[0], platform=flags.string("platform"))
+    fields = Fields(human=flags.boolean("human"), truncated=not flags.boolean("no-trunc"))
+    format = flags.string("format")
+    if flags.boolean("quiet") and format in ("", "table"):
         for layer in layers:
             context.out(str(fields.get(layer, "ID")))
         return
@@ -77,19 +77,30 @@ COMMAND = Command(
     "Show the history of an image",
     run,
     flags=(
-    ("format", "", "string", "",
-        "Format output using a custom template:\n"
-        "'table':            Print output in table format with column headers (default)\n"
-        "'table TEMPLATE':   Print output in table format using the given Go template\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'table':            Print output in table format with column headers (default)\n"
+            "'table TEMPLATE':   Print output in table format using the given Go template\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("human", "H", "bool", True, "Print sizes and dates in human readable format (default true)"),
+        ("no-trunc", "", "bool", False, "Don't truncate output"),
+        (
+            "platform",
+            "",
+            "string",
+            "",
+            'Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+        ),
+        ("quiet", "q", "bool", False, "Only show image IDs"),
     ),
-    ("human", "H", "bool", True, "Print sizes and dates in human readable format (default true)"),
-    ("no-trunc", "", "bool", False, "Don't truncate output"),
-    ("platform", "", "string", "", "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
-    ("quiet", "q", "bool", False, "Only show image IDs"),
-),
     args=ONE_ARG,
     aliases="image history, history",
 )

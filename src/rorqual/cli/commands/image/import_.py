@@ -21,9 +21,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     query = {
         "fromSrc": source if is_url else "-",
         "repo": (args[1] if len(args) > 1 else "") or None,
-        "message": flags.str("message") or None,
-        "changes": flags.list("change") or None,
-        "platform": flags.str("platform") or None,
+        "message": flags.string("message") or None,
+        "changes": flags.many("change") or None,
+        "platform": flags.string("platform") or None,
     }
     if is_url:
         display(context.client.images.import_(query, None), sys.stdout)
@@ -46,10 +46,10 @@ COMMAND = Command(
     "Import the contents from a tarball to create a filesystem image",
     run,
     flags=(
-    ("change", "c", "list", (), "Apply Dockerfile instruction to the created image"),
-    ("message", "m", "string", "", "Set commit message for imported image"),
-    ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
-),
+        ("change", "c", "list", (), "Apply Dockerfile instruction to the created image"),
+        ("message", "m", "string", "", "Set commit message for imported image"),
+        ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
+    ),
     args=(1, 2),
     aliases="image import, import",
 )

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     def fetch(name: str) -> bytes:
-        return context.client.images.inspect_raw(name, platform=flags.str("platform"))
+        return context.client.images.inspect_raw(name, platform=flags.string("platform"))
 
-    return inspect(args, fetch, flags.str("format"))
+    return inspect(args, fetch, flags.string("format"))
 
 
 COMMAND = Command(
@@ -22,17 +22,27 @@ COMMAND = Command(
     "Display detailed information on one or more images",
     run,
     flags=(
-    ("format", "f", "string", "",
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        (
+            "platform",
+            "",
+            "string",
+            "",
+            "Inspect a specific platform of the multi-platform image.\n"
+            "If the image or the server is not multi-platform capable, the command will error out if the "
+            "platform does not match.\n"
+            "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+        ),
     ),
-    ("platform", "", "string", "",
-        "Inspect a specific platform of the multi-platform image.\n"
-        "If the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n"
-        "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
-    ),
-),
     args=AT_LEAST_ONE,
 )

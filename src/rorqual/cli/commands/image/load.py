@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    path = flags.str("input")
+    path = flags.string("input")
     fd = 0
     if path:
         try:
@@ -28,9 +28,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     elif os.isatty(0):
         raise CommandError("requested load from stdin, but stdin is empty")
     # Progress bars make sense only on a terminal.
-    quiet = flags.bool("quiet") or not os.isatty(1)
+    quiet = flags.boolean("quiet") or not os.isatty(1)
     try:
-        response = context.client.images.load(read_pieces(fd), quiet=quiet, platform=flags.str("platform"))
+        response = context.client.images.load(read_pieces(fd), quiet=quiet, platform=flags.string("platform"))
         if response.headers.get("content-type", "").startswith("application/json"):
             display(decode_objects(response.chunks()), sys.stdout)
         else:
@@ -46,9 +46,15 @@ COMMAND = Command(
     "Load an image from a tar archive or STDIN",
     run,
     flags=(
-    ("input", "i", "string", "", "Read from tar archive file, instead of STDIN"),
-    ("platform", "", "string", "", "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
-    ("quiet", "q", "bool", False, "Suppress the load output"),
-),
+        ("input", "i", "string", "", "Read from tar archive file, instead of STDIN"),
+        (
+            "platform",
+            "",
+            "string",
+            "",
+            'Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+        ),
+        ("quiet", "q", "bool", False, "Suppress the load output"),
+    ),
     aliases="image load, load",
 )

@@ -113,20 +113,20 @@ class Fields:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    filters = values.merge_filters(flags.list("filter"))
+    filters = values.merge_filters(flags.many("filter"))
     if args:
         filters["reference"] = [args[0]]
-    if flags.bool("tree"):
+    if flags.boolean("tree"):
         raise CommandError("--tree is not supported by this client")
-    format = flags.str("format")
-    quiet = flags.bool("quiet")
+    format = flags.string("format")
+    quiet = flags.boolean("quiet")
     if not format and not quiet:
-        format = context.config.str("imagesFormat")
-    images = context.client.images.list(all=flags.bool("all"), filters=filters)
+        format = context.config.text("imagesFormat")
+    images = context.client.images.list(all=flags.boolean("all"), filters=filters)
     images.sort(key=lambda image: -image["Created"])
-    digests = flags.bool("digests")
+    digests = flags.boolean("digests")
     rows = rows_of(images, digests=digests or ".Digest" in format)
-    fields = Fields(not flags.bool("no-trunc"))
+    fields = Fields(not flags.boolean("no-trunc"))
     if quiet and format in ("", "table"):
         for row in rows:
             context.out(str(fields.get(row, "ID")))
@@ -142,21 +142,26 @@ COMMAND = Command(
     "List images",
     run,
     flags=(
-    ("all", "a", "bool", False, "Show all images (default hides intermediate images)"),
-    ("digests", "", "bool", False, "Show digests"),
-    ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", "",
-        "Format output using a custom template:\n"
-        "'table':            Print output in table format with column headers (default)\n"
-        "'table TEMPLATE':   Print output in table format using the given Go template\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ("all", "a", "bool", False, "Show all images (default hides intermediate images)"),
+        ("digests", "", "bool", False, "Show digests"),
+        ("filter", "f", "filter", (), "Filter output based on conditions provided"),
+        (
+            "format",
+            "",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'table':            Print output in table format with column headers (default)\n"
+            "'table TEMPLATE':   Print output in table format using the given Go template\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("no-trunc", "", "bool", False, "Don't truncate output"),
+        ("quiet", "q", "bool", False, "Only show image IDs"),
+        ("tree", "", "bool", False, "List multi-platform images as a tree (EXPERIMENTAL)"),
     ),
-    ("no-trunc", "", "bool", False, "Don't truncate output"),
-    ("quiet", "q", "bool", False, "Only show image IDs"),
-    ("tree", "", "bool", False, "List multi-platform images as a tree (EXPERIMENTAL)"),
-),
     args=AT_MOST_ONE,
     aliases="image ls, image list, images",
 )

@@ -15,11 +15,11 @@ _DANGLING = "WARNING! This will remove all dangling images."
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    everything = flags.bool("all")
+    everything = flags.boolean("all")
     question = f"{_ALL if everything else _DANGLING}\nAre you sure you want to continue?"
-    if not flags.bool("force") and not confirm(context, question):
+    if not flags.boolean("force") and not confirm(context, question):
         raise declined("image")
-    filters = values.merge_filters(flags.list("filter"))
+    filters = values.merge_filters(flags.many("filter"))
     filters["dangling"] = ["false" if everything else "true"]
     answer = context.client.images.prune(filters)
     report(context, "Deleted Images:", image_lines(answer.get("ImagesDeleted")), answer.get("SpaceReclaimed", 0))
@@ -30,8 +30,8 @@ COMMAND = Command(
     "Remove unused images",
     run,
     flags=(
-    ("all", "a", "bool", False, "Remove all unused images, not just dangling ones"),
-    ("filter", "", "filter", (), "Provide filter values (e.g. \"until=<timestamp>\")"),
-    ("force", "f", "bool", False, "Do not prompt for confirmation"),
-),
+        ("all", "a", "bool", False, "Remove all unused images, not just dangling ones"),
+        ("filter", "", "filter", (), 'Provide filter values (e.g. "until=<timestamp>")'),
+        ("force", "f", "bool", False, "Do not prompt for confirmation"),
+    ),
 )

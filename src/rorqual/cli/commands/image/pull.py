@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     ref = parse(args[0])
-    if flags.bool("all-tags"):
+    if flags.boolean("all-tags"):
         if not ref.is_name_only:
             raise CommandError("tag can't be used with --all-tags/-a")
         tag = ""
     else:
         if ref.is_name_only:
             ref = ref.with_default_tag()
-            if not flags.bool("quiet"):
+            if not flags.boolean("quiet"):
                 context.out(f"Using default tag: {ref.tag}")
         tag = str(ref.digest) if ref.digest else ref.tag or ""
     messages = context.client.images.pull(
-        ref.familiar_name, tag, platform=flags.str("platform"), auth=context.config.auth_header(ref.domain)
+        ref.familiar_name, tag, platform=flags.string("platform"), auth=context.config.auth_header(ref.domain)
     )
     sys.stdout.flush()
-    if flags.bool("quiet"):
+    if flags.boolean("quiet"):
         with open(os.devnull, "w", encoding="ascii") as sink:
             display(messages, sink)
     else:
@@ -44,11 +44,11 @@ COMMAND = Command(
     "Download an image from a registry",
     run,
     flags=(
-    ("all-tags", "a", "bool", False, "Download all tagged images in the repository"),
-    ("disable-content-trust", "", "bool", True, "Skip image verification (default true)"),
-    ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
-    ("quiet", "q", "bool", False, "Suppress verbose output"),
-),
+        ("all-tags", "a", "bool", False, "Download all tagged images in the repository"),
+        ("disable-content-trust", "", "bool", True, "Skip image verification (default true)"),
+        ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
+        ("quiet", "q", "bool", False, "Suppress verbose output"),
+    ),
     args=ONE_ARG,
     aliases="image pull, pull",
 )

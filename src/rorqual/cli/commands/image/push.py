@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     ref = parse(args[0])
-    if flags.bool("all-tags"):
+    if flags.boolean("all-tags"):
         if not ref.is_name_only:
             raise CommandError("tag can't be used with --all-tags/-a")
     elif ref.is_name_only:
         ref = ref.with_default_tag()
-        if not flags.bool("quiet"):
+        if not flags.boolean("quiet"):
             context.out(f"Using default tag: {ref.tag}")
     messages = context.client.images.push(
         ref.familiar_name,
         ref.tag or "",
         auth=context.config.auth_header(ref.domain),
-        platform=flags.str("platform"),
+        platform=flags.string("platform"),
     )
     sys.stdout.flush()
-    if flags.bool("quiet"):
+    if flags.boolean("quiet"):
         with open(os.devnull, "w", encoding="ascii") as sink:
             display(messages, sink)
         context.out(str(ref))
@@ -44,15 +44,19 @@ COMMAND = Command(
     "Upload an image to a registry",
     run,
     flags=(
-    ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
-    ("disable-content-trust", "", "bool", True, "Skip image signing (default true)"),
-    ("platform", "", "string", "",
-        "Push a platform-specific manifest as a single-platform image to the registry.\n"
-        "Image index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n"
-        "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+        ("all-tags", "a", "bool", False, "Push all tags of an image to the repository"),
+        ("disable-content-trust", "", "bool", True, "Skip image signing (default true)"),
+        (
+            "platform",
+            "",
+            "string",
+            "",
+            "Push a platform-specific manifest as a single-platform image to the registry.\n"
+            "Image index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n"
+            "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+        ),
+        ("quiet", "q", "bool", False, "Suppress verbose output"),
     ),
-    ("quiet", "q", "bool", False, "Suppress verbose output"),
-),
     args=ONE_ARG,
     aliases="image push, push",
 )

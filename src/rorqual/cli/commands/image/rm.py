@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    force = flags.bool("force")
+    force = flags.boolean("force")
     code = 0
     for name in args:
         try:
             done = context.client.images.remove(
-                name, force=force, no_prune=flags.bool("no-prune"), platforms=flags.list("platform")
+                name, force=force, no_prune=flags.boolean("no-prune"), platforms=flags.many("platform")
             )
         except errdefs.Error as e:
             context.err(error_text(e))
@@ -37,10 +37,16 @@ COMMAND = Command(
     "Remove one or more images",
     run,
     flags=(
-    ("force", "f", "bool", False, "Force removal of the image"),
-    ("no-prune", "", "bool", False, "Do not delete untagged parents"),
-    ("platform", "", "strings", (), "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
-),
+        ("force", "f", "bool", False, "Force removal of the image"),
+        ("no-prune", "", "bool", False, "Do not delete untagged parents"),
+        (
+            "platform",
+            "",
+            "strings",
+            (),
+            'Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+        ),
+    ),
     args=AT_LEAST_ONE,
     aliases="image rm, image remove, rmi",
 )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     save_stream(
-        lambda: context.client.images.save(args, platform=flags.str("platform")),
-        flags.str("output"),
+        lambda: context.client.images.save(args, platform=flags.string("platform")),
+        flags.string("output"),
         "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         "failed to save image",
     )
@@ -24,9 +24,15 @@ COMMAND = Command(
     "Save one or more images to a tar archive (streamed to STDOUT by default)",
     run,
     flags=(
-    ("output", "o", "string", "", "Write to a file, instead of STDOUT"),
-    ("platform", "", "string", "", "Save only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")"),
-),
+        ("output", "o", "string", "", "Write to a file, instead of STDOUT"),
+        (
+            "platform",
+            "",
+            "string",
+            "",
+            'Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+        ),
+    ),
     args=AT_LEAST_ONE,
     aliases="image save, save",
 )

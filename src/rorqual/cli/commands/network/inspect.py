@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     def fetch(name: str) -> bytes:
-        return context.client.networks.inspect_raw(name, verbose=flags.bool("verbose"))
+        return context.client.networks.inspect_raw(name, verbose=flags.boolean("verbose"))
 
-    return inspect(args, fetch, flags.str("format"))
+    return inspect(args, fetch, flags.string("format"))
 
 
 COMMAND = Command(
@@ -22,13 +22,18 @@ COMMAND = Command(
     "Display detailed information on one or more networks",
     run,
     flags=(
-    ("format", "f", "string", "",
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("verbose", "v", "bool", False, "Verbose output for diagnostics"),
     ),
-    ("verbose", "v", "bool", False, "Verbose output for diagnostics"),
-),
     args=AT_LEAST_ONE,
 )

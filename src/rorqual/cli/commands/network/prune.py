@@ -17,9 +17,9 @@ _QUESTION = (
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    if not flags.bool("force") and not confirm(context, _QUESTION):
+    if not flags.boolean("force") and not confirm(context, _QUESTION):
         raise declined("network")
-    answer = context.client.networks.prune(values.merge_filters(flags.list("filter")))
+    answer = context.client.networks.prune(values.merge_filters(flags.many("filter")))
     report(context, "Deleted Networks:", answer.get("NetworksDeleted"), None)
 
 
@@ -28,7 +28,7 @@ COMMAND = Command(
     "Remove all unused networks",
     run,
     flags=(
-    ("filter", "", "filter", (), "Provide filter values (e.g. \"until=<timestamp>\")"),
-    ("force", "f", "bool", False, "Do not prompt for confirmation"),
-),
+        ("filter", "", "filter", (), 'Provide filter values (e.g. "until=<timestamp>")'),
+        ("force", "f", "bool", False, "Do not prompt for confirmation"),
+    ),
 )

@@ -24,11 +24,11 @@ EXIT_TEMPLATE = 64
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    render = _renderer(flags.str("format"))
+    render = _renderer(flags.string("format"))
     events = context.client.system.events(
-        since=to_timestamp("since", flags.str("since")),
-        until=to_timestamp("until", flags.str("until")),
-        filters=values.merge_filters(flags.list("filter")),
+        since=to_timestamp("since", flags.string("since")),
+        until=to_timestamp("until", flags.string("until")),
+        filters=values.merge_filters(flags.many("filter")),
     )
     for event in events:
         sys.stdout.write(render(event) + "\n")
@@ -86,15 +86,20 @@ COMMAND = Command(
     "Get real time events from the server",
     run,
     flags=(
-    ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", "", 
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ("filter", "f", "filter", (), "Filter output based on conditions provided"),
+        (
+            "format",
+            "",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("since", "", "string", "", "Show all events created since timestamp"),
+        ("until", "", "string", "", "Stream events until this timestamp"),
     ),
-    ("since", "", "string", "", "Show all events created since timestamp"),
-    ("until", "", "string", "", "Stream events until this timestamp"),
-),
     aliases="system events, events",
 )

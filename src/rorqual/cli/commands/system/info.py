@@ -37,7 +37,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
         server = context.client.system.info()
     except errdefs.Error as e:
         failure = error_text(e)
-    format = flags.str("format")
+    format = flags.string("format")
     if format:
         _formatted({**(server or {}), "ClientInfo": client}, format)
     else:
@@ -127,9 +127,7 @@ def _server_lines(info: JSON, debug: bool) -> list[str]:
             f"  System Time: {info.get('SystemTime', '')}",
             f"  EventsListeners: {info.get('NEventsListener', 0)}",
         ]
-    out += _present(
-        info, ("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")
-    )
+    out += _present(info, ("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy"))
     if labels := info.get("Labels"):
         out += [" Labels:", *(f"  {label}" for label in labels)]
     out.append(f" Experimental: {_bool(info.get('ExperimentalBuild'))}")
@@ -190,12 +188,17 @@ COMMAND = Command(
     "Display system-wide information",
     run,
     flags=(
-    ("format", "f", "string", "", 
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
     ),
-),
     aliases="system info, info",
 )

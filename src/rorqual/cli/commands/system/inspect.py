@@ -28,13 +28,13 @@ _ORDER = ("container", "image", "network", "volume", "service", "task", "node", 
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    kind = flags.str("type")
+    kind = flags.string("type")
     if kind and kind not in _TYPES:
         allowed = ", ".join(f'"{t}"' for t in _TYPES)
         raise CommandError(f'unknown type: "{kind}": must be one of {allowed}')
     if flags.changed("type") and not kind:
         raise CommandError("type is empty: must be one of " + ", ".join(f'"{t}"' for t in _TYPES))
-    size = flags.bool("size")
+    size = flags.boolean("size")
 
     def fetch(name: str) -> bytes:
         if kind:
@@ -47,7 +47,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
                     raise
         raise CommandError(f"Error: No such object: {name}")
 
-    return inspect(args, fetch, flags.str("format"))
+    return inspect(args, fetch, flags.string("format"))
 
 
 def _is_elsewhere(error: errdefs.Error) -> bool:
@@ -76,14 +76,19 @@ COMMAND = Command(
     "Return low-level information on Docker objects",
     run,
     flags=(
-    ("format", "f", "string", "",
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("size", "s", "bool", False, "Display total file sizes if the type is container"),
+        ("type", "", "string", "", "Only inspect objects of the given type"),
     ),
-    ("size", "s", "bool", False, "Display total file sizes if the type is container"),
-    ("type", "", "string", "", "Only inspect objects of the given type"),
-),
     args=AT_LEAST_ONE,
 )

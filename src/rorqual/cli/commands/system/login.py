@@ -20,12 +20,12 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         server = DOCKER_HUB
     elif server != DOCKER_HUB:
         server = server.removeprefix("http://").removeprefix("https://").partition("/")[0]
-    user, password = flags.str("username"), flags.str("password")
-    if flags.changed("password") and flags.bool("password-stdin"):
+    user, password = flags.string("username"), flags.string("password")
+    if flags.changed("password") and flags.boolean("password-stdin"):
         raise CommandError("conflicting options: cannot specify both --password and --password-stdin")
     if flags.changed("password"):
         context.err("WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
-    if flags.bool("password-stdin"):
+    if flags.boolean("password-stdin"):
         if not user:
             raise CommandError("the --password-stdin option requires --username to be set")
         password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
@@ -36,7 +36,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     if answer.get("IdentityToken"):
         auth.update(password="", identitytoken=answer["IdentityToken"])
     context.config.store(auth)
-    if not context.config.str("credsStore"):
+    if not context.config.text("credsStore"):
         context.err(
             f"WARNING! Your credentials are stored unencrypted in '{context.config.path}'.\n"
             "Configure a credential helper to remove this warning."
@@ -72,9 +72,9 @@ COMMAND = Command(
     "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
     run,
     flags=(
-    ("password", "p", "string", "", "Password or Personal Access Token (PAT)"),
-    ("password-stdin", "", "bool", False, "Take the Password or Personal Access Token (PAT) from stdin"),
-    ("username", "u", "string", "", "Username"),
-),
+        ("password", "p", "string", "", "Password or Personal Access Token (PAT)"),
+        ("password-stdin", "", "bool", False, "Take the Password or Personal Access Token (PAT) from stdin"),
+        ("username", "u", "string", "", "Username"),
+    ),
     args=AT_MOST_ONE,
 )

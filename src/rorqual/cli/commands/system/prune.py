@@ -29,9 +29,9 @@ def _question(everything: bool, volumes: bool, filters: list[tuple[str, str]]) -
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    everything, volumes = flags.bool("all"), flags.bool("volumes")
-    given = flags.list("filter")
-    if not flags.bool("force") and not confirm(context, _question(everything, volumes, given)):
+    everything, volumes = flags.boolean("all"), flags.boolean("volumes")
+    given = flags.many("filter")
+    if not flags.boolean("force") and not confirm(context, _question(everything, volumes, given)):
         raise declined("system")
     filters = values.merge_filters(given)
     client = context.client
@@ -61,9 +61,9 @@ COMMAND = Command(
     "Remove unused data",
     run,
     flags=(
-    ("all", "a", "bool", False, "Remove all unused images not just dangling ones"),
-    ("filter", "", "filter", (), "Provide filter values (e.g. \"label=<key>=<value>\")"),
-    ("force", "f", "bool", False, "Do not prompt for confirmation"),
-    ("volumes", "", "bool", False, "Prune anonymous volumes"),
-),
+        ("all", "a", "bool", False, "Remove all unused images not just dangling ones"),
+        ("filter", "", "filter", (), 'Provide filter values (e.g. "label=<key>=<value>")'),
+        ("force", "f", "bool", False, "Do not prompt for confirmation"),
+        ("volumes", "", "bool", False, "Prune anonymous volumes"),
+    ),
 )

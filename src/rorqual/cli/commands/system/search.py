@@ -29,11 +29,11 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     domain = registry if slash and ("." in registry or ":" in registry or registry == "localhost") else "docker.io"
     found = context.client.images.search(
         args[0],
-        limit=flags.int("limit") or None,
-        filters=values.merge_filters(flags.list("filter")),
+        limit=flags.integer("limit") or None,
+        filters=values.merge_filters(flags.many("filter")),
         auth=context.config.auth_header(domain),
     )
-    truncated = not flags.bool("no-trunc")
+    truncated = not flags.boolean("no-trunc")
 
     def field(item: Any, name: str) -> object:
         if name == "Description":
@@ -48,7 +48,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
             return "[OK]" if item.get(key) else ""
         raise KeyError(name)
 
-    Listing("*search.SearchContext", _HEADERS, _COLUMNS, field, _JSON_FIELDS).write(found, flags.str("format"))
+    Listing("*search.SearchContext", _HEADERS, _COLUMNS, field, _JSON_FIELDS).write(found, flags.string("format"))
 
 
 COMMAND = Command(
@@ -56,10 +56,10 @@ COMMAND = Command(
     "Search Docker Hub for images",
     run,
     flags=(
-    ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-    ("format", "", "string", "", "Pretty-print search using a Go template"),
-    ("limit", "", "int", 0, "Max number of search results"),
-    ("no-trunc", "", "bool", False, "Don't truncate output"),
-),
+        ("filter", "f", "filter", (), "Filter output based on conditions provided"),
+        ("format", "", "string", "", "Pretty-print search using a Go template"),
+        ("limit", "", "int", 0, "Max number of search results"),
+        ("no-trunc", "", "bool", False, "Don't truncate output"),
+    ),
     args=ONE_ARG,
 )

@@ -40,7 +40,7 @@ def client_version(context: Context, negotiated: str) -> JSON:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    format = flags.str("format")
+    format = flags.string("format")
     server: JSON | None = None
     failure = ""
     negotiated = API_VERSION
@@ -140,11 +140,16 @@ COMMAND = Command(
     "Show the Rorqual version information",
     run,
     flags=(
-    ("format", "f", "string", "", 
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
     ),
-),
 )

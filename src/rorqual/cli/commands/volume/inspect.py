@@ -14,7 +14,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     def fetch(name: str) -> bytes:
         return context.client.volumes.inspect_raw(name)
 
-    return inspect(args, fetch, flags.str("format"))
+    return inspect(args, fetch, flags.string("format"))
 
 
 COMMAND = Command(
@@ -22,12 +22,17 @@ COMMAND = Command(
     "Display detailed information on one or more volumes",
     run,
     flags=(
-    ("format", "f", "string", "",
-        "Format output using a custom template:\n"
-        "'json':             Print in JSON format\n"
-        "'TEMPLATE':         Print output using the given Go template.\n"
-        "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        (
+            "format",
+            "f",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
     ),
-),
     args=AT_LEAST_ONE,
 )

@@ -22,8 +22,8 @@ _ALL = (
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
-    filters = values.merge_filters(flags.list("filter"))
-    everything = flags.bool("all")
+    filters = values.merge_filters(flags.many("filter"))
+    everything = flags.boolean("all")
     if context.client.at_least("1.42"):
         if everything:
             if "all" in filters:
@@ -32,7 +32,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     else:
         # Engines before 1.42 always removed named volumes too.
         everything = True
-    if not flags.bool("force") and not confirm(context, _ALL if everything else _ANONYMOUS):
+    if not flags.boolean("force") and not confirm(context, _ALL if everything else _ANONYMOUS):
         raise declined("volume")
     answer = context.client.volumes.prune(filters)
     report(context, "Deleted Volumes:", answer.get("VolumesDeleted"), answer.get("SpaceReclaimed", 0))
@@ -43,8 +43,8 @@ COMMAND = Command(
     "Remove unused local volumes",
     run,
     flags=(
-    ("all", "a", "bool", False, "Remove all unused volumes, not just anonymous ones"),
-    ("filter", "", "filter", (), "Provide filter values (e.g. \"label=<label>\")"),
-    ("force", "f", "bool", False, "Do not prompt for confirmation"),
-),
+        ("all", "a", "bool", False, "Remove all unused volumes, not just anonymous ones"),
+        ("filter", "", "filter", (), 'Provide filter values (e.g. "label=<label>")'),
+        ("force", "f", "bool", False, "Do not prompt for confirmation"),
+    ),
 )

@@ -1,0 +1,91 @@
+"""`rorqual volume ls`."""
+
+from __future__ import annotations
+
+from rorqual.cli import values
+from rorqual.cli.command import Command, Context
+from rorqual.cli.table import Listing
+from rorqual.cli.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rorqual.cli.flags import Values
+
+HEADERS = {
+    "Driver": "DRIVER",
+    "Name": "VOLUME NAME",
+    "Scope": "SCOPE",
+    "Mountpoint": "MOUNTPOINT",
+    "Labels": "LABELS",
+    "Links": "LINKS",
+    "Size": "SIZE",
+    "Group": "GROUP",
+    "Availability": "AVAILABILITY",
+    "Status": "STATUS",
+}
+_COLUMNS = ("Driver", "Name")
+JSON_FIELDS = (
+    "Availability", "Driver", "Group", "Labels", "Links", "Mountpoint", "Name", "Scope", "Size", "Status",
+)  # fmt: skip
+
+
+def field(item: Any, name: str) -> object:
+    """A column of a volume. Raises: KeyError."""
+    if name in ("Driver", "Name", "Scope", "Mountpoint"):
+        return item.get(name, "")
+    if name == "Labels":
+        return ",".join(sorted(f"{k}={v}" for k, v in (item.get("Labels") or {}).items()))
+    if name == "Label":
+        return lambda label: (item.get("Labels") or {}).get(label, "")
+    usage = item.get("UsageData") or {}
+    if name == "Links":
+        return str(usage["RefCount"]) if usage else "N/A"
+    if name == "Size":
+        return human_size(usage["Size"]) if usage else "N/A"
+    if name in ("Group", "Availability", "Status"):
+        # Swarm's cluster volumes have these.
+        return "N/A"
+    raise KeyError(name)
+
+
+def run(context: Context, flags: Values, args: list[str]) -> None:
+    answer = context.client.volumes.list(values.merge_filters(flags.many("filter")))
+    volumes = sorted(answer.get("Volumes") or [], key=lambda v: v["Name"])
+    for warning in answer.get("Warnings") or ():
+        context.err(f"WARNING: {warning}")
+    format, quiet = flags.string("format"), flags.boolean("quiet")
+    if not format and not quiet:
+        format = context.config.text("volumesFormat")
+    if quiet and format in ("", "table"):
+        for volume in volumes:
+            context.out(volume["Name"])
+        return
+    Listing("*formatter.volumeContext", HEADERS, _COLUMNS, field, JSON_FIELDS).write(volumes, format)
+
+
+COMMAND = Command(
+    "[OPTIONS]",
+    "List volumes",
+    run,
+    flags=(
+        ("cluster", "", "bool", False, "Display only cluster volumes, and use cluster volume list formatting"),
+        ("filter", "f", "filter", (), 'Provide filter values (e.g. "dangling=true")'),
+        (
+            "format",
+            "",
+            "string",
+            "",
+            "Format output using a custom template:\n"
+            "'table':            Print output in table format with column headers (default)\n"
+            "'table TEMPLATE':   Print output in table format using the given Go template\n"
+            "'json':             Print in JSON format\n"
+            "'TEMPLATE':         Print output using the given Go template.\n"
+            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
+            "with templates",
+        ),
+        ("quiet", "q", "bool", False, "Only display volume names"),
+    ),
+    aliases="volume ls, volume list",
+)
