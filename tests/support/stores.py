@@ -55,8 +55,9 @@ class MemoryLayers:
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Returns when `reached()` holds, asked again at every turn of the loop."""
-        while not reached():
-            await asyncio.sleep(0)  # noqa: ASYNC110  the exact turn matters: a test cancels in the middle of a write
+        # The exact turn matters: a test cancels in the middle of a write.
+        while not reached():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     async def has(self, layer: Layer) -> bool:
         return layer.chain_id in self.committed

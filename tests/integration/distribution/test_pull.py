@@ -193,7 +193,11 @@ async def test_cancelling_one_of_two_pulls_leaves_the_other(registry: Registry) 
         client.layers.gate.clear()
         first = asyncio.create_task(client.pull(f"{registry.address}/cancel"))
         second = asyncio.create_task(client.pull(f"{registry.address}/cancel"))
+        begun = {"Pulling fs layer", "Waiting"}
+        await client.layers.until(lambda: sum(line["status"] in begun for line in client.lines) == 4)
         await client.layers.until(lambda: client.layers.opened == 2)
+        for _ in range(5):
+            await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first

@@ -61,7 +61,7 @@ def test_an_index_chooses_the_best_fit(wanted: str, chosen: tuple[str, str, str,
 def test_no_fit_is_told_in_dockers_words() -> None:
     index = manifest.parse(document(mediaType=mediatypes.OCI_INDEX, manifests=[entry("linux", "amd64")]))
     assert isinstance(index, manifest.Index)
-    with pytest.raises(NotFound, match="^no matching manifest for linux/s390x in the manifest list entries$"):
+    with pytest.raises(NotFound, match=r"^no matching manifest for linux/s390x in the manifest list entries$"):
         index.choose(platform.parse("linux/s390x"))
 
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable
 from typing import IO, Protocol, cast
 
+from rorqual.distribution.unpack.zstdframes import FrameWalker
 from rorqual.errdefs import DataLoss
 
 _GZIP = b"\x1f\x8b\x08"
@@ -34,6 +35,7 @@ class CountedStream(io.RawIOBase):
         self._stream = stream
         self._head = b""
         self.count = 0
+        self.walker: FrameWalker | None = None
 
     def readable(self) -> bool:
         return True
@@ -54,6 +56,8 @@ class CountedStream(io.RawIOBase):
         else:
             data = self._stream.read(size if size > 0 else _READ_BYTES)
         self.count += len(data)
+        if self.walker is not None:
+            self.walker.feed(data)
         return data
 
     def readinto(self, buffer: object, /) -> int:
@@ -98,12 +102,16 @@ def _zstd(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW)
+    walker = stream.walker = FrameWalker()
     source = decompressor.stream_reader(cast(IO[bytes], stream), read_size=_READ_BYTES, read_across_frames=True)
 
     def next_chunk() -> bytes:
         try:
-            return source.read(chunk_bytes)
+            data = source.read(chunk_bytes)
         except zstandard.ZstdError as error:
             raise DataLoss(f"invalid zstd stream: {error}") from error
+        if not data:
+            walker.check_end()
+        return data
 
     return next_chunk
