@@ -116,7 +116,7 @@ class Controller:
         return await self._run(lambda engine: engine.endpoints(engine.network(name_or_id).id))
 
     async def create_network(self, config: NetworkConfig) -> Network:
-        """Raises errdefs.Conflict (name), PermissionDenied (overlap, predefined), InvalidArgument, NotFound (driver)."""
+        """Raises errdefs.Conflict (name), PermissionDenied (overlap), InvalidArgument, NotFound (driver)."""
         return await self._run(Engine.create_network, config)
 
     async def remove_network(self, name_or_id: str) -> Network:

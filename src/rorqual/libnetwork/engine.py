@@ -355,9 +355,8 @@ class Engine:
             try:
                 ports = entry.driver.publish(entry.spec, endpoint, config.port_bindings)
             except PortUnavailable as error:
-                raise PortUnavailable(
-                    f"driver failed programming external connectivity on endpoint {config.name} ({endpoint.id}): {error}"
-                ) from error
+                where = f"endpoint {config.name} ({endpoint.id})"
+                raise PortUnavailable(f"driver failed programming external connectivity on {where}: {error}") from error
             endpoint = replace(endpoint, ports=ports)
             undo.callback(entry.driver.unpublish, entry.spec, endpoint)
             self._store.put_endpoint(endpoint, entry.allocator.cursor if entry.allocator is not None else 0)
@@ -448,7 +447,8 @@ class Engine:
 
     def sweep(self) -> bool:
         """Remove what outlived its sandbox; True when it is worth to look again later."""
-        return any([driver.sweep() for driver in self._drivers.values()])
+        left = [driver.sweep() for driver in self._drivers.values()]  # every one of them, so no any() over the calls
+        return any(left)
 
     def heed(self, generations: Sequence[Generation]) -> None:
         """Repair the firewall if one of these transactions was another program's on our table."""

@@ -147,12 +147,12 @@ class PortAllocator:
             sock = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC, number)
         except OSError as error:
             if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EMFILE, errno.ENFILE):
-                return  # no SCTP sockets here, or no fd to spare: nothing can be tested, packets are rewritten all the same
+                return  # no SCTP sockets here, or no fd to spare: untested, but published all the same
             raise
         try:
             _drop_everything(sock)
             if kind == socket.SOCK_STREAM:
-                # As Docker's proxy does: connections in TIME_WAIT must not keep the port. Listening then excludes others.
+                # As Docker's proxy does: TIME_WAIT must not keep the port. Listening is what then excludes others.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((str(address), key.port))
             if kind == socket.SOCK_STREAM:

@@ -1,7 +1,8 @@
 """rtnetlink, as much of it as container networks need, encoded by hand.
 
-pyroute2's IPRoute costs 60 ms to import and 0.3 ms a request; a container's whole network is seven requests, so they are
-packed with struct here and sent in one sendmsg: the kernel works through a batch in order and answers each with an ACK.
+pyroute2 costs tens of milliseconds to import and more for a request than the kernel does; a container's whole network
+is seven requests, so they are packed with struct here and sent in batches: the kernel works through one in order and
+answers each request with an ACK.
 
     nlmsghdr  len u32 | type u16 | flags u16 | seq u32 | pid u32 | payload, padded to 4
     rtattr    len u16 | type u16 | data, padded to 4

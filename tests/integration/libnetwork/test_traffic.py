@@ -98,7 +98,9 @@ def test_cve_2025_54410_loopback_port_stays_on_loopback(lab: Callable) -> None:
                 gateway = "10.9.0.1" if hole == lab.neighbour else "172.17.0.1"
                 lab.run(hole, "sysctl -qw net.ipv4.conf.eth0.route_localnet=1 net.ipv4.conf.all.rp_filter=0")
                 lab.run(hole, "ip rule add pref 10 lookup 99; ip rule add pref 20 lookup local; ip rule del pref 0")
-                lab.run(hole, f"ip route add 127.0.0.0/8 via {gateway} dev eth0 src $(hostname -I|cut -d' ' -f1) table 99")
+                lab.run(
+                    hole, f"ip route add 127.0.0.0/8 via {gateway} dev eth0 src $(hostname -I|cut -d' ' -f1) table 99"
+                )
                 assert await lab.refused(hole, "127.0.0.1", 8080)
             assert await lab.refused(spy, "127.0.0.1", 9999)  # CVE-2020-8558
             assert await lab.call(None, "127.0.0.1", 9999) == "host 127.0.0.1"
@@ -127,7 +129,9 @@ def test_port_conflicts_name_the_owner(lab: Callable) -> None:
             assert "driver failed programming external connectivity on endpoint c2 (" in str(caught.value)
             assert str(caught.value).endswith("Bind for 0.0.0.0:8080 failed: port is already allocated")
             with pytest.raises(errdefs.Internal, match=r"Bind for 127.0.0.1:8080 failed"):
-                await c.connect("c2", "bridge", EndpointConfig(port_bindings=(PortBinding(80, "tcp", "127.0.0.1", 8080),)))
+                await c.connect(
+                    "c2", "bridge", EndpointConfig(port_bindings=(PortBinding(80, "tcp", "127.0.0.1", 8080),))
+                )
             lab.serve(None, 9000)
             with pytest.raises(errdefs.Internal, match=r"listen tcp4 0.0.0.0:9000: bind: address already in use"):
                 await c.connect("c2", "bridge", EndpointConfig(port_bindings=(PortBinding(80, host_port=9000),)))
@@ -191,7 +195,7 @@ def test_user_networks_are_separate_and_internal_ones_closed(lab: Callable) -> N
             assert str(red.subnet) == "172.18.0.0/16" and red.interface == f"br-{red.id[:12]}"
             ns1, e1 = await container(c, "c1", PortBinding(80, host_port=8080), network="red")
             ns2, e2 = await container(c, "c2")
-            ns3, e3 = await container(c, "c3", network="vault")
+            ns3, _ = await container(c, "c3", network="vault")
             for ns in (ns1, ns2, ns3):
                 lab.serve(ns, 80)
             lab.serve(lab.neighbour, 7000)

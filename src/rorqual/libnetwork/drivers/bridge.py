@@ -73,9 +73,11 @@ class BridgeDriver:
         if link is None or link.kind != "bridge":
             raise errdefs.Conflict(f"interface {name} exists and is not a bridge")
         self._bridges[name] = link.index
-        have = [a.address for a in self._netlink.addresses() if a.index == link.index]
+        have = {a.address: a.prefix for a in self._netlink.addresses() if a.index == link.index}
         requests = [] if link.up else [netlink.set_link(index=link.index, up=True)]
-        if gateway.packed not in have:
+        if have.get(gateway.packed) != network.subnet.prefixlen:
+            # What it has is of another subnet: --bip was changed.
+            requests += [netlink.del_address(link.index, address, prefix) for address, prefix in have.items()]
             broadcast = network.subnet.broadcast_address.packed
             requests.append(
                 netlink.new_address(link.index, gateway.packed, network.subnet.prefixlen, broadcast=broadcast)
@@ -90,8 +92,8 @@ class BridgeDriver:
     def _sysctls(self, bridge: str) -> None:
         if self._options.ip_forward:
             _sysctl("/proc/sys/net/ipv4/ip_forward", "1")
-        # Lets 127.0.0.1 clients out to the containers and their answers in. What else it would let in from containers is
-        # dropped in raw-prerouting.
+        # Lets 127.0.0.1 clients out to the containers and their answers in; what else it would let in from containers
+        # is dropped in raw-prerouting.
         _sysctl(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1")
         if not self._options.ipv6:
             _sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
@@ -156,8 +158,8 @@ class BridgeDriver:
         """Raises ports.PortUnavailable for a port that is taken."""
         ports: list[PublishedPort] = []
         try:
-            for binding in bindings:
-                ports.append(self._ports.allocate(binding, self._options.default_bind_address))
+            # extend keeps those that were had before one failed
+            ports.extend(self._ports.allocate(binding, self._options.default_bind_address) for binding in bindings)
             publications = _publications(endpoint, ports)
             self._firewall.publish(publications)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Keeps the kernel's table equal to what the engine wants, against other programs too. Belongs to the engine's thread."""
+"""Keeps the kernel's table equal to what the engine wants, against other programs too. Used by the engine's thread."""
 
 import logging
 import secrets
@@ -70,7 +70,7 @@ class Firewall:
         try:
             self._nft.run(commands)
         except NftError as error:
-            # What is there is not what we left: someone flushed or changed the table. The whole text has the change in it.
+            # What is there is not what we left: someone flushed or changed the table. The whole text has the change too.
             log.warning(
                 "nftables table inet %s was changed by another program, writing it again: %s", self._table, error
             )

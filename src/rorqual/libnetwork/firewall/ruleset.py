@@ -99,9 +99,9 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
         f"add set inet {table} internal {{ type ifname; }}",
         f"add set inet {table} subnets {{ type ipv4_addr; flags interval; }}",
         f"add set inet {table} masqueraded {{ type ipv4_addr; flags interval; }}",
-        f"add set inet {table} loopback-ports {{ typeof ip daddr . meta l4proto . th dport; }}",
-        f"add map inet {table} publish {{ typeof ip daddr . meta l4proto . th dport : ip daddr . th dport; }}",
-        f"add map inet {table} publish-any {{ typeof meta l4proto . th dport : ip daddr . th dport; }}",
+        f"add set inet {table} loopback-ports {{ type ipv4_addr . inet_proto . inet_service; }}",
+        f"add map inet {table} publish {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        f"add map inet {table} publish-any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
         f"add chain inet {table} raw-prerouting {{ type filter hook prerouting priority raw; policy accept; }}",
         f"add chain inet {table} nat-prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}",
         # The name "dstnat" is only known for prerouting; -100 is its number.
@@ -127,7 +127,7 @@ def _rules(user_chain: str) -> list[str]:
         f"nat-prerouting {anywhere}",
         f"nat-output {published}",
         f"nat-output {anywhere}",
-        # A container answers its neighbour directly: without this the answer to a rewritten call would miss the rewriting.
+        # A container answers its neighbour directly: without this, the answer to a rewritten call would not be rewritten.
         # By source address: a packet that br_netfilter shows us has no input interface here.
         "nat-postrouting oifname @bridges ip saddr @subnets ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip saddr 127.0.0.0/8 masquerade",

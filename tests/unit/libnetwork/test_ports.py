@@ -1,0 +1,74 @@
+import socket
+from ipaddress import IPv4Address
+
+import pytest
+
+from rorqual import errdefs
+from rorqual.libnetwork.model import PortBinding
+from rorqual.libnetwork.ports import PortAllocator, PortUnavailable, ephemeral_range
+
+LOCAL = IPv4Address("127.0.0.1")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def ports():
+    allocator = PortAllocator()
+    yield allocator
+    allocator.close()
+
+
+def test_taken_port_and_its_release(ports: PortAllocator) -> None:
+    port = free_port()
+    got = ports.allocate(PortBinding(80, host_port=port), LOCAL)
+    assert (got.host_ip, got.host_port, got.container_port) == ("127.0.0.1", port, 80)
+    for ip in ("127.0.0.1", "0.0.0.0"):
+        with pytest.raises(PortUnavailable, match=rf"Bind for {ip}:{port} failed: port is already allocated"):
+            ports.allocate(PortBinding(81, host_ip=ip, host_port=port), LOCAL)
+    ports.allocate(PortBinding(80, "udp", host_port=port), LOCAL)
+    ports.release(got)
+    ports.release(got)
+    ports.release(ports.allocate(PortBinding(81, host_port=port), LOCAL))
+
+
+def test_another_programs_port(ports: PortAllocator) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortUnavailable, match=rf"^listen tcp4 127.0.0.1:{port}: bind: address already in use$"):
+            ports.allocate(PortBinding(80, host_port=port), LOCAL)
+    ports.allocate(PortBinding(80, host_port=port), LOCAL)
+
+
+def test_ephemeral_ports_are_sequential() -> None:
+    first, last = ephemeral_range()
+    ports = PortAllocator((first, last))
+    numbers = [ports.allocate(PortBinding(80), LOCAL).host_port for _ in range(3)]
+    assert numbers == sorted(set(numbers)) and first <= numbers[0]
+    ports.close()
+
+
+def test_exhausted_range() -> None:
+    port = free_port()
+    ports = PortAllocator((port, port))
+    ports.allocate(PortBinding(80), LOCAL)
+    with pytest.raises(PortUnavailable, match="all ports are allocated"):
+        ports.allocate(PortBinding(80), LOCAL)
+    ports.close()
+
+
+@pytest.mark.parametrize("binding", [PortBinding(0), PortBinding(80, host_port=70000), PortBinding(80, host_ip="x")])
+def test_bad_bindings(ports: PortAllocator, binding: PortBinding) -> None:
+    with pytest.raises(errdefs.InvalidArgument):
+        ports.allocate(binding, LOCAL)
+
+
+def test_an_address_that_is_not_ours(ports: PortAllocator) -> None:
+    with pytest.raises(PortUnavailable, match="cannot assign requested address"):
+        ports.allocate(PortBinding(80, host_ip="203.0.113.9", host_port=8080), LOCAL)
