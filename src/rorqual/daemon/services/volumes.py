@@ -90,7 +90,7 @@ class Volumes:
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Volume:
-        """The volume of that name, made when there is none; a name is made up for "". Raises: InvalidArgument, NotFound."""
+        """The volume of that name, made when there is none; "" makes up a name. Raises: InvalidArgument, NotFound."""
         if driver not in ("", "local"):
             raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
         labels = dict(labels or {})

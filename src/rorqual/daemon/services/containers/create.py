@@ -249,7 +249,6 @@ def _warnings(host: HostConfig) -> tuple[str, ...]:
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "
             "running out of resources."
         )
-    if any(b.host_ip in ("", "0.0.0.0", "::") for bs in (host.port_bindings or {}).values() for b in bs or ()):
-        if host.network_mode == "host":
-            found.append("Published ports are discarded when using host network mode")
+    if host.network_mode == "host" and host.port_bindings:
+        found.append("Published ports are discarded when using host network mode")
     return tuple(found)

@@ -74,7 +74,11 @@ class Networking:
 
     def directory(self, container: Container) -> Path:
         """Where its files are."""
-        return self._config.data_root / "containers" / container.id
+        return self.directory_of(container.id)
+
+    def directory_of(self, id: str) -> Path:
+        """Where the files of the container with this id are, or were."""
+        return self._config.data_root / "containers" / id
 
     def files(self, container: Container) -> tuple[str, str, str]:
         """The paths of its hostname, hosts and resolv.conf; another container's where the network is shared."""

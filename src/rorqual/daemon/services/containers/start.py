@@ -15,7 +15,8 @@ import json
 import logging
 import os
 import shutil
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Containers, Mount, Tasks
@@ -258,23 +259,23 @@ class _TaskFailed(Exception):
         self.error = error
 
 
-async def _both(create: object, connect: object) -> int:
+async def _both(create: Coroutine[Any, Any, int], connect: Coroutine[Any, Any, None]) -> int:
     """Create the task and connect its network at the same time; neither runs on when this returns."""
 
     async def task() -> int:
         try:
-            return int(await create)  # type: ignore[misc]
+            return await create
         except Error as e:
             raise _TaskFailed(e) from e
 
     created = asyncio.create_task(task(), name="task create")
-    connected = asyncio.create_task(connect, name="connect")  # type: ignore[arg-type]
+    connected = asyncio.create_task(connect, name="connect")
     done = await asyncio.gather(created, connected, return_exceptions=True)
     # The network's failure is the clearer one: a task may fail because of it.
     for result in (done[1], done[0]):
         if isinstance(result, BaseException):
             raise result
-    return int(created.result())
+    return created.result()
 
 
 def _create_error(error: Error) -> Error:

@@ -128,12 +128,16 @@ class Importer:
         return diff_id
 
 
+def _temporary(directory: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=directory)
+
+
 async def spool(body: AsyncIterator[bytes], directory: Path) -> Spooled:
     """The whole body in a nameless file, with its digest."""
     hasher = hashlib.sha256()
     size = 0
     head = b""
-    file: IO[bytes] = await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=directory))
+    file: IO[bytes] = await asyncio.to_thread(_temporary, directory)
     try:
         pending = bytearray()
 

@@ -1,0 +1,238 @@
+"""Ends of processes: from containerd's events, and by looking when events may have been missed.
+
+One code path records an end, whether it is heard of at once, after a reconnect, or at the daemon's start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from rorqual.daemon.background import Background
+from rorqual.daemon.remote import Exit, Remote, TaskEvent, TaskState
+from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers import state as states
+from rorqual.daemon.services.containers.networking import Networking
+from rorqual.daemon.services.containers.record import Container, Exec
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.remove import Remover
+from rorqual.daemon.services.containers.start import Starter
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.supervisor import Supervisor
+from rorqual.errdefs import Error, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+_KILLED = 137  # what nobody saw the end of
+_RECONNECT_S = 0.05
+
+
+class Exits:
+    """Follows containerd's events for as long as run() runs."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        remote: Remote,
+        supervisor: Supervisor,
+        starter: Starter,
+        remover: Remover,
+        networking: Networking,
+        events: Events,
+        background: Background,
+    ) -> None:
+        self._registry = registry
+        self._remote = remote
+        self._supervisor = supervisor
+        self._starter = starter
+        self._remover = remover
+        self._networking = networking
+        self._events = events
+        self._background = background
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Follow, forever; `ready` is set once the first look around is done."""
+        while True:
+            try:
+                await self._supervisor.ensure()
+                await self._follow(ready)
+            except Unavailable as e:
+                log.warning("containerd: %s; connecting again", e)
+            except Error:
+                log.exception("containerd: event stream")
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _follow(self, ready: asyncio.Event) -> None:
+        looking: list[asyncio.Task[None]] = []
+
+        def subscribed() -> None:
+            looking.append(self._background.spawn(self._look(ready), "look at tasks"))
+
+        try:
+            async for event in self._remote.events.subscribe(subscribed):
+                self._heard(event)
+        finally:
+            for task in looking:
+                task.cancel()
+
+    def _heard(self, event: TaskEvent) -> None:
+        container = self._registry.by_id(event.container_id)
+        if container is None:
+            return
+        if event.topic == "exit" and event.exit is not None:
+            if event.exec_id:
+                self._exec_ended(container, event.exec_id, event.exit)
+            else:
+                name = f"exit of {container.short_id}"
+                self._background.spawn(self._ended(container, event.pid, event.exit), name)
+        elif event.topic == "oom":
+            container.state = container.state.oom()
+            self._events.publish("container", "oom", container.id, container.event_attributes())
+
+    # ---- looking ----
+
+    async def _look(self, ready: asyncio.Event) -> None:
+        """Compare the records with the tasks there are, and record what was missed."""
+        tasks = {t.container_id: t for t in await self._remote.tasks.states()}
+        work = [self._compare(c, tasks.get(c.id)) for c in self._registry]
+        await asyncio.gather(*work)
+        ready.set()
+        for container in self._registry:
+            self._revive(container)
+
+    async def _compare(self, container: Container, task: TaskState | None) -> None:
+        if container.lock.locked():
+            return  # a start or an end is under way and sees to it
+        if container.state.running:
+            if task is None:
+                await self._ended(container, container.state.pid, Exit(_KILLED, clock.now_ns()))
+            elif task.exit is not None:
+                await self._ended(container, container.state.pid, task.exit)
+        elif task is not None:
+            await self._adopt(container, task)
+
+    async def _adopt(self, container: Container, task: TaskState) -> None:
+        """A start that the daemon's end cut short: a task that runs is kept, one that doesn't is undone."""
+        async with container.lock:
+            if task.status in ("running", "paused"):
+                container.state = container.state.start(task.pid, clock.now_ns())
+                await self._registry.save_state(container)
+                return
+            await self._cleanup(container)
+
+    def _revive(self, container: Container) -> None:
+        """At the daemon's start: containers whose policy says so, and those that waited to be started again."""
+        policy = container.host.restart_policy.name
+        status = container.state.status
+        waiting = status == states.RESTARTING and container.retry is None
+        if waiting or (
+            status == states.EXITED
+            and not container.stopped_by_user
+            and policy in ("always", "unless-stopped")
+            and container.retry is None
+        ):
+            self._retry_later(container, 0.0)
+
+    # ---- ends ----
+
+    def _exec_ended(self, container: Container, exec_id: str, end: Exit) -> None:
+        run = container.execs.get(exec_id)
+        if run is None or not run.started:
+            return
+        finish_exec(run, end)
+        attributes = {**container.event_attributes(), "execID": exec_id, "exitCode": str(end.status)}
+        self._events.publish("container", "exec_die", container.id, attributes)
+        self._background.spawn(self._delete_exec(container.id, exec_id), f"delete exec {exec_id[:12]}")
+
+    async def _delete_exec(self, container_id: str, exec_id: str) -> None:
+        try:
+            await self._remote.tasks.delete_exec(container_id, exec_id)
+        except NotFound:
+            pass  # the container's own end took it along
+        except Error as e:
+            log.warning("exec %s: %s", exec_id, e)
+
+    async def _ended(self, container: Container, pid: int, end: Exit) -> None:
+        async with container.lock:
+            current = container.state
+            if not current.running or (pid and pid != current.pid):
+                return
+            await self._record_end(container, end)
+
+    async def _record_end(self, container: Container, end: Exit) -> None:
+        ran_ns = max(0, end.at_ns - container.state.started_ns)
+        for run in container.execs.values():
+            if run.running:
+                finish_exec(run, Exit(_KILLED, end.at_ns))
+        policy = container.host.restart_policy
+        again = states.should_restart(
+            policy.name,
+            policy.maximum_retry_count,
+            exit_code=end.status,
+            restarts=container.restarts,
+            stopped_by_user=container.stopped_by_user,
+        )
+        if again:
+            container.state = container.state.retry(end.status, end.at_ns)
+        else:
+            container.state = container.state.exit(end.status, end.at_ns)
+        container.networks, container.ports = {}, {}
+        attributes = container.event_attributes()
+        attributes |= {"exitCode": str(end.status), "execDuration": str(ran_ns // 10**9)}
+        self._events.publish("container", "die", container.id, attributes)
+        remove = container.host.auto_remove and not again
+        steps: list[Coroutine[Any, Any, Any]] = [self._cleanup(container)]
+        if not remove:
+            container.wake_exit()
+            steps.append(self._registry.save_state(container))
+        await asyncio.gather(*steps)
+        if again:
+            container.retry_delay_s = states.next_delay_s(container.retry_delay_s, ran_ns / 1e9)
+            self._retry_later(container, container.retry_delay_s)
+        elif remove:
+            container.wake_exit()
+            await self._remover.remove(container, volumes=True)
+
+    async def _cleanup(self, container: Container) -> None:
+        """Take the task and the network down; what fails is logged and seen again at the next look."""
+        results = await asyncio.gather(
+            self._forget(container.id), self._networking.release(container), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                log.warning("container %s: clean-up after its end: %s", container.id, result)
+
+    async def _forget(self, id: str) -> None:
+        try:
+            await self._remote.tasks.delete(id)
+        except NotFound:
+            pass
+        await self._remote.containers.delete(id)
+
+    def _retry_later(self, container: Container, delay_s: float) -> None:
+        container.retry = self._background.spawn(self._retry(container, delay_s), f"restart {container.short_id}")
+
+    async def _retry(self, container: Container, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        async with container.lock:
+            if container.removing or container.stopped_by_user or container.state.running:
+                return
+            container.retry = None
+            container.restarts += 1
+            try:
+                await self._starter.run(container)
+            except Error as e:
+                log.warning("container %s could not be started again: %s", container.id, e)
+                if container.state.status == states.RESTARTING:
+                    container.state = container.state.exit(container.state.exit_code, clock.now_ns(), str(e))
+                    await self._registry.save_state(container)
+
+
+def finish_exec(run: Exec, end: Exit) -> None:
+    """Record the end of an exec."""
+    run.running = False
+    run.pid = 0
+    run.exit_code = end.status
+    run.finished_ns = end.at_ns or clock.now_ns()

@@ -1,0 +1,275 @@
+"""What can be done to a container that exists: stop, kill, restart, pause, wait, rename, update, resize, top, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from rorqual.api.config import HostConfig
+from rorqual.api.container import TopResponse
+from rorqual.daemon.remote import Tasks
+from rorqual.daemon.services import names, signals
+from rorqual.daemon.services.containers import checks
+from rorqual.daemon.services.containers.record import Container, Ended
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.remove import Remover
+from rorqual.daemon.services.containers.start import Starter
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.spec import resources
+from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound, NotModified
+
+_STOP_TIMEOUT_S = 10
+_KILL_TIMEOUT_S = 10.0
+_UPDATABLE = (
+    "cpu_shares memory nano_cpus cgroup_parent blkio_weight cpu_period cpu_quota cpu_realtime_period "
+    "cpu_realtime_runtime cpuset_cpus cpuset_mems memory_reservation memory_swap pids_limit"
+)
+
+
+class Lifecycle:
+    """Operations on one container; each takes the record."""
+
+    def __init__(self, registry: Registry, tasks: Tasks, starter: Starter, remover: Remover, events: Events) -> None:
+        self._registry = registry
+        self._tasks = tasks
+        self._starter = starter
+        self._remover = remover
+        self._events = events
+
+    # ---- ends ----
+
+    async def stop(self, container: Container, signal_name: str = "", timeout_s: int | None = None) -> None:
+        """Ask it to end, then kill it. Raises: NotModified when it doesn't run, InvalidArgument."""
+        await self._stop_retrying(container)
+        if not container.state.running:
+            raise NotModified(f"container {container.id} is not running")
+        await self._stop(container, signal_name, timeout_s)
+        self._events.publish("container", "stop", container.id, container.event_attributes())
+
+    async def _stop(self, container: Container, signal_name: str, timeout_s: int | None) -> None:
+        number = signals.parse(signal_name or container.config.stop_signal or "SIGTERM")
+        if timeout_s is None:
+            timeout_s = container.config.stop_timeout if container.config.stop_timeout is not None else _STOP_TIMEOUT_S
+        container.stopped_by_user = True
+        ended = self._ended_future(container)
+        await self._signal(container, number)
+        try:
+            # Docker's rule: a negative timeout waits forever.
+            async with asyncio.timeout(None if timeout_s < 0 else timeout_s):
+                await ended
+        except TimeoutError:
+            await self._kill_and_wait(container)
+
+    async def _stop_retrying(self, container: Container) -> None:
+        """A container that waits to be started again is stopped by not starting it."""
+        async with container.lock:
+            if container.retry is None or container.state.running:
+                return
+            container.retry.cancel()
+            container.retry = None
+            container.stopped_by_user = True
+            if container.state.status == "restarting":
+                container.state = container.state.exit(container.state.exit_code, container.state.finished_ns)
+            await self._registry.save_state(container)
+            container.wake_exit()
+
+    def _ended_future(self, container: Container) -> asyncio.Future[Ended]:
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        if container.state.running:
+            container.exit_waiters.append(future)
+        else:
+            future.set_result(Ended(container.state.exit_code, container.state.error))
+        return future
+
+    async def _signal(self, container: Container, number: int) -> None:
+        try:
+            await self._tasks.kill(container.id, number)
+        except NotFound:
+            return  # it ended meanwhile
+        if container.state.status == "paused" and number == signal.SIGKILL:
+            # A frozen process gets no signal until it is thawed.
+            try:
+                await self._tasks.resume(container.id)
+            except Error:
+                pass
+        self._events.publish("container", "kill", container.id, {**container.event_attributes(), "signal": str(number)})
+
+    async def _kill_and_wait(self, container: Container) -> None:
+        container.stopped_by_user = True
+        ended = self._ended_future(container)
+        await self._signal(container, signal.SIGKILL)
+        try:
+            async with asyncio.timeout(_KILL_TIMEOUT_S):
+                await ended
+        except TimeoutError:
+            raise Internal(
+                f"cannot stop container: {container.id}: tried to kill container, but did not receive an exit event"
+            ) from None
+
+    async def kill(self, container: Container, signal_name: str) -> None:
+        """Send a signal; after SIGKILL, when it has ended. Raises: Conflict, InvalidArgument."""
+        number = signals.parse(signal_name or "SIGKILL")
+        if not container.state.running:
+            raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
+        if number == signal.SIGKILL:
+            await self._kill_and_wait(container)
+            return
+        stop = signals.parse(container.config.stop_signal or "SIGTERM")
+        if number == stop:
+            container.stopped_by_user = True
+        await self._signal(container, number)
+
+    async def restart(self, container: Container, signal_name: str, timeout_s: int | None) -> None:
+        """Stop if it runs, then start."""
+        if container.state.running:
+            auto_remove = container.host.auto_remove
+            container.host = replace(container.host, auto_remove=False)  # its end isn't its last one
+            try:
+                await self._stop(container, signal_name, timeout_s)
+            finally:
+                container.host = replace(container.host, auto_remove=auto_remove)
+        await self._starter.start(container)
+        self._events.publish("container", "restart", container.id, container.event_attributes())
+
+    # ---- freeze ----
+
+    async def pause(self, container: Container) -> None:
+        """Raises: Conflict."""
+        async with container.lock:
+            if not container.state.running:
+                raise Conflict(f"container {container.id} is not running")
+            if container.state.status == "paused":
+                raise Conflict(f"container {container.id} is already paused")
+            await self._tasks.pause(container.id)
+            container.state = container.state.pause()
+            await self._registry.save_state(container)
+        self._events.publish("container", "pause", container.id, container.event_attributes())
+
+    async def unpause(self, container: Container) -> None:
+        """Raises: Conflict."""
+        async with container.lock:
+            if container.state.status != "paused":
+                raise Conflict(f"container {container.id} is not paused")
+            await self._tasks.resume(container.id)
+            container.state = container.state.unpause()
+            await self._registry.save_state(container)
+        self._events.publish("container", "unpause", container.id, container.event_attributes())
+
+    # ---- wait ----
+
+    def waiter(self, container: Container, condition: str) -> asyncio.Future[Ended]:
+        """A future of the end that `condition` means. Raises: InvalidArgument."""
+        if condition not in ("", "not-running", "next-exit", "removed"):
+            raise InvalidArgument(f'invalid condition: "{condition}"')
+        if condition in ("", "not-running"):
+            return self._ended_future(container)
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        waiters = container.removal_waiters if condition == "removed" else container.exit_waiters
+        waiters.append(future)
+        future.add_done_callback(lambda f: waiters.remove(f) if f.cancelled() and f in waiters else None)
+        return future
+
+    # ---- change ----
+
+    async def rename(self, container: Container, name: str) -> None:
+        """Raises: InvalidArgument, Conflict."""
+        if not name:
+            raise InvalidArgument("Neither old nor new names may be empty")
+        bare = names.check(name)
+        async with container.lock:
+            old = container.name
+            if bare == old:
+                raise InvalidArgument("Renaming a container with the same name as its current name")
+            await self._registry.rename(container, bare)
+        attributes = {**container.event_attributes(), "oldName": f"/{old}"}
+        self._events.publish("container", "rename", container.id, attributes)
+
+    async def update(self, container: Container, wanted: HostConfig) -> tuple[str, ...]:
+        """Change limits and restart policy; warnings. Raises: InvalidArgument, Conflict."""
+        async with container.lock:
+            if container.removing:
+                raise Conflict(f"cannot update container {container.id}: container is marked for removal")
+            host = container.host
+            changes = {
+                name: value for name in _UPDATABLE.split() if (value := getattr(wanted, name)) not in (0, "", None)
+            }
+            if "memory" in changes and "memory_swap" not in changes and host.memory_swap > 0:
+                changes["memory_swap"] = max(host.memory_swap, changes["memory"])
+            if "nano_cpus" in changes:
+                changes |= {"cpu_period": 0, "cpu_quota": 0}
+            if wanted.restart_policy.name:
+                checks.restart_policy(wanted.restart_policy, auto_remove=host.auto_remove)
+                changes["restart_policy"] = wanted.restart_policy
+            updated = resources.check(replace(host, **changes))
+            if container.state.running and set(changes) - {"restart_policy"}:
+                await self._tasks.update(container.id, resources.resources(updated, ()).to_json())
+            container.host = updated
+            await self._registry.save(container)
+        self._events.publish("container", "update", container.id, container.event_attributes())
+        return ()
+
+    async def resize(self, container: Container, height: int, width: int) -> None:
+        """Raises: Conflict."""
+        if not container.state.running:
+            raise Conflict(f"container {container.id} is not running")
+        await self._tasks.resize(container.id, height, width)
+        attributes = {**container.event_attributes(), "height": str(height), "width": str(width)}
+        self._events.publish("container", "resize", container.id, attributes)
+
+    async def top(self, container: Container, ps_args: str) -> TopResponse:
+        """`ps` of its processes, run on the host. Raises: Conflict, InvalidArgument."""
+        if not container.state.running:
+            raise Conflict(f"container {container.id} is not running")
+        pids = set(map(str, await self._tasks.pids(container.id)))
+        arguments = (ps_args or "-ef").split()
+        process = await asyncio.create_subprocess_exec(
+            "ps", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        if process.returncode:
+            raise InvalidArgument(f"ps: {err.decode(errors='replace').strip()}")
+        lines = out.decode(errors="replace").splitlines()
+        titles = tuple(lines[0].split()) if lines else ()
+        if "PID" not in titles:
+            raise InvalidArgument("Couldn't find PID field in ps output")
+        column = titles.index("PID")
+        rows = (line.split(None, len(titles) - 1) for line in lines[1:])
+        shown = tuple(tuple(row) for row in rows if len(row) > column and row[column] in pids)
+        self._events.publish("container", "top", container.id, container.event_attributes())
+        return TopResponse(titles, shown)
+
+    # ---- remove ----
+
+    async def remove(self, container: Container, *, force: bool, volumes: bool) -> None:
+        """Raises: Conflict."""
+        if container.removing:
+            raise Conflict(f"removal of container {container.id} is already in progress")
+        if container.state.running:
+            if not force:
+                reason = "is paused and must be unpaused first"
+                if container.state.status != "paused":
+                    reason = "is running: stop the container before removing or force remove"
+                raise Conflict(f'cannot remove container "/{container.name}": container {reason}')
+            container.removing = True
+            try:
+                await self._kill_and_wait(container)
+            except BaseException:
+                container.removing = False
+                raise
+        async with container.lock:
+            # A container made with --rm was removed by its own end.
+            if self._registry.by_id(container.id) is container:
+                await self._remover.remove(container, volumes=volumes)
+
+    async def prune(self, containers: AsyncIterator[Container]) -> list[str]:
+        """Remove those of `containers` that don't run; their ids."""
+        removed: list[str] = []
+        async for container in containers:
+            try:
+                await self.remove(container, force=False, volumes=False)
+            except Conflict:
+                continue
+            removed.append(container.id)
+        return removed
