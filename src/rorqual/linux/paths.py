@@ -74,16 +74,21 @@ def components(path: Path) -> list[str]:
 def mkdir_all_in_root(root_fd: int, path: Path, mode: int = 0o755) -> int:
     """An O_PATH fd of the directory `path`, made with its parents where missing (runtime-spec: mount points).
 
-    Symlinks on the existing part are followed within the root; one that leads nowhere is an error, not created.
+    Symlinks are followed within the root, those too that lead to what is missing: an image's
+    /etc/resolv.conf -> /run/x/resolv.conf is a good mount point even without /run/x.
     """
     try:
         return open_in_root(root_fd, path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
         pass
-    names = components(path)
-    fd, made = _deepest(root_fd, names)
+    fd, missing = _walk(root_fd, path)
+    return _mkdirs(fd, missing, mode)
+
+
+def _mkdirs(fd: int, names: list[str], mode: int) -> int:
+    """Make and enter each of `names`; takes `fd` over."""
     try:
-        for name in names[made:]:
+        for name in names:
             try:
                 os.mkdir(name, mode, dir_fd=fd)
             except FileExistsError:
@@ -97,14 +102,57 @@ def mkdir_all_in_root(root_fd: int, path: Path, mode: int = 0o755) -> int:
     return fd
 
 
-def _deepest(root_fd: int, names: list[str]) -> tuple[int, int]:
-    """The deepest directory of `names` that exists, as an O_PATH fd, and how many of the names it covers."""
-    for count in range(len(names) - 1, 0, -1):
-        try:
-            return open_in_root(root_fd, "/".join(names[:count]), os.O_PATH | os.O_DIRECTORY), count
-        except FileNotFoundError:
-            continue
-    return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd), 0
+_LINKS_MAX = 40  # as the kernel's own limit
+
+
+def _walk(root_fd: int, path: Path) -> tuple[int, list[str]]:
+    """The deepest part of `path` that exists, as an O_PATH fd, and the names that are missing below it.
+
+    Each step opens one name below a pinned fd without following it; `..` goes back to the fd one came from, so that no
+    rename can turn it into another directory, and stops at the root.
+
+    Raises: OSError ELOOP, ENOTDIR; ENOENT when `..` follows a missing name.
+    """
+    waiting = components(path)[::-1]
+    passed = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)]
+    links = 0
+    try:
+        while waiting:
+            name = waiting.pop()
+            if name == "..":
+                if len(passed) > 1:
+                    os.close(passed.pop())
+                continue
+            try:
+                step = openat2(passed[-1], name, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE_BENEATH)
+            except FileNotFoundError:
+                missing = [name, *waiting[::-1]]
+                if ".." in missing:
+                    raise
+                return passed.pop(), missing
+            passed.append(step)
+            if stat.S_ISLNK(os.fstat(step).st_mode):
+                links += 1
+                if links > _LINKS_MAX:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                _follow(passed, waiting)
+        return passed.pop(), []
+    finally:
+        for fd in passed:
+            os.close(fd)
+
+
+def _follow(passed: list[int], waiting: list[str]) -> None:
+    """Replace the symlink on top of `passed` by the names that it stands for."""
+    link = passed.pop()
+    try:
+        target = os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
+    if target.startswith("/"):
+        while len(passed) > 1:
+            os.close(passed.pop())
+    waiting.extend(name for name in reversed(target.split("/")) if name not in ("", "."))
 
 
 def open_parent_in_root(root_fd: int, path: Path, mode: int = 0o755) -> tuple[int, str]:
@@ -121,13 +169,16 @@ def create_in_root(root_fd: int, path: Path, mode: int = 0o644) -> int:
         return open_in_root(root_fd, path, os.O_PATH)
     except FileNotFoundError:
         pass
-    parent_fd, name = open_parent_in_root(root_fd, path)
+    fd, missing = _walk(root_fd, path)
+    if not missing:
+        return fd
+    parent_fd, name = _mkdirs(fd, missing[:-1], 0o755), missing[-1]
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
         try:
             os.close(os.open(name, flags, mode, dir_fd=parent_fd))
         except FileExistsError:
-            pass  # made meanwhile, or a symlink leading nowhere: the open below refuses the latter
+            pass  # made meanwhile: the open below refuses a symlink
         return open_beneath(parent_fd, name, os.O_PATH | os.O_NOFOLLOW)
     finally:
         os.close(parent_fd)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from rorqual import errdefs
 from rorqual.linux import namespaces, process
+from rorqual.oci import defaults, runtime
 from rorqual.oci.runtime import Linux, Process, Resources, Spec
-from rorqual.runc import planning, state
+from rorqual.runc import planning, seccomp, state
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
 from rorqual.runc.cgroups.stats import Stats
@@ -172,6 +173,13 @@ class Container:
                 raise errdefs.Unavailable(f"container {self.id} does not end on SIGKILL")
             time.sleep(delay)
             delay = min(delay * 2, 0.02)
+
+
+def preload() -> None:
+    """What a process that forks shims does once, so that none of them repeats it: codecs, mounts, default seccomp."""
+    runtime.warm()
+    locate.preload()
+    seccomp.preload(defaults.default_seccomp(defaults.CAPABILITIES, os.uname().machine))
 
 
 def load(container_id: str, root: str) -> Container:

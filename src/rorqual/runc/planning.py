@@ -9,7 +9,7 @@ import resource
 import signal
 
 from rorqual.errdefs import InvalidArgument
-from rorqual.linux import capabilities, namespaces
+from rorqual.linux import capabilities, namespaces, paths
 from rorqual.oci.runtime import Capabilities, Linux, Mount, Process, Seccomp, Spec
 from rorqual.runc import seccomp as profiles
 from rorqual.runc.process import scheduling
@@ -244,7 +244,7 @@ def _rootfs_plan(
         read_only=spec.root is not None and spec.root.readonly,
         propagation=mount_options.root_propagation(linux.rootfs_propagation),
         entries=entries,
-        make_dev=own_mounts and not any(e.is_bind and os.path.normpath(e.mount.destination) == "/dev" for e in entries),
+        make_dev=own_mounts and not any(_is_bound_dev(e) for e in entries),
         nodes=tuple(devices.planned(linux.devices)),
         bind_nodes=bool(fresh & namespaces.CLONE_NEWUSER),
         masked=linux.masked_paths,
@@ -253,6 +253,11 @@ def _rootfs_plan(
         own_mounts=own_mounts,
         read_only_later=tuple(e.mount.destination for e in entries if e.read_only_later),
     )
+
+
+def _is_bound_dev(entry: Planned) -> bool:
+    """A /dev that the user brings is left as it is."""
+    return entry.is_bind and paths.components(entry.mount.destination) == ["dev"]
 
 
 def root_path(spec: Spec, bundle: str) -> str:

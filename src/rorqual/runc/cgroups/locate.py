@@ -4,10 +4,8 @@ Source: runtime-spec config-linux.md, Cgroups Path: an absolute path is below th
 below the runtime's own group, an empty one is the runtime's choice (here: the container's ID, relative).
 """
 
-import os
-
 from rorqual import errdefs
-from rorqual.linux import cgroups
+from rorqual.linux import cgroups, paths
 from rorqual.linux.cgroups import Hierarchy
 from rorqual.runc.cgroups import v1
 from rorqual.runc.cgroups.group import Group
@@ -33,7 +31,7 @@ def new(cgroups_path: str, container_id: str) -> Group:
             f"invalid cgroupsPath {path!r}: systemd's slice:prefix:name needs --systemd-cgroup"
         )
     relative = not path.startswith("/")
-    clean = os.path.normpath("/" + path)
+    clean = "/" + "/".join(paths.components(path))
     if clean == "/":
         raise errdefs.InvalidArgument(f"invalid cgroupsPath {path!r}: the root group can't be a container's")
     own = cgroups.own_groups() if relative else {}

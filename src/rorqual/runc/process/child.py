@@ -52,7 +52,7 @@ def isolate(end: socket.socket, keep: frozenset[int], stdio: Stdio | None, prese
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     for number in range(1, signal.NSIG):
-        with suppress(OSError, ValueError):  # SIGKILL, SIGSTOP and those that libc keeps
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):  # None: libc's own, and those nobody can change
             signal.signal(number, signal.SIG_DFL)
     if stdio is not None:
         _place(stdio)
