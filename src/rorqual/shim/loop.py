@@ -24,6 +24,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = count()
         self._running = True
+        self._own_fds: list[int] = []
 
     def add(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call `callback(events)` when fd is ready. fd must not be there yet."""
@@ -46,6 +47,7 @@ class Loop:
     def on_child(self, callback: Callable[[], None]) -> None:
         """Call after SIGCHLD (once for any number of exits)."""
         read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._own_fds += (read_fd, write_fd)
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
 
@@ -58,6 +60,14 @@ class Loop:
     def stop(self) -> None:
         """Make run() return after the present callback."""
         self._running = False
+
+    def close(self) -> None:
+        """Give up the loop's own fds."""
+        for fd in self._own_fds:
+            self.remove(fd)
+            os.close(fd)
+        self._own_fds.clear()
+        self._epoll.close()
 
     def run(self) -> None:
         """Serve until stop()."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rorqual import errdefs
 from rorqual.linux import process as linux_process
 from rorqual.rpc import unixsock
 from rorqual.shim.loop import Loop, log
 from rorqual.shim.oom import forward_oom
+from rorqual.shim.options import TaskOptions
 from rorqual.shim.rpcserver import Server
+from rorqual.shim.runtime import Runtime, runtime_for
 from rorqual.shim.service import TaskService
 from rorqual.shim.streamserver import StreamServer
 
@@ -32,16 +36,37 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
     _write_pid_file(f"{bundle}/shim.pid")
     state = os.path.dirname(os.path.dirname(os.path.dirname(bundle)))
     loop = Loop()
-    service = TaskService(
+    build(
         loop,
         container_id,
         bundle,
-        f"{state}/runc/{namespace}",
-        on_oom=lambda _id: _oom(containerd, namespace, container_id, bundle),
-        shutdown=loop.stop,
+        connection,
+        lambda options: runtime_for(options, f"{state}/runc/{namespace}"),
+        on_oom=lambda: _oom(containerd, namespace, container_id, bundle),
     )
+    loop.run()
+
+
+class Parts(NamedTuple):
+    """The servers of a shim."""
+
+    server: Server
+    streams: StreamServer
+
+
+def build(
+    loop: Loop,
+    container_id: str,
+    bundle: str,
+    connection: socket.socket,
+    runtime: Callable[[TaskOptions], Runtime],
+    *,
+    on_oom: Callable[[], None],
+) -> Parts:
+    """Connect a shim's parts on `loop`: the Task service on `connection` and shim.sock, and stream.sock."""
+    service = TaskService(loop, container_id, bundle, runtime, on_oom=on_oom, shutdown=loop.stop)
     server = Server(loop, SERVICES, service.methods())
-    StreamServer(loop, unixsock.listen(f"{bundle}/stream.sock", socket.SOCK_SEQPACKET), service.find)
+    streams = StreamServer(loop, unixsock.listen(f"{bundle}/stream.sock", socket.SOCK_SEQPACKET), service.find)
     server.listen(unixsock.listen(f"{bundle}/shim.sock"))
 
     def first_connection_closed() -> None:
@@ -49,7 +74,7 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
             loop.stop()
 
     server.serve(connection, first_connection_closed)
-    loop.run()
+    return Parts(server, streams)
 
 
 def _write_pid_file(path: str) -> None:

@@ -42,7 +42,7 @@ class Process:
         """Started and not ended."""
         return self.status in (taskapi.RUNNING, taskapi.PAUSED)
 
-    def exited(self, wait_status: int, done: Callable[[], None]) -> None:
+    def exited(self, wait_status: int) -> None:
         """Record the end; waiters are answered, then clients closed, once the last output was read."""
         code = os.waitstatus_to_exitcode(wait_status)
         self.exit_status = code if code >= 0 else 128 - code
@@ -57,7 +57,6 @@ class Process:
             if self.stdio is not None:
                 self.stdio.close()
             self._release_holders()
-            done()
 
         if self.stdio is None:
             drained()

@@ -28,10 +28,13 @@ class Server:
         self._loop = loop
         self._services = services
         self._methods = methods
+        self._listener: socket.socket | None = None
+        self._connections: set[_Connection] = set()
 
     def listen(self, sock: socket.socket) -> None:
         """Accept connections; takes the socket over."""
         sock.setblocking(False)
+        self._listener = sock
 
         def ready(_events: int) -> None:
             try:
@@ -44,7 +47,22 @@ class Server:
 
     def serve(self, sock: socket.socket, on_close: Callable[[], None] | None = None) -> None:
         """Serve one connection until its end, then call `on_close`; takes the socket over."""
-        _Connection(self._loop, sock, self._dispatch, on_close)
+        connection = _Connection(self._loop, sock, self._dispatch, lambda: closed())
+        self._connections.add(connection)
+
+        def closed() -> None:
+            self._connections.discard(connection)
+            if on_close is not None:
+                on_close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._listener is not None:
+            self._loop.remove(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        for connection in list(self._connections):
+            connection.close()
 
     def _dispatch(self, request: ttrpc.Request, reply: Callable[[ttrpc.Response], None]) -> None:
         def fail(error: BaseException) -> None:
@@ -71,7 +89,7 @@ class _Connection:
         loop: Loop,
         sock: socket.socket,
         dispatch: Callable[[ttrpc.Request, Callable[[ttrpc.Response], None]], None],
-        on_close: Callable[[], None] | None,
+        on_close: Callable[[], None],
     ) -> None:
         sock.setblocking(False)
         self._loop = loop
@@ -96,10 +114,10 @@ class _Connection:
         except BlockingIOError:
             return
         except (OSError, errdefs.InvalidArgument):
-            self._close()
+            self.close()
             return
         if not data:
-            self._close()
+            self.close()
             return
         for frame in frames:
             if frame.kind == ttrpc.REQUEST:
@@ -126,14 +144,14 @@ class _Connection:
         except BlockingIOError:
             pass  # the rest goes when the socket is writable
         except OSError:
-            self._close()
+            self.close()
             return
         self._loop.modify(self._sock.fileno(), IN | OUT if self._out else IN)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close it; a second call does nothing."""
         if self._sock is not None:
             self._loop.remove(self._sock.fileno())
             self._sock.close()
             self._sock = None
-            if self._on_close is not None:
-                self._on_close()
+            self._on_close()

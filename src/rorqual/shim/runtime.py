@@ -5,15 +5,15 @@ Runs in the shim; `warm_up` in the spawner.
 
 from __future__ import annotations
 
-import os
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from rorqual.oci import defaults
 from rorqual.rpc import metrics, taskapi
 from rorqual.runc import container as runc
-from rorqual.runc import seccomp
 from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
 from rorqual.runc.rootfs.root import RootMount
+from rorqual.runc.state import Directory
+from rorqual.shim.forked import in_child
 from rorqual.shim.options import TaskOptions
 
 Fds = tuple[int, int, int] | None
@@ -82,64 +82,90 @@ def runtime_for(options: TaskOptions, root: str) -> Runtime:
 
 
 def warm_up() -> None:
-    """Compile what nearly every container needs, once, before shims are forked from this process."""
-    seccomp.preload(defaults.default_seccomp(defaults.CAPABILITIES, os.uname().machine))
+    """Do what nearly every container needs, once, before shims are forked from this process."""
+    runc.preload()
 
 
 class _BuiltIn:
+    """Whatever runs more than a few lines of the runtime does so in a child (rorqual.shim.forked says why)."""
+
     def __init__(self, root: str) -> None:
         self._root = root
 
     def create(
         self, container_id: str, bundle: str, fds: Fds, rootfs: list[taskapi.Mount], *, terminal: bool
     ) -> Container:
-        with open(f"{bundle}/config.json", "rb") as file:
-            spec = file.read()
-        mounts = tuple(RootMount(m.type, m.source, tuple(m.options)) for m in rootfs)
-        return _BuiltInContainer(
-            runc.create(container_id, bundle, spec, root=self._root, stdio=fds, rootfs_mounts=mounts)
-        )
+        def work() -> tuple[dict[str, Any], list[int]]:
+            with open(f"{bundle}/config.json", "rb") as file:
+                spec = file.read()
+            mounts = tuple(RootMount(m.type, m.source, tuple(m.options)) for m in rootfs)
+            made = runc.create(container_id, bundle, spec, root=self._root, stdio=fds, rootfs_mounts=mounts)
+            watch = made.oom_watch()
+            value = {"pid": made.pid, "shares_pid": made.shares_pid_namespace, "oom": watch is not None}
+            return value, [fd for fd in (made.console_fd, watch) if fd is not None]
+
+        value, received = in_child(work)
+        watch = received.pop() if value["oom"] else None
+        console = received.pop() if received else None
+        return _BuiltInContainer(self._root, container_id, value, console, watch)
 
 
 class _BuiltInContainer:
-    def __init__(self, container: runc.Container) -> None:
-        self._container = container
-        self.pid = container.pid
-        self.console_fd = container.console_fd
-        self.shares_pid_namespace = container.shares_pid_namespace
+    def __init__(
+        self, root: str, container_id: str, value: dict[str, Any], console: int | None, oom_watch: int | None
+    ) -> None:
+        self._root = root
+        self._id = container_id
+        self._oom_watch = oom_watch
+        self.pid = int(value["pid"])
+        self.console_fd = console
+        self.shares_pid_namespace = bool(value["shares_pid"])
 
     def start(self) -> None:
-        self._container.start()
+        Directory(self._root, self._id).open_gate()
 
     def exec(self, spec: bytes, fds: Fds, *, terminal: bool) -> tuple[int, int | None]:
-        return self._container.exec(spec, stdio=fds)
+        def work() -> tuple[int, list[int]]:
+            pid, console = self._load().exec(spec, stdio=fds)
+            return pid, [] if console is None else [console]
+
+        pid, received = in_child(work)
+        return int(pid), received[0] if received else None
 
     def kill(self, signum: int, *, all_processes: bool = False) -> None:
-        self._container.kill(signum, all_processes)
+        self._do(lambda container: container.kill(signum, all_processes))
 
     def pids(self) -> list[int]:
-        return self._container.pids()
+        pids: list[int] = self._do(lambda container: container.pids())
+        return pids
 
     def pause(self) -> None:
-        self._container.pause()
+        self._do(lambda container: container.pause())
 
     def resume(self) -> None:
-        self._container.resume()
+        self._do(lambda container: container.resume())
 
     def update(self, resources: bytes) -> None:
-        self._container.update(resources)
+        self._do(lambda container: container.update(resources))
 
     def metrics(self) -> bytes:
-        return to_metrics(self._container.stats()).encode()
+        encoded: str = self._do(lambda container: to_metrics(container.stats()).encode().hex())
+        return bytes.fromhex(encoded)
 
     def oom_watch(self) -> int | None:
-        return self._container.oom_watch()
+        return self._oom_watch
 
     def oom_killed(self) -> bool:
-        return self._container.oom_kills() > 0
+        return bool(self._do(lambda container: container.oom_kills() > 0))
 
     def delete(self, *, force: bool = False) -> None:
-        self._container.delete(force=force)
+        self._do(lambda container: container.delete(force=force))
+
+    def _load(self) -> runc.Container:
+        return runc.load(self._id, self._root)
+
+    def _do(self, action: Callable[[runc.Container], Any]) -> Any:
+        return in_child(lambda: (action(self._load()), []))[0]
 
 
 def to_metrics(stats: Stats) -> metrics.Metrics:

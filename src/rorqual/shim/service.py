@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import select
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from rorqual.shim.loop import IN, Loop, log
 from rorqual.shim.options import TaskOptions
 from rorqual.shim.process import ChildStdio, Process
 from rorqual.shim.rpcserver import Method
-from rorqual.shim.runtime import Container, Runtime, runtime_for
+from rorqual.shim.runtime import Container, Runtime
 from rorqual.version import __version__
 
 METRICS_URL = "io.containerd.cgroups.v1.Metrics"
@@ -28,29 +29,32 @@ Reply = Callable[[Message], None]
 
 
 class TaskService:
-    """One container. `bundle` is its directory, `on_oom` is called for each OOM kill, `shutdown` ends the shim."""
+    """One container.
+
+    `bundle` is its directory, `runtime` chooses what runs it, `on_oom` is called at an OOM kill, `shutdown` ends the shim.
+    """
 
     def __init__(
         self,
         loop: Loop,
         container_id: str,
         bundle: str,
-        runtime_root: str,
+        runtime: Callable[[TaskOptions], Runtime],
         *,
-        on_oom: Callable[[str], None],
+        on_oom: Callable[[], None],
         shutdown: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._id = container_id
         self._bundle = bundle
-        self._runtime_root = runtime_root
+        self._runtime_for = runtime
         self._on_oom = on_oom
         self._shutdown = shutdown
-        self._runtime: Runtime | None = None
         self._container: Container | None = None
         self._options = TaskOptions()
         self._processes: dict[str, Process] = {}
-        self._deleted = False
+        self._oom_fd = -1
+        self._oom_seen = False
         loop.on_child(self.reap)
 
     @property
@@ -100,8 +104,9 @@ class TaskService:
         driver = logdrivers.open_driver(options.log) if init.owns_streams() else None
         child = ChildStdio(self._loop, init, driver, stdin=options.open_stdin, close_stdin=options.stdin_once)
         try:
-            runtime = runtime_for(options, self._runtime_root)
-            container = runtime.create(self._id, self._bundle, child.fds, request.rootfs, terminal=request.terminal)
+            container = self._runtime_for(options).create(
+                self._id, self._bundle, child.fds, request.rootfs, terminal=request.terminal
+            )
         except Exception as e:
             child.close()
             if init.stdio is not None:
@@ -111,7 +116,7 @@ class TaskService:
         if options.console_size is not None and container.console_fd is not None:
             _set_size(init, *options.console_size)
         init.pid = container.pid
-        self._runtime, self._container = runtime, container
+        self._container = container
         self._processes[""] = init
         self._watch_oom(container)
         reply(taskapi.CreateTaskResponse(pid=init.pid))
@@ -170,6 +175,7 @@ class TaskService:
         if process.status not in (taskapi.STOPPED, taskapi.CREATED):
             raise errdefs.Conflict(f"cannot delete a {_status_name(process.status)} process: {self._id}")
         if not request.exec_id and self._container is not None:
+            self._end_oom_watch()  # removing the cgroup would signal it
             self._container.delete(force=True)
             self._container = None
         del self._processes[request.exec_id]
@@ -202,24 +208,17 @@ class TaskService:
         if not process.exec_id:
             self._check_oom()
 
-        def done() -> None:
-            if self._deleted:
-                self._shutdown()
-
+        process.exited(wait_status)
         if not process.exec_id:
-            self._write_exit_file(process, wait_status)
-        process.exited(wait_status, done)
+            self._write_exit_file(process)
 
-    def _write_exit_file(self, process: Process, wait_status: int) -> None:
+    def _write_exit_file(self, process: Process) -> None:
         """For a containerd that finds this shim killed: the status survives in the bundle."""
-        code = os.waitstatus_to_exitcode(wait_status)
-        text = json.dumps(
-            {"pid": process.pid, "status": code if code >= 0 else 128 - code, "exited_at": time.time_ns()}
-        )
         path = f"{self._bundle}/exit"
+        exit_ = {"pid": process.pid, "status": process.exit_status, "exited_at": process.exited_at_ns}
         try:
             with open(path + ".tmp", "w") as file:
-                file.write(text)
+                json.dump(exit_, file)
             os.rename(path + ".tmp", path)
         except OSError as e:
             log(f"{path}: {e}")
@@ -235,17 +234,12 @@ class TaskService:
 
     def _kill(self, request: taskapi.KillRequest, reply: Reply) -> None:
         process = self.find(request.exec_id)
-        if request.exec_id:
-            if not process.running or process.exited_at_ns:
-                raise errdefs.NotFound("process already finished")
-            try:
-                os.kill(process.pid, request.signal)  # our unreaped child: the pid cannot have been reused
-            except ProcessLookupError as e:
-                raise errdefs.NotFound("process already finished") from e
+        if not process.pid or process.exited_at_ns:
+            raise errdefs.NotFound("process already finished")
+        if request.all or (process.status == taskapi.PAUSED and request.signal == signal.SIGKILL):
+            self._need_container().kill(request.signal, all_processes=request.all)  # it thaws what it kills
         else:
-            if process.status == taskapi.STOPPED:
-                raise errdefs.NotFound("process already finished")
-            self._need_container().kill(request.signal, all_processes=request.all)
+            os.kill(process.pid, request.signal)  # our unreaped child: the pid cannot have been reused
         reply(Empty())
 
     def _pause(self, _request: taskapi.PauseRequest, reply: Reply) -> None:
@@ -318,16 +312,26 @@ class TaskService:
         if fd is None:
             return
 
-        def ready(events: int) -> None:
-            if not os.read(fd, 4096) or not events & IN:
-                self._loop.remove(fd)
-            self._check_oom()
+        self._oom_fd = fd
+        self._loop.add(fd, IN, lambda _events: self._oom())
 
-        self._loop.add(fd, IN, ready)
+    def _oom(self) -> None:
+        """The watch is readable: an OOM event, or the cgroup went."""
+        os.read(self._oom_fd, 4096)
+        if self._container is not None and not self._oom_seen and self._container.oom_killed():
+            self._oom_seen = True
+            self._on_oom()
 
     def _check_oom(self) -> None:
-        if self._container is not None and self._container.oom_killed():
-            self._on_oom(self._id)
+        """Before an exit is reported, an OOM kill that caused it is."""
+        if self._oom_fd >= 0 and select.select([self._oom_fd], [], [], 0)[0]:
+            self._oom()
+
+    def _end_oom_watch(self) -> None:
+        if self._oom_fd >= 0:
+            self._loop.remove(self._oom_fd)
+            os.close(self._oom_fd)
+            self._oom_fd = -1
 
 
 def _set_size(process: Process, height: int, width: int) -> None:

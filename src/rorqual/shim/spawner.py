@@ -25,6 +25,7 @@ from rorqual.linux.sealed import reexec_sealed
 from rorqual.rpc import unixsock
 from rorqual.shim import main as shim
 from rorqual.shim import runtime
+from rorqual.shim.rehearsal import rehearse
 
 _REQUEST_MAX = 64 * 1024
 
@@ -38,9 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     reexec_sealed()
     linux_process.set_parent_death_signal(signal.SIGTERM)
     linux_process.set_name("rorqual-spawner")
+    runtime.warm_up()
+    rehearse(f"{options.socket}.rehearsal-{os.getpid()}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims that end while this process lives
     listener = unixsock.listen(options.socket, socket.SOCK_SEQPACKET)
-    runtime.warm_up()
     gc.collect()
     gc.freeze()  # a collection in a shim must not write to, and so copy, the shared pages
     _serve(listener, options.containerd)

@@ -45,6 +45,11 @@ class StreamServer:
         sock.setblocking(False)
         loop.add(sock.fileno(), IN, self._accept)
 
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove(self._sock.fileno())
+        self._sock.close()
+
     def _accept(self, _events: int) -> None:
         try:
             connection, _ = self._sock.accept()
