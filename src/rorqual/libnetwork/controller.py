@@ -77,8 +77,9 @@ class Controller:
             raise
         self._engine = engine
 
-    async def stop(self) -> None:
-        """End this process's part; everything in the kernel stays and works. Again is no error."""
+    async def stop(self, *, purge: bool = False) -> None:
+        """End this process's part; everything in the kernel stays and works, unless `purge`: then sandboxes, bridges,
+        table and mounts are removed too (for an engine that is not to come back). Again is no error."""
         loop = asyncio.get_running_loop()
         for timer in self._timers.values():
             timer.cancel()
@@ -90,8 +91,10 @@ class Controller:
         if self._upkeep:
             await asyncio.wait(self._upkeep)
         if self._engine is not None:
-            await loop.run_in_executor(self._thread, self._engine.close)
-            self._engine = None
+            engine, self._engine = self._engine, None
+            if purge:
+                await loop.run_in_executor(self._thread, engine.purge)
+            await loop.run_in_executor(self._thread, engine.close)
         self._thread.shutdown(wait=False)
 
     async def _run(self, method: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

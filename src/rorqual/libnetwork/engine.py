@@ -6,12 +6,13 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from rorqual import errdefs
+from rorqual.libnetwork import networks
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.drivers.bridge import BridgeDriver, mac_of
 from rorqual.libnetwork.drivers.host import HostDriver
@@ -30,7 +31,6 @@ from rorqual.libnetwork.model import (
     Sandbox,
     SandboxConfig,
     SandboxID,
-    check_interface_name,
 )
 from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.libnetwork.ports import PortUnavailable
@@ -86,9 +86,9 @@ class Engine:
             entry.driver.bring_up(entry.spec)
         endpoints = [e for sandbox in self._sandboxes.values() for e in sandbox.endpoints]
         for driver_ in self._drivers.values():
-            networks = [entry.spec for entry in self._networks.values() if entry.driver is driver_]
-            ids = {network.id for network in networks}
-            driver_.restore(networks, [e for e in endpoints if e.network_id in ids])
+            its = [entry.spec for entry in self._networks.values() if entry.driver is driver_]
+            ids = {network.id for network in its}
+            driver_.restore(its, [e for e in endpoints if e.network_id in ids])
 
     def close(self) -> None:
         """End this process's part. Containers, their namespaces and their ports go on."""
@@ -97,6 +97,16 @@ class Engine:
         self._firewall.close()
         self.namespaces.close()
         self._store.close()
+
+    def purge(self) -> None:
+        """Remove everything of this engine from the kernel: sandboxes (their processes lose their network), bridges,
+        the table, the mounts. Networks stay in the store. `close` is all that may follow."""
+        for sandbox_id in list(self._sandboxes):
+            self.delete_sandbox(sandbox_id)
+        for entry in self._networks.values():
+            entry.driver.take_down(entry.spec)
+        self._firewall.remove()
+        self.namespaces.remove_all()
 
     def _load_sandboxes(self, live: Collection[SandboxID]) -> None:
         configs = self._store.sandboxes()
@@ -117,6 +127,8 @@ class Engine:
             entry.endpoints += 1
             if entry.allocator is not None and endpoint.ip:
                 entry.allocator.reserve(IPv4Address(endpoint.ip))
+                if entry.spec.subnet is not None and IPv4Address(endpoint.ip) not in entry.spec.subnet:
+                    log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
             self._sandboxes[sandbox.id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
 
     # --- networks
@@ -158,24 +170,7 @@ class Engine:
         if subnet is None or gateway is None:
             subnet = self._free_subnet()
             gateway = subnet.network_address + 1
-        return replace(
-            spec,
-            subnet=subnet,
-            gateway=gateway,
-            ip_range=options.fixed_cidr,
-            interface=options.bridge_name,
-            mtu=options.mtu,
-            icc=options.icc,
-            ip_masq=options.ip_masq,
-            options={
-                "com.docker.network.bridge.default_bridge": "true",
-                "com.docker.network.bridge.enable_icc": str(options.icc).lower(),
-                "com.docker.network.bridge.enable_ip_masquerade": str(options.ip_masq).lower(),
-                "com.docker.network.bridge.host_binding_ipv4": str(options.default_bind_address),
-                "com.docker.network.bridge.name": options.bridge_name,
-                "com.docker.network.driver.mtu": str(options.mtu),
-            },
-        )
+        return networks.default_bridge(spec, options, subnet, gateway)
 
     @staticmethod
     def _existing_bridge(name: str) -> tuple[IPv4Network, IPv4Address] | None:
@@ -202,7 +197,8 @@ class Engine:
             raise errdefs.Conflict(f"network with name {config.name} already exists")
         if config.driver in ("host", "null"):
             raise errdefs.PermissionDenied(f'only one instance of "{config.driver}" network is allowed')
-        spec = self._user_network(config)
+        ident = NetworkID(secrets.token_hex(32))
+        spec = networks.user_bridge(config, self.options, ident, self._subnet_for(config), time.time())
         entry = self._adopt(spec)
         with ExitStack() as undo:
             undo.callback(self._networks.pop, spec.id)
@@ -214,39 +210,12 @@ class Engine:
             undo.pop_all()
         return spec
 
-    def _user_network(self, config: NetworkConfig) -> Network:
-        ident = secrets.token_hex(32)
+    def _subnet_for(self, config: NetworkConfig) -> IPv4Network:
+        if config.subnet is None:
+            return self._free_subnet()
         ours = [entry.spec.subnet for entry in self._networks.values() if entry.spec.subnet is not None]
-        subnet = config.subnet
-        if subnet is None:
-            subnet = self._free_subnet()
-        else:
-            pools.check_requested(subnet, ours)
-        gateway = config.gateway or next(iter(subnet.hosts()))
-        if gateway not in subnet:
-            raise errdefs.InvalidArgument(f"no matching subnet for gateway {gateway}")
-        if config.ip_range is not None and not config.ip_range.subnet_of(subnet):
-            raise errdefs.InvalidArgument(f"no matching subnet for range {config.ip_range}")
-        option = config.options.get
-        prefix = "com.docker.network.bridge."
-        return Network(
-            id=NetworkID(ident),
-            name=config.name,
-            driver=config.driver,
-            created_s=time.time(),
-            subnet=subnet,
-            ip_range=config.ip_range,
-            gateway=gateway,
-            interface=check_interface_name(option(prefix + "name") or f"br-{ident[:12]}"),
-            mtu=_integer("com.docker.network.driver.mtu", option("com.docker.network.driver.mtu"), self.options.mtu),
-            icc=_boolean(prefix + "enable_icc", option(prefix + "enable_icc"), True),
-            ip_masq=_boolean(prefix + "enable_ip_masquerade", option(prefix + "enable_ip_masquerade"), True),
-            internal=config.internal,
-            attachable=config.attachable,
-            aux_addresses=dict(config.aux_addresses),
-            options=dict(config.options),
-            labels=dict(config.labels),
-        )
+        pools.check_requested(config.subnet, ours)
+        return config.subnet
 
     def remove_network(self, name_or_id: str) -> Network:
         """Raises errdefs.PermissionDenied for a predefined network or one with endpoints, NotFound."""
@@ -386,7 +355,7 @@ class Engine:
         return replace(
             endpoint,
             interface=_free_interface(sandbox.endpoints),
-            host_interface=f"veth{ident[:7]}",
+            host_interface=f"veth{ident[:11]}",
             mac=mac or mac_of(address),
             ip=str(address),
             prefix=spec.subnet.prefixlen,
@@ -477,26 +446,6 @@ def _mac(text: str) -> str:
         return netlink.mac_text(mac_bytes(text))
     except ValueError as error:
         raise errdefs.InvalidArgument(str(error)) from error
-
-
-def _option(parse: Callable[[str], int], name: str, text: str) -> int:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise errdefs.InvalidArgument(f"invalid value for option {name}: {text}") from error
-
-
-def _integer(name: str, text: str | None, default: int) -> int:
-    return _option(int, name, text) if text else default
-
-
-def _boolean(name: str, text: str | None, default: bool) -> bool:
-    if not text:
-        return default
-    words = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
-    if text.lower() not in words:
-        raise errdefs.InvalidArgument(f"invalid value for option {name}: {text}")
-    return words[text.lower()]
 
 
 def _write(path: str, value: str) -> None:

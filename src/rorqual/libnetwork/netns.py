@@ -117,17 +117,29 @@ class NamespaceDir:
         """Unmount and unlink; nothing to do where it is gone. The kernel ends the namespace, and the veth pairs in it,
         asynchronously once no process or open file holds it."""
         path = self.path_of(name)
-        while True:
-            if _libc.umount2(path.encode(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
-                continue  # mounts may be stacked: until EINVAL says that none is left
-            code = ctypes.get_errno()
-            if code not in (errno.EINVAL, errno.ENOENT):
-                raise OSError(code, f"umount {path}: {os.strerror(code)}", path)
-            break
+        _unmounted(path)
         try:
             os.unlink(path)
         except FileNotFoundError:
             return
+
+    def remove_all(self) -> None:
+        """Remove every namespace, and the directory with its mount."""
+        for name in self.names():
+            self.remove(name)
+        _unmounted(self.path)
+        os.rmdir(self.path)
+
+
+def _unmounted(path: str) -> bool:
+    """Unmount whatever is stacked on `path`; True when there was something."""
+    found = False
+    while _libc.umount2(path.encode(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
+        found = True
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOENT):  # EINVAL: nothing is mounted there
+        raise OSError(code, f"umount {path}: {os.strerror(code)}", path)
+    return found
 
 
 def _is_mount_point(path: str) -> bool:

@@ -11,6 +11,7 @@ which must outlive that, are committed with a sync.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import fields
@@ -37,6 +38,7 @@ class Store:
     """Every method that writes is one transaction."""
 
     def __init__(self, path: str) -> None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite gives the WAL the same mode
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")

@@ -253,3 +253,25 @@ def test_bip_and_existing_bridge_choose_the_subnet(lab: Callable) -> None:
             assert "10.55.0.5/28" in addresses and "10.44.0.1" not in addresses
 
     lab(body)
+
+
+def test_purge_leaves_the_machine_as_it_was(lab: Callable) -> None:
+    async def body(lab):
+        def state():
+            return lab.run(None, "ip -o link | cut -d: -f2; nft list ruleset"), os.listdir(lab.root)
+
+        before = state()[0]
+        c = Controller(lab.db, lab.exec_root, ControllerOptions())
+        await c.start()
+        for name in ("c1", "c2"):
+            await c.create_sandbox(name)
+            ports = tuple(PortBinding(80, proto) for proto in ("tcp", "udp", "sctp"))
+            endpoint = await c.connect(name, "bridge", EndpointConfig(port_bindings=ports))
+            assert [p.proto for p in endpoint.ports] == ["tcp", "udp", "sctp"]
+        await c.stop(purge=True)
+        await gone(lambda: veths(lab))
+        assert state()[0] == before
+        assert os.listdir(lab.exec_root) == []
+        await c.stop()
+
+    lab(body)

@@ -108,8 +108,10 @@ def test_cve_2025_54410_loopback_port_stays_on_loopback(lab: Callable) -> None:
     lab(body)
 
 
-def test_icc_off_separates_containers_but_not_published_ports(lab: Callable) -> None:
+@pytest.mark.parametrize("bridge_nf", ["0", "1"])
+def test_icc_off_separates_containers_but_not_published_ports(lab: Callable, bridge_nf: str) -> None:
     async def body(lab):
+        lab.run(None, f"sysctl -qw net.bridge.bridge-nf-call-iptables={bridge_nf} || true")  # absent: by port flag
         async with controller(lab, icc=False) as c:
             ns, _ = await container(c, "c1", PortBinding(80, host_port=8080))
             other, _ = await container(c, "c2")

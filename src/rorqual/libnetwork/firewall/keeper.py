@@ -46,6 +46,10 @@ class Firewall:
             rules = self._nft.run(f"list chain inet {self._table} {self._user_chain}")
             self._nft.run(f"delete table inet {self._table}\n{text}{rules}")
 
+    def remove(self) -> None:
+        """Remove the table, the administrator's chain too; gone already is no error."""
+        self._nft.run(f"add table inet {self._table}\ndelete table inet {self._table}\n")
+
     def add_bridge(self, bridge: BridgeRules) -> None:
         self._bridges[bridge.interface] = bridge
         self._change(ruleset.add_elements(self._table, [bridge]))
@@ -70,7 +74,7 @@ class Firewall:
         try:
             self._nft.run(commands)
         except NftError as error:
-            # What is there is not what we left: someone flushed or changed the table. The whole text has the change too.
+            # What is there is not what we left: someone flushed or changed the table. The whole has the change too.
             log.warning(
                 "nftables table inet %s was changed by another program, writing it again: %s", self._table, error
             )

@@ -127,7 +127,7 @@ def _rules(user_chain: str) -> list[str]:
         f"nat-prerouting {anywhere}",
         f"nat-output {published}",
         f"nat-output {anywhere}",
-        # A container answers its neighbour directly: without this, the answer to a rewritten call would not be rewritten.
+        # A container answers its neighbour directly: without this, the answer to a rewritten call would not be.
         # By source address: a packet that br_netfilter shows us has no input interface here.
         "nat-postrouting oifname @bridges ip saddr @subnets ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip saddr 127.0.0.0/8 masquerade",
