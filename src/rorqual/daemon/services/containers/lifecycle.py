@@ -1,4 +1,4 @@
-"""What can be done to a container that exists: stop, kill, restart, pause, wait, rename, update, resize, top, remove."""
+"""What can be done to a container that exists: stop, kill, restart, pause, wait, rename, update, top, remove."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Lifecycle:
     def _ended_future(self, container: Container) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         if container.state.running:
-            container.exit_waiters.append(future)
+            _await_in(container.exit_waiters, future)
         else:
             future.set_result(Ended(container.state.exit_code, container.state.error))
         return future
@@ -167,8 +167,7 @@ class Lifecycle:
             return self._ended_future(container)
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         waiters = container.removal_waiters if condition == "removed" else container.exit_waiters
-        waiters.append(future)
-        future.add_done_callback(lambda f: waiters.remove(f) if f.cancelled() and f in waiters else None)
+        _await_in(waiters, future)
         return future
 
     # ---- change ----
@@ -273,3 +272,9 @@ class Lifecycle:
                 continue
             removed.append(container.id)
         return removed
+
+
+def _await_in(waiters: list[asyncio.Future[Ended]], future: asyncio.Future[Ended]) -> None:
+    """Add; a waiter who gives up (cancels) is taken out again."""
+    waiters.append(future)
+    future.add_done_callback(lambda f: waiters.remove(f) if f.cancelled() and f in waiters else None)

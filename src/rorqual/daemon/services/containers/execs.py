@@ -1,0 +1,191 @@
+"""Execs: added to a running container, started with or without a client, kept until the container goes or for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from rorqual.api.exec import ExecConfig, ExecInspect, ExecProcessConfig, ExecStartConfig
+from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.remote import Tasks
+from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers.attach import Connection, Streams
+from rorqual.daemon.services.containers.exits import finish_exec
+from rorqual.daemon.services.containers.networking import hostname_of
+from rorqual.daemon.services.containers.record import Container, Exec
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.start import exit_code_of
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.spec import builder
+from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound
+from rorqual.rpc.stream import Attach
+
+_KEPT_NS = 300 * 10**9  # an ended exec can be inspected for five minutes, as in dockerd
+
+
+class Execs:
+    """All execs."""
+
+    def __init__(
+        self, registry: Registry, tasks: Tasks, streams: Streams, events: Events, config: DaemonConfig
+    ) -> None:
+        self._registry = registry
+        self._tasks = tasks
+        self._streams = streams
+        self._events = events
+        self._config = config
+
+    def create(self, container: Container, wanted: ExecConfig) -> str:
+        """The new exec's id; nothing runs yet. Raises: Conflict, InvalidArgument."""
+        _need_running(container)
+        if not wanted.cmd:
+            raise InvalidArgument("No exec command specified")
+        for entry in wanted.env or ():
+            if not entry or entry.startswith("="):
+                raise InvalidArgument(f"invalid environment variable: {entry}")
+        self._drop_old(container)
+        run = Exec(
+            id=secrets.token_hex(32),
+            container_id=container.id,
+            cmd=wanted.cmd,
+            env=tuple(wanted.env or ()),
+            user=wanted.user,
+            working_dir=wanted.working_dir,
+            tty=wanted.tty,
+            privileged=wanted.privileged,
+            attach_stdin=wanted.attach_stdin,
+            attach_stdout=wanted.attach_stdout,
+            attach_stderr=wanted.attach_stderr,
+            detach_keys=wanted.detach_keys,
+            console_size=wanted.console_size,
+        )
+        self._registry.add_exec(container, run)
+        self._publish(container, f"exec_create: {' '.join(run.cmd)}", run)
+        return run.id
+
+    def _drop_old(self, container: Container) -> None:
+        limit = clock.now_ns() - _KEPT_NS
+        for run in list(container.execs.values()):
+            if run.exit_code is not None and run.finished_ns < limit:
+                self._registry.drop_exec(container, run.id)
+
+    def _publish(self, container: Container, action: str, run: Exec) -> None:
+        self._events.publish("container", action, container.id, {**container.event_attributes(), "execID": run.id})
+
+    def get(self, id: str) -> tuple[Exec, Container]:
+        """Raises: NotFound."""
+        run = self._registry.exec(id)
+        container = self._registry.by_id(run.container_id)
+        if container is None:
+            raise NotFound(f"No such exec instance: {id}")
+        return run, container
+
+    async def prepare(self, run: Exec, container: Container, start: ExecStartConfig) -> None:
+        """Add the process to the task. Raises: Conflict, InvalidArgument; the exec stays usable."""
+        _need_running(container)
+        if run.started:
+            if run.exit_code is not None:
+                raise Conflict(f"exec {run.id} has already run")
+            raise Conflict(f"exec {run.id} is already running")
+        run.started = True
+        process = builder.exec_process(
+            container.config,
+            container.host,
+            hostname_of(container),
+            cmd=run.cmd,
+            env=run.env,
+            user=run.user,
+            cwd=run.working_dir,
+            tty=run.tty,
+            privileged=run.privileged,
+            console_size=start.console_size or run.console_size,
+            default_ulimits={n: (u["soft"], u["hard"]) for n, u in self._config.default_ulimits.items()},
+        )
+        try:
+            await self._tasks.exec(container.id, run.id, process.to_json(), terminal=run.tty, stdin=run.attach_stdin)
+        except Error as e:
+            self._failed(run, e)
+            raise
+
+    async def run(self, run: Exec, container: Container, connection: Connection | None) -> None:
+        """Start a prepared exec, its streams with `connection`. Raises: what the runtime says, with Docker's text."""
+        self._publish(container, f"exec_start: {' '.join(run.cmd)}", run)
+        try:
+            if connection is not None:
+                request = Attach(
+                    exec_id=run.id,
+                    stdin=run.attach_stdin,
+                    stdout=run.attach_stdout,
+                    stderr=run.attach_stderr,
+                    tty=run.tty,
+                    detach_keys=run.detach_keys,
+                    mux=not run.tty,
+                )
+                await self._streams.exec(run, request, connection)
+            run.running = True
+            run.pid = await self._tasks.start(container.id, run.id)
+            if run.exit_code is not None:
+                run.pid = 0  # it was that quick
+        except Error as e:
+            self._failed(run, e)
+            raise _exec_error(e) from e
+
+    def _failed(self, run: Exec, error: Error) -> None:
+        run.running = False
+        run.exit_code = exit_code_of(str(error))
+        if run.exit_code == 128:
+            run.exit_code = 126
+        run.finished_ns = clock.now_ns()
+
+    async def inspect(self, id: str) -> ExecInspect:
+        """Raises: NotFound."""
+        run, container = self.get(id)
+        if run.running:
+            await self._refresh(run, container)
+        return ExecInspect(
+            id=run.id,
+            running=run.running,
+            exit_code=run.exit_code,
+            process_config=ExecProcessConfig(run.tty, run.cmd[0], run.cmd[1:], run.privileged, run.user),
+            open_stdin=run.attach_stdin,
+            open_stderr=run.attach_stderr,
+            open_stdout=run.attach_stdout,
+            can_remove=run.exit_code is not None,
+            container_id=run.container_id,
+            detach_keys="",
+            pid=run.pid,
+        )
+
+    async def _refresh(self, run: Exec, container: Container) -> None:
+        """A client that saw its stream's end asks at once: the exit event may still be on its way."""
+        try:
+            state = await self._tasks.get(container.id, run.id)
+        except NotFound:
+            await asyncio.sleep(0)
+            return
+        except Error:
+            return
+        if state.exit is not None and run.running:
+            finish_exec(run, state.exit)
+
+    async def resize(self, id: str, height: int, width: int) -> None:
+        """Raises: NotFound, Conflict."""
+        run, container = self.get(id)
+        if not run.running:
+            raise Conflict(f"exec {id} is not running")
+        await self._tasks.resize(container.id, height, width, run.id)
+
+
+def _need_running(container: Container) -> None:
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
+    if container.state.status == "paused":
+        raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+
+
+def _exec_error(error: Error) -> Error:
+    text = str(error)
+    if "OCI runtime exec failed" not in text:
+        text = f"OCI runtime exec failed: exec failed: {text}"
+    kind = InvalidArgument if exit_code_of(text) in (126, 127) else Internal
+    return kind(text if text.endswith(": unknown") else f"{text}: unknown")
