@@ -70,12 +70,15 @@ class LayerFetcher:
         if missing == len(layers):
             return False
         job = _Job(repository, layers)
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(missing, len(layers)):
                     group.create_task(self._join(job, number, progress))
         except BaseExceptionGroup as failures:
-            raise _first(failures) from failures
+            failure = _first(failures)
+        if failure is not None:
+            raise failure
         return True
 
     async def _missing_from(self, layers: Sequence[Layer]) -> int:

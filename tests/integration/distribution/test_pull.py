@@ -6,60 +6,16 @@ from pathlib import Path
 
 import pytest
 from support.image import build, busybox_layers, digest_of, layer_tar
+from support.pulling import Client
 from support.registry import PASSWORD, USERNAME, Registry, push_built, push_image, push_manifest
-from support.stores import MemoryContent, MemoryImages, MemoryLayers
 
 from rorqual import errdefs
 from rorqual.distribution.credentials import ANONYMOUS, Credentials
 from rorqual.distribution.endpoints import Endpoint, RegistryOptions
-from rorqual.distribution.progress import Event, render
-from rorqual.distribution.pull import Puller, PullResult
-from rorqual.distribution.retry import RetryPolicy
 from rorqual.distribution.transport import Transport
-from rorqual.oci import platform, reference
 from rorqual.oci.image import chain_ids
 
 ALICE = Credentials(USERNAME, PASSWORD)
-
-
-class Client:
-    """A puller with its stores."""
-
-    def __init__(self, options: RegistryOptions | None = None, layers: MemoryLayers | None = None) -> None:
-        self.options = options or RegistryOptions()
-        self.content, self.images, self.layers = MemoryContent(), MemoryImages(), layers or MemoryLayers()
-        self.transport = Transport(self.options)
-        self.lines: list[dict[str, object]] = []
-        self.puller = Puller(
-            self.transport,
-            self.options,
-            content=self.content,
-            layers=self.layers,
-            images=self.images,
-            policy=RetryPolicy(base_s=0.01),
-        )
-
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.transport.close()
-
-    def note(self, event: Event) -> None:
-        self.lines.append(render(event))
-
-    async def pull(self, name: str, credentials: Credentials = ANONYMOUS, want: str = "") -> PullResult:
-        wanted = platform.parse(want) if want else None
-        return await self.puller.pull(
-            reference.parse(name), credentials=credentials, platform=wanted, progress=self.note
-        )
-
-    def statuses(self, id: str) -> list[object]:
-        seen: list[object] = []
-        for line in self.lines:
-            if line.get("id") == id and (not seen or seen[-1] != line["status"]):
-                seen.append(line["status"])
-        return seen
 
 
 @pytest.fixture(scope="module")
