@@ -10,16 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rorqual import errdefs
-from rorqual.linux import namespaces, process
+from rorqual.linux import mount, namespaces, process
 from rorqual.oci import defaults, runtime
-from rorqual.oci.runtime import Linux, Process, Resources, Spec
-from rorqual.runc import planning, seccomp, state
+from rorqual.oci.runtime import Hooks, Linux, Process, Resources, Spec
+from rorqual.runc import hooks, planning, seccomp, state, usermaps
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
 from rorqual.runc.cgroups.stats import Stats
+from rorqual.runc.errors import Refusal, StartError, reason
 from rorqual.runc.process import child, parent, sync
 from rorqual.runc.process.child import Stdio
 from rorqual.runc.process.plan import InitPlan
+from rorqual.runc.rootfs import mounts
 from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory, Record
@@ -60,9 +62,27 @@ class Container:
     def _group(self) -> Group:
         return locate.existing(self.record.groups)
 
-    def start(self) -> None:
-        """Let the created process run the user's program. Raises: Conflict when it can't any more."""
+    def start(self) -> list[str]:
+        """Let the created process run the user's program; warnings of poststart hooks.
+
+        Raises: Conflict when it can't any more.
+        """
         self.directory.open_gate()
+        return self._run_hooks("poststart", state.RUNNING)
+
+    def _run_hooks(self, name: str, status: str) -> list[str]:
+        """Those that the record says there are: nearly all containers have none, and then nothing is read."""
+        if name not in self.record.hooks:
+            return []
+        chosen = Spec.from_json(self.directory.read_config()).hooks or Hooks()
+        return hooks.run_all(name, getattr(chosen, name), self.hook_state(status))
+
+    def hook_state(self, status: str) -> hooks.State:
+        """The state document of runtime.md, with the given status."""
+        r = self.record
+        return hooks.State(
+            r.oci_version, r.id, status, 0 if status == state.STOPPED else r.pid, r.bundle, r.annotations
+        )
 
     def exec(
         self,
@@ -150,8 +170,8 @@ class Container:
         """How many of its processes the OOM killer has ended so far."""
         return self._group().oom_kills()
 
-    def delete(self, force: bool = False) -> None:
-        """Remove what is left of it: groups and record. A second call does nothing.
+    def delete(self, force: bool = False) -> list[str]:
+        """Remove what is left of it: groups and record; warnings of poststop hooks. A second call does nothing.
 
         Raises: Conflict when it still runs and `force` isn't given.
         """
@@ -160,7 +180,12 @@ class Container:
                 raise errdefs.Conflict(f"cannot delete container {self.id} that is not stopped: {self.status}")
             self._end()
         self._group().destroy()
+        config = self.directory.read_config() if "poststop" in self.record.hooks and self.directory.exists() else b""
         self.directory.remove()
+        if not config:
+            return []
+        chosen = Spec.from_json(config).hooks or Hooks()
+        return hooks.run_all("poststop", chosen.poststop, self.hook_state(state.STOPPED))
 
     def _end(self) -> None:
         """Kill init and wait until it is dead; being its parent's business, it isn't reaped here."""
@@ -229,7 +254,7 @@ class _Creation:
         self._fds: list[int] = []
 
     def run(
-        self, stdio: Stdio | None, mounts: tuple[RootMount, ...], preserve_fds: int, pid_file: str | None
+        self, stdio: Stdio | None, root_mounts: tuple[RootMount, ...], preserve_fds: int, pid_file: str | None
     ) -> Container:
         if self._spec.process is None:
             raise errdefs.InvalidArgument("invalid config: process is required")
@@ -250,9 +275,10 @@ class _Creation:
                 self._bundle,
                 user_process,
                 _shown_groups(group, fresh),
-                root_mounts=mounts,
+                root_mounts=root_mounts,
                 joins=joins,
-                trees={},
+                trees=self._clone_trees(fresh),
+                hook_state=self._hook_state(0),
             )
             return self._spawn(plan, group, fresh, joined, pid_namespace, stdio, pid_file)
         except BaseException:
@@ -274,11 +300,59 @@ class _Creation:
             try:
                 opened[flag] = self._open(path)
             except OSError as e:
-                reason = (e.strerror or "").lower()
-                raise errdefs.InvalidArgument(f"invalid config: linux.namespaces: path {path}: {reason}") from e
+                raise errdefs.InvalidArgument(f"invalid config: linux.namespaces: path {path}: {reason(e)}") from e
         pid_namespace = opened.pop(namespaces.CLONE_NEWPID, None)
         order = sorted(opened, key=lambda flag: flag != namespaces.CLONE_NEWUSER)
         return tuple((opened[flag], flag) for flag in order), pid_namespace
+
+    def _hook_state(self, pid: int) -> hooks.State:
+        annotations = dict(self._spec.annotations or {})
+        return hooks.State(self._spec.oci_version, self._id, state.CREATING, pid, self._bundle, annotations)
+
+    def _clone_trees(self, fresh: int) -> dict[int, int]:
+        """Sources of mounts that the child couldn't make itself: ID-mapped ones, and all binds when it will have no
+        power over the host's files (a user namespace)."""
+        trees: dict[int, int] = {}
+        for index, entry in enumerate(self._spec.mounts):
+            planned = planning.planned_mount(entry, f"mounts[{index}]", self._bundle)
+            mapped = planned.options.id_mapped or bool(entry.uid_mappings)
+            if not planned.is_bind or not (mapped or (fresh & namespaces.CLONE_NEWUSER and os.geteuid() == 0)):
+                continue
+            try:
+                tree = mounts.clone_source(planned.mount.source, planned.options)
+                self._fds.append(tree)
+                if mapped:
+                    self._map_tree(tree, planned)
+            except OSError as e:
+                raise StartError(
+                    f'unable to start container process: error mounting "{planned.mount.source}" to rootfs at '
+                    f'"{entry.destination}": {reason(e)}'
+                ) from e
+            trees[index] = tree
+        return trees
+
+    def _map_tree(self, tree: int, planned: mounts.Planned) -> None:
+        uids = planned.mount.uid_mappings or self._linux.uid_mappings
+        gids = planned.mount.gid_mappings or self._linux.gid_mappings
+        namespace = usermaps.namespace_fd(uids, gids)
+        try:
+            mount.set_attributes(
+                tree,
+                set_=mount.MOUNT_ATTR_IDMAP,
+                userns_fd=namespace,
+                recursive=planned.options.id_mapped_recursive,
+            )
+        finally:
+            os.close(namespace)
+
+    def _on_hooks(self, pid: int) -> None:
+        """prestart and createRuntime: the container's namespaces are there, its program isn't."""
+        chosen = self._spec.hooks or Hooks()
+        try:
+            hooks.run("prestart", chosen.prestart, self._hook_state(pid))
+            hooks.run("createRuntime", chosen.create_runtime, self._hook_state(pid))
+        except Refusal as e:
+            raise StartError(f"unable to start container process: {e}") from e
 
     def _spawn(
         self,
@@ -305,9 +379,16 @@ class _Creation:
                     pid_namespace=pid_namespace,
                 )
             try:
+                if fresh & namespaces.CLONE_NEWUSER:
+                    usermaps.write(pid, self._linux.uid_mappings, self._linux.gid_mappings)
+                    sync.send(ours, sync.MAPPED)
                 record = self._record(pid, plan, group, fresh, joined)
                 self._directory.write(record)
-                console, warnings = parent.follow(ours, on_hooks=lambda: None, on_notify=os.close)
+                console, warnings = parent.follow(
+                    ours,
+                    on_hooks=lambda: self._on_hooks(pid),
+                    on_notify=lambda fd: self._send_listener(fd, pid),
+                )
                 if pid_file is not None:
                     write_pid_file(pid_file, pid)
                 self._directory.created()
@@ -333,7 +414,13 @@ class _Creation:
             oci_version=self._spec.oci_version,
             owner=os.geteuid(),
             annotations=dict(self._spec.annotations or {}),
+            hooks=[name for name in ("poststart", "poststop") if getattr(self._spec.hooks, name, ())],
         )
+
+    def _send_listener(self, fd: int, pid: int) -> None:
+        assert self._linux.seccomp is not None
+        document = self._hook_state(pid).to_json()
+        seccomp.send_listener(self._linux.seccomp, fd, pid, document)
 
 
 def _shown_groups(group: Group, fresh: int) -> Groups:

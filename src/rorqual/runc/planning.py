@@ -12,6 +12,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.linux import capabilities, namespaces, paths
 from rorqual.oci.runtime import Capabilities, Linux, Mount, Process, Seccomp, Spec
 from rorqual.runc import seccomp as profiles
+from rorqual.runc.hooks import State
 from rorqual.runc.process import scheduling
 from rorqual.runc.process.plan import CapabilitySets, InitPlan, ProcessPlan, RootfsPlan, SeccompPlan
 from rorqual.runc.rootfs import devices
@@ -191,6 +192,7 @@ def init_plan(
     root_mounts: tuple[RootMount, ...],
     joins: tuple[tuple[int, int], ...],
     trees: dict[int, int],
+    hook_state: State,
 ) -> InitPlan:
     """`trees`: index in spec.mounts -> the detached copy of its source that was made beforehand."""
     linux = spec.linux or Linux()
@@ -211,6 +213,7 @@ def init_plan(
         sysctl=dict(linux.sysctl or {}),
         network_is_new=bool(fresh & namespaces.CLONE_NEWNET),
         hooks_before_pivot=hooks is not None and bool(hooks.prestart or hooks.create_runtime),
+        hook_state=hook_state,
         create_container_hooks=tuple(hooks.create_container) if hooks is not None else (),
         start_container_hooks=tuple(hooks.start_container) if hooks is not None else (),
     )

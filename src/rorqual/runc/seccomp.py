@@ -9,14 +9,17 @@ Source: runtime-spec config-linux.md, Seccomp; seccomp(2).
 """
 
 import hashlib
+import json
 import os
+import socket
 import struct
 from contextlib import suppress
 
-from rorqual.errdefs import InvalidArgument
+from rorqual.errdefs import InvalidArgument, Unavailable
 from rorqual.linux import seccomp as kernel
 from rorqual.linux.seccomp import Comparison, Library, Rule
 from rorqual.oci.runtime import Seccomp, SeccompArg, SeccompSyscall
+from rorqual.runc.errors import reason
 
 _VERSION = b"1"  # of what this module makes out of a profile: part of the hash
 
@@ -97,6 +100,28 @@ def flags(seccomp: Seccomp) -> int:
 def uses_notify(seccomp: Seccomp) -> bool:
     """Whether an agent must be there to answer for the container."""
     return any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls)
+
+
+def send_listener(profile: Seccomp, fd: int, pid: int, state: bytes) -> None:
+    """Hand the listener to the agent at listenerPath with the container's state; `fd` is closed.
+
+    Source: runtime-spec config-linux.md, "The Container Process State". Raises: Unavailable.
+    """
+    document = {
+        "ociVersion": "1.2.0",
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": profile.listener_metadata,
+        "state": json.loads(state),
+    }
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as agent:
+            agent.connect(profile.listener_path)
+            socket.send_fds(agent, [json.dumps(document).encode()], [fd])
+    except OSError as e:
+        raise Unavailable(f"seccomp agent at {profile.listener_path}: {reason(e)}") from e
+    finally:
+        os.close(fd)
 
 
 def _action(name: str, errno_ret: int | None, path: str) -> int:

@@ -39,6 +39,7 @@ class Record:
     oci_version: str
     owner: int = 0
     annotations: dict[str, str] = field(default_factory=dict)
+    hooks: list[str] = field(default_factory=list)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
@@ -93,6 +94,9 @@ class Directory:
 
     def write_config(self, config: bytes) -> None:
         _write(f"{self.path}/config.json", config)
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.path)
 
     def read_config(self) -> bytes:
         with open(f"{self.path}/config.json", "rb") as f:

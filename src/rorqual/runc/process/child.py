@@ -10,9 +10,11 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import NoReturn
 
 from rorqual.linux import namespaces, paths, process
+from rorqual.runc import hooks
 from rorqual.runc.errors import Refusal, StartError, reason
 from rorqual.runc.process import identity, scheduling, sync, users
 from rorqual.runc.process.plan import InitPlan, ProcessPlan
@@ -48,9 +50,8 @@ def _report(end: socket.socket, error: Refusal) -> None:
 
 
 def isolate(end: socket.socket, keep: frozenset[int], stdio: Stdio | None, preserve_fds: int) -> None:
-    """Before anything else: no fd of the caller's, no signal handler, not dumpable, ends with the parent."""
+    """Before anything else: no fd of the caller's, no signal handler, ends with the parent."""
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
-    process.prctl(process.PR_SET_DUMPABLE, 0)
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) not in (signal.SIG_DFL, None):  # None: libc's own, and those nobody can change
             signal.signal(number, signal.SIG_DFL)
@@ -91,7 +92,8 @@ def init(plan: InitPlan, end: socket.socket, fifo: int, join_fds: list[int], std
     kept.update(entry.tree for entry in plan.rootfs.entries if entry.tree is not None)
     isolate(end, frozenset(kept), stdio, plan.process.preserve_fds)
     if plan.new_user_namespace:
-        _wait_for(end, sync.MAPPED)
+        _wait_for(end, sync.MAPPED)  # dumpable until then: the files to write would be root's, not the parent's
+    process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     _enter_namespaces(plan)
     os.umask(0)  # what is made below has exactly the mode that was asked for
@@ -110,7 +112,17 @@ def init(plan: InitPlan, end: socket.socket, fifo: int, join_fds: list[int], std
     if not os.read(fifo, 1):
         raise SystemExit
     os.close(fifo)
+    if plan.start_container_hooks:
+        try:
+            hooks.run("startContainer", plan.start_container_hooks, _starting(plan))
+        except Refusal as e:
+            os.write(2, os.fsencode(f"{e}\n"))
+            os._exit(1)
     _exec_or_die(executable, plan.process, environment)
+
+
+def _starting(plan: InitPlan) -> hooks.State:
+    return replace(plan.hook_state, pid=os.getpid(), status="created")
 
 
 def _wait_for(end: socket.socket, kind: str) -> None:
@@ -123,6 +135,8 @@ def _hooks(plan: InitPlan, end: socket.socket) -> None:
     if plan.hooks_before_pivot:
         sync.send(end, sync.HOOKS)
         _wait_for(end, sync.GO)
+    if plan.create_container_hooks:
+        hooks.run("createContainer", plan.create_container_hooks, replace(plan.hook_state, pid=os.getpid()))
 
 
 def _enter_namespaces(plan: InitPlan) -> None:
@@ -178,6 +192,7 @@ def execute(
 ) -> NoReturn:
     """A further process of a running container. The pid namespace was joined by the clone."""
     isolate(end, frozenset({pidfd, *join_fds}), stdio, plan.preserve_fds)
+    process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     warnings: list[str] = []
     if plan.oom_score_adj is not None:

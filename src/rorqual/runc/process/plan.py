@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rorqual.oci.runtime import Hook, IOPriority, Scheduler, User
+from rorqual.runc.hooks import State
 from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.devices import Node
 from rorqual.runc.rootfs.mounts import Planned
@@ -93,6 +94,7 @@ class InitPlan:
     sysctl: dict[str, str]
     network_is_new: bool
     hooks_before_pivot: bool
+    hook_state: State
     create_container_hooks: tuple[Hook, ...] = ()
     start_container_hooks: tuple[Hook, ...] = ()
     warnings: list[str] = field(default_factory=list)

@@ -56,14 +56,13 @@ def perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:
     try:
         _perform(root_fd, planned, groups)
     except OSError as e:
-        m = planned.mount
-        source = m.source or m.type
-        raise Refusal(f'error mounting "{source}" to rootfs at "{m.destination}": {_described(planned, e)}') from e
+        raise failed(planned, e) from e
 
 
-def _described(planned: Planned, error: OSError) -> str:
+def failed(planned: Planned, error: OSError) -> Refusal:
     m = planned.mount
-    return f"mount src={m.source}, dst={m.destination}, flags={planned.options.flags:#x}: {reason(error)}"
+    details = f"mount src={m.source}, dst={m.destination}, flags={planned.options.flags:#x}: {reason(error)}"
+    return Refusal(f'error mounting "{m.source or m.type}" to rootfs at "{m.destination}": {details}')
 
 
 def _perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:

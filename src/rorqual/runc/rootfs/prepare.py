@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import namespaces, paths, process
@@ -34,7 +34,9 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
     """
     rootfs = plan.rootfs
     if rootfs.own_mounts:
+        shared = [_clone_if_shared(entry) for entry in rootfs.entries]
         root.isolate(rootfs.propagation)
+        rootfs = replace(rootfs, entries=tuple(shared))
     _name_host(plan)
     if plan.network_is_new:
         _loopback_up()
@@ -54,6 +56,17 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
     masks.mask(root_fd, rootfs.masked)
     _enter(plan, root_fd)
     return Prepared(who, master, slave)
+
+
+def _clone_if_shared(entry: mounts.Planned) -> mounts.Planned:
+    """A bind that shall stay in its source's peer group is copied while the source still is in it."""
+    wanted = any(flags & linux_mount.MS_SHARED for flags in entry.options.propagation)
+    if not wanted or not entry.is_bind or entry.tree is not None:
+        return entry
+    try:
+        return replace(entry, tree=mounts.clone_source(entry.mount.source, entry.options))
+    except OSError as e:
+        raise mounts.failed(entry, e) from e
 
 
 def _enter(plan: InitPlan, root_fd: int) -> None:
