@@ -122,7 +122,7 @@ class _Layer:
             if error is self._pipeline.failure:
                 raise
             raise _translated(error, entry) from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             name = "" if entry is None else f" entry {tar.show(entry.name)}"
             raise InvalidArgument(f"layer{name}: {error}") from error
 
