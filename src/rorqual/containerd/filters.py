@@ -14,9 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from rorqual.errdefs import InvalidArgument
 
+T = TypeVar("T")
 Lookup = Callable[[Sequence[str]], str | None]  # a field's value by its path; None: not there
 Predicate = Callable[[Lookup], bool]
 
@@ -31,6 +34,12 @@ def compile_filters(filters: Iterable[str]) -> Predicate:
     if not parsed:
         return lambda _lookup: True
     return lambda lookup: any(all(selector(lookup) for selector in one) for one in parsed)
+
+
+def select(filters: Iterable[str], items: Iterable[T], field: Callable[[T, Sequence[str]], str | None]) -> list[T]:
+    """The items that match, their fields looked up by `field`. Raises InvalidArgument for a bad filter."""
+    wanted = compile_filters(filters)
+    return [item for item in items if wanted(partial(field, item))]
 
 
 def labels_lookup(labels: Mapping[str, str], path: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -158,6 +159,9 @@ async def _run(root: Path, state: str, address: str) -> None:
     log.info("stopping; containers go on")
     grpc.close()
     ttrpc.close()
+    for path in (address, f"{address}.ttrpc", f"{os.path.dirname(address)}/ingest.sock"):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)

@@ -5,8 +5,6 @@ Used by rorquald. Calls are made through the generated stubs (rorqual.rpc.proto.
 
 from __future__ import annotations
 
-from typing import cast
-
 from grpclib.client import Channel
 from grpclib.protocol import H2Protocol
 
@@ -27,7 +25,7 @@ class UnixChannel(Channel):
         sock = unixsock.connect(self._address)  # a unix socket connects at once or fails at once
         sock.setblocking(False)
         _, protocol = await self._loop.create_connection(self._protocol_factory, sock=sock)
-        return cast(H2Protocol, protocol)
+        return protocol
 
 
 def scope(namespace: str, lease: str = "") -> dict[str, str]:

@@ -32,7 +32,7 @@ class Containers:
             raise NotFound(f'container "{container_id}" in namespace "{ns}": not found')
         return Container.FromString(row[0])
 
-    def list(self, ns: str) -> list[Container]:
+    def all(self, ns: str) -> list[Container]:
         """All of a namespace, by id."""
         rows = self._db.rows("SELECT body FROM containers WHERE ns = ? ORDER BY id", ns)
         return [Container.FromString(body) for (body,) in rows]

@@ -49,7 +49,7 @@ class ContentTable:
         row = self._db.row(f"SELECT {_INFO} FROM content WHERE ns = ? AND digest = ?", ns, digest)
         return _info(row) if row else None
 
-    def list(self, ns: str) -> list[ContentInfo]:
+    def all(self, ns: str) -> list[ContentInfo]:
         """All of a namespace, by digest."""
         return [_info(row) for row in self._db.rows(f"SELECT {_INFO} FROM content WHERE ns = ?", ns)]
 

@@ -27,7 +27,7 @@ class Images:
             raise NotFound(f'image "{name}": not found')
         return _image(row)
 
-    def list(self, ns: str) -> list[Image]:
+    def all(self, ns: str) -> list[Image]:
         """All of a namespace, by name."""
         return [_image(row) for row in self._db.rows(f"SELECT {_COLUMNS} FROM images WHERE ns = ?", ns)]
 

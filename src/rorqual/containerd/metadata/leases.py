@@ -30,7 +30,7 @@ class Leases:
         self._db.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", (ns, lease_id, dump(labels), lease.created_ns))
         return lease
 
-    def list(self, ns: str) -> list[Lease]:
+    def all(self, ns: str) -> list[Lease]:
         """All of a namespace."""
         rows = self._db.rows("SELECT id, labels, created_ns FROM leases WHERE ns = ?", ns)
         return [Lease(lease_id, load(labels), created_ns) for lease_id, labels, created_ns in rows]

@@ -40,7 +40,7 @@ class Namespaces:
             raise NotFound(f'namespace "{name}": not found')
         return load(row[0])
 
-    def list(self) -> list[tuple[str, dict[str, str]]]:
+    def all(self) -> list[tuple[str, dict[str, str]]]:
         """(name, labels) of each, by name."""
         return [(name, load(labels)) for name, labels in self._db.rows("SELECT name, labels FROM namespaces")]
 

@@ -42,7 +42,7 @@ class SnapshotTable:
         sql = "SELECT 1 FROM snapshots WHERE snapshotter = ? AND ns = ? AND name = ?"
         return self._db.row(sql, self.snapshotter, ns, name) is not None
 
-    def list(self, ns: str) -> list[Snapshot]:
+    def all(self, ns: str) -> list[Snapshot]:
         """All of a namespace, oldest first."""
         rows = self._db.rows(_SELECT + " WHERE s.snapshotter = ? AND s.ns = ? ORDER BY s.id", self.snapshotter, ns)
         return [_snapshot(row) for row in rows]

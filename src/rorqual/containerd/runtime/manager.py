@@ -19,6 +19,7 @@ from rorqual.containerd.events import Exchange
 from rorqual.containerd.identifiers import check_identifier
 from rorqual.containerd.runtime.bundle import Bundle
 from rorqual.containerd.runtime.leftovers import clean_up
+from rorqual.containerd.runtime.pidfd import ended
 from rorqual.containerd.runtime.spawner import Spawner
 from rorqual.containerd.runtime.task import Process, Task
 from rorqual.errdefs import AlreadyExists, Conflict, Error, NotFound, Unavailable
@@ -52,7 +53,7 @@ class TaskManager:
             raise NotFound(f"task {container_id} not found: not found")
         return task
 
-    def list(self, ns: str) -> list[Task]:
+    def all(self, ns: str) -> list[Task]:
         """All of a namespace."""
         return [t for (task_ns, _id), t in self._tasks.items() if task_ns == ns and "" in t.processes]
 
@@ -211,13 +212,13 @@ class TaskManager:
             return
         request = taskapi.DeleteRequest(task.id, process.exec_id)
         try:
-            ended = await task.shim.call("Delete", request, taskapi.DeleteResponse)
+            end = await task.shim.call("Delete", request, taskapi.DeleteResponse)
         except Unavailable:
             if task.shim is None:
                 return  # it died meanwhile, and _lost has recorded the end
             await self._lost(task)
             return
-        self._exited(task, process, ended.exit_status, ended.exited_at.to_ns() if ended.exited_at else 0)
+        self._exited(task, process, end.exit_status, end.exited_at.to_ns() if end.exited_at else 0)
 
     async def _retire(self, task: Task) -> None:
         """End the shim and remove the bundle: the id may be used again at once."""
@@ -240,20 +241,16 @@ class TaskManager:
         """Wait for a shim's end; one that stays is killed."""
         try:
             pidfd = os.pidfd_open(pid)
-        except (ProcessLookupError, OSError):
+        except (OSError, ValueError):
             return
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
         try:
             async with asyncio.timeout(_SHUTDOWN_TIMEOUT_S):
-                await ended
+                await ended(pidfd)
         except TimeoutError:
             log.warning("shim %d does not end: killing it", pid)
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
-            loop.remove_reader(pidfd)
             os.close(pidfd)
 
     # ---- acting on a running task ----
@@ -292,14 +289,14 @@ class TaskManager:
     async def _wait(self, task: Task, process: Process) -> None:
         request = taskapi.WaitRequest(task.id, process.exec_id)
         try:
-            ended = await task.connection().call("Wait", request, taskapi.WaitResponse)
+            end = await task.connection().call("Wait", request, taskapi.WaitResponse)
         except Unavailable:
             return  # the connection's own watcher acts
         except Error as e:
             log.warning("task %s %s: wait: %s", task.id, process.exec_id, e)
             return
         async with process.lock:
-            self._exited(task, process, ended.exit_status, ended.exited_at.to_ns() if ended.exited_at else 0)
+            self._exited(task, process, end.exit_status, end.exited_at.to_ns() if end.exited_at else 0)
 
     def _exited(self, task: Task, process: Process, status: int, at_ns: int) -> None:
         """Record and tell a process's end, once."""

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from rorqual.containerd.runtime.pidfd import ended_child
 from rorqual.errdefs import Unavailable
 from rorqual.rpc import unixsock
 
@@ -50,7 +51,8 @@ class Spawner:
             process = self._start()
             try:
                 await self._connect(process)
-                await _ended(process)
+                await ended_child(process.pid)
+                process.wait()
                 log.warning("spawner (pid %d) ended with %s: starting another", process.pid, process.returncode)
             except (OSError, TimeoutError) as e:
                 log.warning("spawner does not start: %s", e)
@@ -115,17 +117,3 @@ class Spawner:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-async def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Return when the process has ended, and reap it."""
-    loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(process.pid)
-    done = loop.create_future()
-    loop.add_reader(pidfd, lambda: done.done() or done.set_result(None))
-    try:
-        await done
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    process.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,7 +24,7 @@ class Scope(NamedTuple):
 
 def scope_of(stream: Stream[Any, Any]) -> Scope:
     """From the call's metadata. Raises InvalidArgument for a bad name."""
-    metadata = stream.metadata or {}
+    metadata: Mapping[str, str | bytes] = stream.metadata or {}
     ns = str(metadata.get(NAMESPACE, ""))
     if ns:
         check_identifier(ns, "namespace")
@@ -46,7 +46,9 @@ async def receive(stream: Stream[Any, Any]) -> Any:
     return request
 
 
-def unary(method: Callable[[S, Scope, Any], Awaitable[Any]]) -> Callable[[S, Stream[Any, Any]], Awaitable[None]]:
+def unary(
+    method: Callable[[S, Scope, Any], Awaitable[Any]],
+) -> Callable[[S, Stream[Any, Any]], Coroutine[Any, Any, None]]:
     """Turns `async method(self, scope, request) -> answer` into grpclib's handler; a namespace is required."""
 
     async def handler(self: S, stream: Stream[Any, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 
 from rorqual.containerd.events import Exchange
-from rorqual.containerd.filters import compile_filters, labels_lookup
+from rorqual.containerd.filters import labels_lookup, select
 from rorqual.containerd.gc import Collector
 from rorqual.containerd.metadata.containers import Containers
 from rorqual.containerd.services.calls import Scope, need_namespace, receive, scope_of, unary
@@ -74,8 +74,7 @@ class ContainersService(ContainersBase):
         return Empty()
 
     def _matching(self, ns: str, filters: Sequence[str]) -> list[pb.Container]:
-        wanted = compile_filters(filters)
-        return [c for c in self._store.list(ns) if wanted(lambda path, c=c: _field(c, path))]
+        return select(filters, self._store.all(ns), _field)
 
 
 def _field(container: pb.Container, path: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from rorqual.containerd.content.store import ContentStore, Writer
 from rorqual.containerd.events import Exchange
-from rorqual.containerd.filters import compile_filters, labels_lookup
+from rorqual.containerd.filters import labels_lookup, select
 from rorqual.containerd.gc import Collector
 from rorqual.containerd.identifiers import check_digest, check_labels
 from rorqual.containerd.metadata.content import Ingest
@@ -48,8 +48,8 @@ class ContentService(ContentBase):
 
     async def List(self, stream: Any) -> None:
         scope = need_namespace(scope_of(stream))
-        wanted = compile_filters((await receive(stream)).filters)
-        found = [_info(i) for i in self._store.table.list(scope.ns) if wanted(lambda path, i=i: _field(i, path))]
+        filters = (await receive(stream)).filters
+        found = [_info(i) for i in select(filters, self._store.table.all(scope.ns), _field)]
         for start in range(0, len(found), _LIST_CHUNK):
             await stream.send_message(pb.ListContentResponse(info=found[start : start + _LIST_CHUNK]))
 
@@ -77,10 +77,8 @@ class ContentService(ContentBase):
 
     @unary
     async def ListStatuses(self, scope: Scope, request: pb.ListStatusesRequest) -> pb.ListStatusesResponse:
-        wanted = compile_filters(request.filters)
-        found = self._store.table.ingests(scope.ns)
-        matching = [i for i in found if wanted(lambda path, i=i: i.ref if list(path) == ["ref"] else None)]
-        return pb.ListStatusesResponse(statuses=[self._status(i) for i in matching])
+        found = select(request.filters, self._store.table.ingests(scope.ns), _ingest_field)
+        return pb.ListStatusesResponse(statuses=map(self._status, found))
 
     @unary
     async def Abort(self, scope: Scope, request: pb.AbortRequest) -> Empty:
@@ -181,6 +179,10 @@ def _info(info: ContentInfo) -> pb.Info:
         updated_at=timestamp(info.updated_ns),
         labels=info.labels,
     )
+
+
+def _ingest_field(ingest: Ingest, path: Sequence[str]) -> str | None:
+    return ingest.ref if path == ["ref"] else None
 
 
 def _field(info: ContentInfo, path: Sequence[str]) -> str | None:

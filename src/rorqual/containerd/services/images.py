@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.empty_pb2 import Empty
 
 from rorqual.containerd.events import Exchange
-from rorqual.containerd.filters import compile_filters, labels_lookup
+from rorqual.containerd.filters import labels_lookup, select
 from rorqual.containerd.gc import Collector
 from rorqual.containerd.identifiers import check_labels
 from rorqual.containerd.metadata.database import Database
@@ -35,9 +35,8 @@ class ImagesService(ImagesBase):
 
     @unary
     async def List(self, scope: Scope, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
-        wanted = compile_filters(request.filters)
-        found = [to_wire(i) for i in self._store.list(scope.ns) if wanted(lambda path, i=i: _field(i, path))]
-        return pb.ListImagesResponse(images=found)
+        found = select(request.filters, self._store.all(scope.ns), _field)
+        return pb.ListImagesResponse(images=map(to_wire, found))
 
     @unary
     async def Create(self, scope: Scope, request: pb.CreateImageRequest) -> pb.CreateImageResponse:

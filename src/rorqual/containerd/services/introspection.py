@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from rorqual.containerd.filters import compile_filters
+from rorqual.containerd.filters import select
 from rorqual.containerd.services.calls import receive
 from rorqual.errdefs import NotFound
 from rorqual.rpc.proto import introspection_pb2 as pb
@@ -56,8 +56,7 @@ class IntrospectionService(IntrospectionBase):
         ]
 
     async def Plugins(self, stream: Any) -> None:
-        wanted = compile_filters((await receive(stream)).filters)
-        found = [p for p in self._plugins if wanted(lambda path, p=p: _field(p, path))]
+        found = select((await receive(stream)).filters, self._plugins, _field)
         await stream.send_message(pb.PluginsResponse(plugins=found))
 
     async def Server(self, stream: Any) -> None:

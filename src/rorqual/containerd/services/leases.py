@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from google.protobuf.empty_pb2 import Empty
 
-from rorqual.containerd.filters import compile_filters, labels_lookup
+from rorqual.containerd.filters import labels_lookup, select
 from rorqual.containerd.gc import Collector
 from rorqual.containerd.identifiers import check_labels
 from rorqual.containerd.metadata.database import Database
@@ -43,9 +43,8 @@ class LeasesService(LeasesBase):
 
     @unary
     async def List(self, scope: Scope, request: pb.ListRequest) -> pb.ListResponse:
-        wanted = compile_filters(request.filters)
-        found = [_to_wire(x) for x in self._store.list(scope.ns) if wanted(lambda path, x=x: _field(x, path))]
-        return pb.ListResponse(leases=found)
+        found = select(request.filters, self._store.all(scope.ns), _field)
+        return pb.ListResponse(leases=map(_to_wire, found))
 
     @unary
     async def AddResource(self, scope: Scope, request: pb.AddResourceRequest) -> Empty:

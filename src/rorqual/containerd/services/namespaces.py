@@ -31,7 +31,7 @@ class NamespacesService(NamespacesBase):
 
     async def List(self, stream: Any) -> None:
         await receive(stream)
-        found = [pb.Namespace(name=name, labels=labels) for name, labels in self._store.list()]
+        found = [pb.Namespace(name=name, labels=labels) for name, labels in self._store.all()]
         await stream.send_message(pb.ListNamespacesResponse(namespaces=found))
 
     async def Create(self, stream: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 
 from rorqual.containerd.events import Exchange
-from rorqual.containerd.filters import compile_filters, labels_lookup
+from rorqual.containerd.filters import labels_lookup, select
 from rorqual.containerd.gc import Collector
 from rorqual.containerd.metadata.leases import Leases
 from rorqual.containerd.metadata.records import Resource, Snapshot
@@ -103,9 +103,8 @@ class SnapshotsService(SnapshotsBase):
     async def List(self, stream: Any) -> None:
         scope = need_namespace(scope_of(stream))
         request = await receive(stream)
-        wanted = compile_filters(request.filters)
         walked = self._of(request.snapshotter).walk(scope.ns)
-        found = [_info(s) for s in walked if wanted(lambda path, s=s: _field(s, path))]
+        found = [_info(s) for s in select(request.filters, walked, _field)]
         for start in range(0, len(found), _LIST_CHUNK):
             await stream.send_message(pb.ListSnapshotsResponse(info=found[start : start + _LIST_CHUNK]))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
-from rorqual.containerd.filters import compile_filters
+from rorqual.containerd.filters import select
 from rorqual.containerd.metadata.containers import Containers
 from rorqual.containerd.runtime.manager import TaskManager
 from rorqual.containerd.runtime.task import Process, Task
@@ -73,7 +74,7 @@ class TasksService(TasksBase):
 
     @unary
     async def List(self, scope: Scope, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
-        return pb.ListTasksResponse(tasks=[_process(t, t.init) for t in self._manager.list(scope.ns)])
+        return pb.ListTasksResponse(tasks=[_process(t, t.init) for t in self._manager.all(scope.ns)])
 
     @unary
     async def Kill(self, scope: Scope, request: pb.KillRequest) -> Empty:
@@ -141,11 +142,8 @@ class TasksService(TasksBase):
 
     @unary
     async def Metrics(self, scope: Scope, request: pb.MetricsRequest) -> pb.MetricsResponse:
-        wanted = compile_filters(request.filters)
         metrics = []
-        for task in self._manager.list(scope.ns):
-            if not wanted(lambda path, task=task: task.id if list(path) == ["id"] else None):
-                continue
+        for task in select(request.filters, self._manager.all(scope.ns), _field):
             try:
                 stats = await task.connection().call("Stats", taskapi.StatsRequest(task.id), taskapi.StatsResponse)
             except Error:
@@ -175,6 +173,10 @@ def _process(task: Task, process: Process) -> task_pb2.Process:
         exit_status=process.exit_status,
         exited_at=timestamp(process.exited_at_ns),
     )
+
+
+def _field(task: Task, path: Sequence[str]) -> str | None:
+    return task.id if path == ["id"] else None
 
 
 def _deleted(process_id: str, process: Process) -> pb.DeleteResponse:

@@ -18,6 +18,7 @@ from rorqual.containerd.identifiers import check_labels
 from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage
 from rorqual.containerd.metadata.snapshots import SnapshotTable
 from rorqual.containerd.snapshotters.contract import PARENT_LABEL, Driver, Mount
+from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument, NotImplementedHere
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class TreeSnapshotter:
         else:
             usage = Usage(0, 0)  # refused below
         parent_id = self._parent_at_commit(ns, self.table.get(ns, key), parent)
+        if parent_id is not None and snapshot.parent_id is None and (implied := self.table.implied(snapshot.id)):
+            layers = [self.driver.layer(i) for i in self.table.chain(parent_id)]
+            await asyncio.to_thread(inherit_directories, self.driver.layer(snapshot.id), layers, implied)
+            self.table.committed(ns, parent)  # it may have been removed meanwhile
         self.table.commit(ns, name, key, parent_id, kept, usage)
 
     def _parent_at_commit(self, ns: str, snapshot: Snapshot, parent: str) -> int | None:
@@ -101,7 +106,7 @@ class TreeSnapshotter:
 
     def walk(self, ns: str) -> list[Snapshot]:
         """See Snapshotter."""
-        return self.table.list(ns)
+        return self.table.all(ns)
 
     def update(self, ns: str, key: str, labels: Labels, paths: list[str]) -> Snapshot:
         """See Snapshotter."""
@@ -137,7 +142,7 @@ class TreeSnapshotter:
                 self.table.committed(ns, parent)  # it may have been removed meanwhile
             self.table.add(snapshot_id, ns, key, parent_id, kind, labels, pinned=pinned, transient=transient)
         except BaseException:
-            created.add_done_callback(lambda f: f.exception() or self.remove_files([snapshot_id]))
+            created.add_done_callback(lambda _f: self.remove_files([snapshot_id]))
             raise
         return self.driver.mounts(snapshot_id, chain, kind, labels)
 
