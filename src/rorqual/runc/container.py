@@ -18,7 +18,7 @@ from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
 from rorqual.runc.cgroups.stats import Stats
 from rorqual.runc.errors import Refusal, StartError, reason
-from rorqual.runc.process import child, parent, sync
+from rorqual.runc.process import child, parent, scheduling, sync
 from rorqual.runc.process.child import Stdio
 from rorqual.runc.process.plan import InitPlan
 from rorqual.runc.rootfs import mounts
@@ -90,15 +90,19 @@ class Container:
         *,
         stdio: Stdio | None = None,
         preserve_fds: int = 0,
+        groups: dict[str, str] | None = None,
+        ignore_paused: bool = False,
     ) -> tuple[int, int | None]:
         """A further process in the container: its pid and, with `terminal`, the master. Returns once it has exec'd.
 
+        `groups`: controller ("" for all) -> an existing group below the container's, to put the process there.
         Raises: StartError and its kinds; Conflict when the container isn't running.
         """
         document = Process.from_json(spec) if isinstance(spec, bytes) else spec
-        if self.status not in (state.RUNNING, state.CREATED):
-            raise errdefs.Conflict(f"cannot exec in a {self.status} container")
-        return _exec(self, document, stdio, preserve_fds)
+        status = self.status
+        if status not in (state.RUNNING, state.CREATED) and not (status == state.PAUSED and ignore_paused):
+            raise errdefs.Conflict(f"cannot exec in a {status} container")
+        return _exec(self, document, stdio, preserve_fds, _sub_groups(self.record.groups, groups or {}))
 
     def kill(self, sig: int, all_processes: bool = False) -> None:
         """Raises: NotFound when init has ended (and `all_processes` isn't asked for)."""
@@ -223,10 +227,13 @@ def create(
     rootfs_mounts: tuple[RootMount, ...] = (),
     preserve_fds: int = 0,
     pid_file: str | None = None,
+    no_pivot: bool = False,
+    new_keyring: bool = True,
 ) -> Container:
     """Build the container up to the point where only the user's program is missing.
 
     `rootfs_mounts` are performed inside the container's mount namespace on root.path, so the host never sees them.
+    `no_pivot`: move the root instead, for a rootfs on the initial ramdisk. `new_keyring`: a session keyring of its own.
     Raises: InvalidArgument, AlreadyExists, StartError and its kinds. A create that fails leaves nothing.
     """
     document = spec if isinstance(spec, Spec) else Spec.from_json(spec)
@@ -234,28 +241,36 @@ def create(
     directory.make()
     try:
         directory.write_config(spec.to_json() if isinstance(spec, Spec) else spec)
-        return _Creation(container_id, os.path.abspath(bundle), document, directory).run(
-            stdio, rootfs_mounts, preserve_fds, pid_file
-        )
+        options = _Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring)
+        return _Creation(container_id, os.path.abspath(bundle), document, directory, options).run()
     except BaseException:
         directory.remove()
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    stdio: Stdio | None
+    root_mounts: tuple[RootMount, ...]
+    preserve_fds: int
+    pid_file: str | None
+    no_pivot: bool
+    new_keyring: bool
+
+
 class _Creation:
     """One create: what was opened and made so far, to be undone when a later step fails."""
 
-    def __init__(self, container_id: str, bundle: str, spec: Spec, directory: Directory) -> None:
+    def __init__(self, container_id: str, bundle: str, spec: Spec, directory: Directory, options: _Options) -> None:
         self._id = container_id
         self._bundle = bundle
         self._spec = spec
         self._linux = spec.linux or Linux()
         self._directory = directory
+        self._options = options
         self._fds: list[int] = []
 
-    def run(
-        self, stdio: Stdio | None, root_mounts: tuple[RootMount, ...], preserve_fds: int, pid_file: str | None
-    ) -> Container:
+    def run(self) -> Container:
         if self._spec.process is None:
             raise errdefs.InvalidArgument("invalid config: process is required")
         fresh, joined = planning.namespace_flags(self._linux)
@@ -264,7 +279,9 @@ class _Creation:
             container_id=self._id,
             seccomp=self._linux.seccomp,
             cache_dir=f"{self._directory.root}/.seccomp",
-            preserve_fds=preserve_fds,
+            personality=scheduling.personality(self._linux.personality),
+            preserve_fds=self._options.preserve_fds,
+            new_keyring=self._options.new_keyring,
         )
         group = locate.new(self._linux.cgroups_path, self._id)
         try:
@@ -275,12 +292,13 @@ class _Creation:
                 self._bundle,
                 user_process,
                 _shown_groups(group, fresh),
-                root_mounts=root_mounts,
+                root_mounts=self._options.root_mounts,
+                no_pivot=self._options.no_pivot,
                 joins=joins,
                 trees=self._clone_trees(fresh),
                 hook_state=self._hook_state(0),
             )
-            return self._spawn(plan, group, fresh, joined, pid_namespace, stdio, pid_file)
+            return self._spawn(plan, group, fresh, joined, pid_namespace)
         except BaseException:
             _destroy_quietly(group)
             raise
@@ -361,8 +379,6 @@ class _Creation:
         fresh: int,
         joined: dict[int, str],
         pid_namespace: int | None,
-        stdio: Stdio | None,
-        pid_file: str | None,
     ) -> Container:
         fifo = self._directory.make_fifo()
         self._fds.append(fifo)
@@ -374,7 +390,7 @@ class _Creation:
             with theirs:
                 pid = parent.spawn(
                     theirs,
-                    lambda: child.init(plan, theirs, fifo, join_fds, stdio),
+                    lambda: child.init(plan, theirs, fifo, join_fds, self._options.stdio),
                     flags=fresh & ~late,
                     pid_namespace=pid_namespace,
                 )
@@ -389,8 +405,8 @@ class _Creation:
                     on_hooks=lambda: self._on_hooks(pid),
                     on_notify=lambda fd: self._send_listener(fd, pid),
                 )
-                if pid_file is not None:
-                    write_pid_file(pid_file, pid)
+                if self._options.pid_file is not None:
+                    write_pid_file(self._options.pid_file, pid)
                 self._directory.created()
             except BaseException:
                 parent.reap(pid)
@@ -442,7 +458,15 @@ def write_pid_file(path: str, pid: int) -> None:
     os.rename(temporary, path)
 
 
-def _exec(container: Container, document: Process, stdio: Stdio | None, preserve_fds: int) -> tuple[int, int | None]:
+def _sub_groups(groups: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
+    """The container's groups with those replaced that an exec is to be below."""
+    everywhere = chosen.get("", "")
+    return {c: os.path.normpath(f"{d}/{chosen.get(c, everywhere)}") for c, d in groups.items()} if chosen else groups
+
+
+def _exec(
+    container: Container, document: Process, stdio: Stdio | None, preserve_fds: int, groups: dict[str, str]
+) -> tuple[int, int | None]:
     container_spec = _stored_spec(container)
     linux = container_spec.linux or Linux()
     defaults = container_spec.process
@@ -460,7 +484,7 @@ def _exec(container: Container, document: Process, stdio: Stdio | None, preserve
     fds = [pidfd]
     try:
         flags = container.record.namespaces
-        join_fds = locate.existing(container.record.groups).open_join_fds()
+        join_fds = locate.existing(groups).open_join_fds()
         fds += join_fds
         ours, theirs = sync.pair()
         with ours:

@@ -1,6 +1,6 @@
 """Hooks: programs run at points of the lifecycle, with the container's state on stdin.
 
-    prestart, createRuntime   runtime's namespaces, once the container's are made, before pivot_root; failure ends create
+    prestart, createRuntime   runtime's namespaces, once the container's are there, before pivot; failure ends create
     createContainer           container's namespaces, the host's file system still there; failure ends create
     startContainer            container's namespaces and file system, before the user's program; failure ends start
     poststart, poststop       runtime's namespaces, after start and delete; failure is a warning

@@ -7,6 +7,7 @@ Source: runtime-spec config.md, config-linux.md.
 import os
 import resource
 import signal
+from dataclasses import replace
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import capabilities, namespaces, paths
@@ -193,6 +194,7 @@ def init_plan(
     joins: tuple[tuple[int, int], ...],
     trees: dict[int, int],
     hook_state: State,
+    no_pivot: bool = False,
 ) -> InitPlan:
     """`trees`: index in spec.mounts -> the detached copy of its source that was made beforehand."""
     linux = spec.linux or Linux()
@@ -203,7 +205,7 @@ def init_plan(
     hooks = spec.hooks
     return InitPlan(
         process=process,
-        rootfs=_rootfs_plan(spec, linux, bundle, groups, root_mounts, trees, fresh),
+        rootfs=replace(_rootfs_plan(spec, linux, bundle, groups, root_mounts, trees, fresh), no_pivot=no_pivot),
         joins=joins,
         unshare_cgroup=bool(fresh & namespaces.CLONE_NEWCGROUP),
         new_user_namespace=bool(fresh & namespaces.CLONE_NEWUSER),

@@ -77,6 +77,7 @@ class RootfsPlan:
     groups: Groups
     own_mounts: bool
     read_only_later: tuple[str, ...]
+    no_pivot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

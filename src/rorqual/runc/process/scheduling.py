@@ -5,7 +5,7 @@ import os
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import libc, process
-from rorqual.oci.runtime import Scheduler
+from rorqual.oci.runtime import Personality, Scheduler
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.process.plan import ProcessPlan
 
@@ -28,7 +28,6 @@ _FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 
 class _Attributes(ctypes.Structure):
@@ -47,6 +46,21 @@ class _Attributes(ctypes.Structure):
 _sched_setattr = libc.system_call(
     libc.older_number("sched_setattr"), ctypes.c_int, ctypes.POINTER(_Attributes), ctypes.c_uint
 )
+
+
+_PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
+
+
+def personality(given: Personality | None) -> int | None:
+    """linux.personality as personality(2) takes it. Raises: InvalidArgument."""
+    if given is None:
+        return None
+    if given.flags:
+        raise InvalidArgument("invalid config: linux.personality.flags are not supported")
+    try:
+        return _PERSONALITIES[given.domain]
+    except KeyError:
+        raise InvalidArgument(f"invalid config: linux.personality.domain {given.domain!r} is not known") from None
 
 
 def check(plan: ProcessPlan) -> None:

@@ -72,7 +72,10 @@ def _clone_if_shared(entry: mounts.Planned) -> mounts.Planned:
 def _enter(plan: InitPlan, root_fd: int) -> None:
     rootfs = plan.rootfs
     if rootfs.own_mounts:
-        root.pivot(root_fd)
+        if rootfs.no_pivot:
+            root.move(root_fd, rootfs.path)
+        else:
+            root.pivot(root_fd)
         root.set_root_propagation(rootfs.propagation)
     else:
         root.chroot(root_fd)

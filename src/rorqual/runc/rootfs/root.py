@@ -107,6 +107,36 @@ def pivot(root_fd: int) -> None:
         raise Refusal(f"error jailing process inside rootfs: pivot_root .: {reason(e)}") from e
 
 
+def move(root_fd: int, path: str) -> None:
+    """--no-pivot: on the initial ramdisk pivot_root can't work. Host mounts of proc and sysfs are taken away first: a
+    container could otherwise mount such a file system without what masks it (as runc)."""
+    try:
+        for target in _full_mounts(path):
+            linux_mount.set_propagation(target, linux_mount.MS_SLAVE | linux_mount.MS_REC)
+            try:
+                linux_mount.umount(target, linux_mount.MNT_DETACH)
+            except PermissionError:
+                linux_mount.mount("tmpfs", target, "tmpfs", 0)
+        os.fchdir(root_fd)
+        linux_mount.mount(path, "/", None, linux_mount.MS_MOVE)
+        os.chroot(".")
+        os.chdir("/")
+    except OSError as e:
+        raise Refusal(f"error jailing process inside rootfs: {reason(e)}") from e
+
+
+def _full_mounts(root: str) -> list[str]:
+    """Where whole proc and sysfs file systems are mounted outside of the rootfs, the deepest first."""
+    found = []
+    with open("/proc/self/mountinfo", "rb") as f:
+        for line in f.read().decode("utf-8", "surrogateescape").splitlines():
+            mount_part, _, filesystem = line.partition(" - ")
+            fields = mount_part.split(" ")
+            if fields[3] == "/" and filesystem.split(" ")[0] in ("proc", "sysfs"):
+                found.append(fields[4])
+    return [target for target in reversed(found) if not target.startswith(root)]
+
+
 def chroot(root_fd: int) -> None:
     """Without a mount namespace of its own the container has no more than this (as runc)."""
     try:

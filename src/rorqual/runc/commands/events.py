@@ -1,0 +1,114 @@
+"""events: the use of resources now and then, and each time the container is out of memory. One JSON object a line.
+
+Source: runc-events(8).
+"""
+
+import json
+import os
+import select
+import sys
+from typing import Any
+
+from rorqual.errdefs import Conflict, InvalidArgument
+from rorqual.runc import container as runc
+from rorqual.runc import state
+from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
+from rorqual.runc.commands.context import Context
+from rorqual.runc.commands.parser import Line, expect, flag, value
+
+OPTIONS = (
+    value("interval", help="the stats collection interval (5s)"),
+    flag("stats", help="display the container's stats then exit"),
+)
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def run(line: Line, context: Context) -> int:
+    expect(line, "events", 1, 1)
+    interval_s = _duration_s(line.get("interval", "5s"))
+    made = runc.load(line.arguments[0], context.root)
+    if made.status == state.STOPPED:
+        raise Conflict(f"container with id {made.id} is not running")
+    if line.has("stats"):
+        _emit("stats", made.id, describe(made.stats()))
+        return 0
+    watch = made.oom_watch()
+    seen = made.oom_kills()
+    while made.status != state.STOPPED:
+        if _ready(watch, interval_s):
+            now = made.oom_kills()
+            if now > seen:
+                _emit("oom", made.id, None)
+            seen = now
+        else:
+            _emit("stats", made.id, describe(made.stats()))
+    return 0
+
+
+def _ready(watch: int | None, seconds: float) -> bool:
+    poll = select.poll()
+    if watch is not None:
+        poll.register(watch, select.POLLIN)
+    if not poll.poll(seconds * 1000) or watch is None:
+        return False
+    os.read(watch, 4096)
+    return True
+
+
+def _duration_s(text: str) -> float:
+    for unit, seconds in _UNITS_S.items():
+        number = text.removesuffix(unit)
+        if number != text and number.replace(".", "", 1).isdigit() and float(number) > 0:
+            return float(number) * seconds
+    raise InvalidArgument("duration interval must be greater than 0")
+
+
+def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> None:
+    document: dict[str, Any] = {"type": kind, "id": container_id}
+    if data is not None:
+        document["data"] = data
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def describe(stats: Stats) -> dict[str, Any]:
+    """runc's names for the figures."""
+    cpu, memory = stats.cpu, stats.memory
+    return {
+        "cpu": {
+            "usage": {
+                "total": cpu.total_ns,
+                "percpu": list(cpu.per_cpu_ns),
+                "kernel": cpu.kernel_ns,
+                "user": cpu.user_ns,
+            },
+            "throttling": {
+                "periods": cpu.periods,
+                "throttledPeriods": cpu.throttled_periods,
+                "throttledTime": cpu.throttled_ns,
+            },
+        },
+        "memory": {
+            "cache": memory.raw.get("cache", memory.raw.get("file", 0)),
+            "usage": _entry(memory.usage),
+            "swap": _entry(memory.swap),
+            "kernel": _entry(memory.kernel),
+            "kernelTCP": _entry(memory.kernel_tcp),
+            "raw": memory.raw,
+        },
+        "pids": {"current": stats.pids.current, "limit": stats.pids.limit},
+        "blkio": {
+            "ioServiceBytesRecursive": [_blkio(e) for e in stats.blkio.service_bytes],
+            "ioServicedRecursive": [_blkio(e) for e in stats.blkio.serviced],
+        },
+        "hugetlb": {h.page_size: {"usage": h.usage, "max": h.max, "failcnt": h.failcnt} for h in stats.hugetlb},
+    }
+
+
+def _entry(entry: MemoryEntry) -> dict[str, int]:
+    return {"limit": entry.limit, "usage": entry.usage, "max": entry.max, "failcnt": entry.failcnt}
+
+
+def _blkio(entry: BlkioEntry) -> dict[str, Any]:
+    return {"major": entry.major, "minor": entry.minor, "op": entry.op, "value": entry.value}

@@ -1,0 +1,107 @@
+"""Command lines as runc's: options before arguments, `-o v`, `-o=v`, `--option v`, `--option=v`, `--` ends options.
+
+argparse would cost more than all else that a short command does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rorqual.errdefs import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """`flag`: takes no value. `many`: may be repeated."""
+
+    names: tuple[str, ...]
+    help: str
+    flag: bool = False
+    many: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+
+def value(*names: str, help: str) -> Option:
+    return Option(names, help)
+
+
+def flag(*names: str, help: str) -> Option:
+    return Option(names, help, flag=True)
+
+
+def many(*names: str, help: str) -> Option:
+    return Option(names, help, many=True)
+
+
+@dataclass(slots=True)
+class Line:
+    """A parsed command line."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+
+    def get(self, name: str, default: str = "") -> str:
+        return self.values.get(name, default)
+
+    def has(self, name: str) -> bool:
+        return name in self.flags
+
+    def all(self, name: str) -> list[str]:
+        return self.lists.get(name, [])
+
+    def number(self, name: str) -> int | None:
+        """Raises: InvalidArgument."""
+        text = self.values.get(name)
+        if text is None or text == "":
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            raise InvalidArgument(f'invalid value "{text}" for flag -{name}: must be a number') from None
+
+
+def parse(arguments: Sequence[str], options: Sequence[Option]) -> Line:
+    """Raises: InvalidArgument of an unknown option or a missing value."""
+    by_name = {name: option for option in options for name in option.names}
+    line = Line()
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if not word.startswith("-") or word == "-":
+            rest.insert(0, word)
+            break
+        name, separator, given = word.lstrip("-").partition("=")
+        option = by_name.get(name)
+        if option is None:
+            raise InvalidArgument(f"flag provided but not defined: -{name}")
+        if option.flag:
+            if not separator or given.lower() in ("true", "1", "t"):
+                line.flags.add(option.name)
+            continue
+        if not separator:
+            if not rest:
+                raise InvalidArgument(f"flag needs an argument: -{name}")
+            given = rest.pop(0)
+        if option.many:
+            line.lists.setdefault(option.name, []).append(given)
+        else:
+            line.values[option.name] = given
+    line.arguments = rest
+    return line
+
+
+def expect(line: Line, command: str, low: int, high: int | None) -> None:
+    """Raises: InvalidArgument in runc's words."""
+    count = len(line.arguments)
+    if low == high and count != low:
+        raise InvalidArgument(f'rorqual-runc: "{command}" requires exactly {low} argument(s)')
+    if count < low:
+        raise InvalidArgument(f'rorqual-runc: "{command}" requires a minimum of {low} argument(s)')
+    if high is not None and count > high:
+        raise InvalidArgument(f'rorqual-runc: "{command}" requires a maximum of {high} argument(s)')

@@ -1,0 +1,70 @@
+"""update: change the limits of a running container."""
+
+import sys
+from typing import Any
+
+from rorqual.oci.runtime import CPU, BlockIO, Memory, Pids, Resources
+from rorqual.runc import container as runc
+from rorqual.runc.commands.context import Context
+from rorqual.runc.commands.parser import Line, expect, value
+
+OPTIONS = (
+    value("resources", "r", help="file with the resources to update, or '-' for standard input"),
+    value("blkio-weight", help="per cgroup weight, 10 to 1000"),
+    value("cpu-period", help="CPU CFS period in usecs"),
+    value("cpu-quota", help="CPU CFS quota in usecs"),
+    value("cpu-burst", help="CPU CFS burst in usecs"),
+    value("cpu-share", help="CPU shares (relative weight)"),
+    value("cpu-rt-period", help="CPU real-time period in usecs"),
+    value("cpu-rt-runtime", help="CPU real-time runtime in usecs"),
+    value("cpuset-cpus", help="CPU(s) to use"),
+    value("cpuset-mems", help="memory node(s) to use"),
+    value("cpu-idle", help="0: default behavior, 1: SCHED_IDLE"),
+    value("kernel-memory", help="(obsoleted; do not use)"),
+    value("kernel-memory-tcp", help="(obsoleted; do not use)"),
+    value("memory", help="memory limit in bytes"),
+    value("memory-reservation", help="memory reservation in bytes"),
+    value("memory-swap", help="memory + swap in bytes; -1: unlimited swap"),
+    value("pids-limit", help="maximum number of pids"),
+    value("l3-cache-schema", help="Intel RDT L3 cache schema"),
+    value("mem-bw-schema", help="Intel RDT memory bandwidth schema"),
+)
+
+
+def run(line: Line, context: Context) -> int:
+    expect(line, "update", 1, 1)
+    made = runc.load(line.arguments[0], context.root)
+    source = line.get("resources")
+    if source == "-":
+        made.update(sys.stdin.buffer.read())
+    elif source:
+        with open(source, "rb") as f:
+            made.update(f.read())
+    else:
+        made.update(_from_options(line))
+    return 0
+
+
+def _from_options(line: Line) -> Resources:
+    cpu: dict[str, Any] = {
+        "shares": line.number("cpu-share"),
+        "quota": line.number("cpu-quota"),
+        "period": line.number("cpu-period"),
+        "burst": line.number("cpu-burst"),
+        "realtime_runtime": line.number("cpu-rt-runtime"),
+        "realtime_period": line.number("cpu-rt-period"),
+        "idle": line.number("cpu-idle"),
+        "cpus": line.get("cpuset-cpus"),
+        "mems": line.get("cpuset-mems"),
+    }
+    memory: dict[str, Any] = {
+        "limit": line.number("memory"),
+        "reservation": line.number("memory-reservation"),
+        "swap": line.number("memory-swap"),
+    }
+    return Resources(
+        cpu=CPU(**cpu),
+        memory=Memory(**memory),
+        pids=Pids(line.number("pids-limit")),
+        block_io=BlockIO(weight=line.number("blkio-weight")),
+    )
