@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from rorqual.api.config import HostConfig
@@ -262,16 +261,9 @@ class Lifecycle:
             if self._registry.by_id(container.id) is container:
                 await self._remover.remove(container, volumes=volumes)
 
-    async def prune(self, containers: AsyncIterator[Container]) -> list[str]:
-        """Remove those of `containers` that don't run; their ids."""
-        removed: list[str] = []
-        async for container in containers:
-            try:
-                await self.remove(container, force=False, volumes=False)
-            except Conflict:
-                continue
-            removed.append(container.id)
-        return removed
+    def pruned(self, freed: int) -> None:
+        """Tell that stopped containers were removed together."""
+        self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
 
 
 def _await_in(waiters: list[asyncio.Future[Ended]], future: asyncio.Future[Ended]) -> None:

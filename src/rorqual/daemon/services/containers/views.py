@@ -221,7 +221,7 @@ class Listing:
             if not names & set(filters.get("volume")):
                 return False
         if "network" in filters:
-            names = {n for n in _networks(c)} | {s.network_id for s in c.networks.values()}
+            names = set(_networks(c)) | {s.network_id for s in c.networks.values()}
             if not any(
                 v in names or any(i.startswith(v) for i in names if len(i) == 64) for v in filters.get("network")
             ):

@@ -1,0 +1,282 @@
+"""Routes of containers. Source: Engine API 1.56, Container."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+
+from rorqual.api import codec
+from rorqual.api.config import HostConfig
+from rorqual.api.container import (
+    CreateRequest,
+    CreateResponse,
+    PruneContainersResponse,
+    UpdateResponse,
+    WaitError,
+    WaitResponse,
+)
+from rorqual.daemon.api import hijack, http
+from rorqual.daemon.api.http import Call, Route
+from rorqual.daemon.background import Background
+from rorqual.daemon.remote import Snapshots
+from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers import views
+from rorqual.daemon.services.containers.attach import Streams
+from rorqual.daemon.services.containers.create import Creator
+from rorqual.daemon.services.containers.lifecycle import Lifecycle
+from rorqual.daemon.services.containers.logs import LogReader, LogRequest
+from rorqual.daemon.services.containers.networking import Networking
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.start import Starter
+from rorqual.daemon.services.filters import Filters
+from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, NotImplementedHere
+from rorqual.rpc.stream import Attach
+
+_PRUNE_KEYS = frozenset({"until", "label", "label!"})
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRoutes:
+    """The services these routes call."""
+
+    registry: Registry
+    creator: Creator
+    starter: Starter
+    lifecycle: Lifecycle
+    streams: Streams
+    networking: Networking
+    snapshots: Snapshots
+    listing: views.Listing
+    background: Background
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        c = "/containers/{id}"
+        return [
+            Route("GET", "/containers/json", self.list),
+            Route("POST", "/containers/create", self.create),
+            Route("POST", "/containers/prune", self.prune),
+            Route("GET", f"{c}/json", self.inspect),
+            Route("GET", f"{c}/logs", self.logs),
+            Route("GET", f"{c}/top", self.top),
+            Route("POST", f"{c}/start", self.start),
+            Route("POST", f"{c}/stop", self.stop),
+            Route("POST", f"{c}/kill", self.kill),
+            Route("POST", f"{c}/restart", self.restart),
+            Route("POST", f"{c}/pause", self.pause),
+            Route("POST", f"{c}/unpause", self.unpause),
+            Route("POST", f"{c}/rename", self.rename),
+            Route("POST", f"{c}/update", self.update),
+            Route("POST", f"{c}/resize", self.resize),
+            Route("POST", f"{c}/wait", self.wait),
+            Route("POST", f"{c}/attach", self.attach),
+            Route("DELETE", c, self.remove),
+        ]
+
+    def _get(self, call: Call) -> Container:
+        return self.registry.get(call.params["id"])
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        """GET /containers/json."""
+        filters = Filters.parse(call.text("filters"), views.FILTER_KEYS)
+        limit = call.number("limit") or 0
+        selected = self.listing.select(filters, everything=call.flag("all"), limit=limit)
+        now_ns = clock.now_ns()
+        rows = [views.summary(c, c.config.image, now_ns) for c in selected]
+        if call.flag("size"):
+            sizes = await asyncio.gather(*(self._size(c) for c in selected))
+            rows = [replace(row, size_rw=rw, size_rootfs=root) for row, (rw, root) in zip(rows, sizes, strict=True)]
+        return http.json_response(rows)
+
+    async def _size(self, container: Container) -> tuple[int, int]:
+        try:
+            own = await self.snapshots.usage(container.snapshot_key)
+        except NotFound:
+            own = 0
+        return own, own
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        """POST /containers/create."""
+        request = await call.json(CreateRequest)
+        work = self.creator.create(request, call.text("name"), call.text("platform"))
+        container, warnings = await self.background.whole(work, "create")
+        return http.json_response(CreateResponse(container.id, warnings), 201)
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        """GET /containers/{id}/json."""
+        container = self._get(call)
+        answer = views.inspect(container, self.networking, self.registry, self.starter.log_path(container))
+        if call.flag("size"):
+            own, root = await self._size(container)
+            answer = replace(answer, size_rw=own, size_rootfs=root)
+        return http.json_response(answer)
+
+    async def start(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/start."""
+        container = self._get(call)
+        if call.text("checkpoint"):
+            raise NotImplementedHere("checkpoints are not supported")
+        await self.background.whole(self.starter.start(container), "start")
+        return http.empty()
+
+    async def stop(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/stop."""
+        await self.lifecycle.stop(self._get(call), call.text("signal"), call.number("t"))
+        return http.empty()
+
+    async def kill(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/kill."""
+        await self.lifecycle.kill(self._get(call), call.text("signal"))
+        return http.empty()
+
+    async def restart(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/restart."""
+        container = self._get(call)
+        work = self.lifecycle.restart(container, call.text("signal"), call.number("t"))
+        await self.background.whole(work, "restart")
+        return http.empty()
+
+    async def pause(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/pause."""
+        await self.background.whole(self.lifecycle.pause(self._get(call)), "pause")
+        return http.empty()
+
+    async def unpause(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/unpause."""
+        await self.background.whole(self.lifecycle.unpause(self._get(call)), "unpause")
+        return http.empty()
+
+    async def rename(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/rename."""
+        await self.background.whole(self.lifecycle.rename(self._get(call), call.text("name")), "rename")
+        return http.empty()
+
+    async def update(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/update."""
+        container = self._get(call)
+        wanted = await call.json(HostConfig)
+        warnings = await self.background.whole(self.lifecycle.update(container, wanted), "update")
+        return http.json_response(UpdateResponse(warnings or None))
+
+    async def resize(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/resize."""
+        height, width = sizes(call)
+        await self.lifecycle.resize(self._get(call), height, width)
+        return http.empty(200)
+
+    async def top(self, call: Call) -> web.StreamResponse:
+        """GET /containers/{id}/top."""
+        return http.json_response(await self.lifecycle.top(self._get(call), call.text("ps_args")))
+
+    async def wait(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/wait: the headers go out at once, clients start the container after them."""
+        future = self.lifecycle.waiter(self._get(call), call.text("condition"))
+        try:
+            response = await http.stream(call, "application/json")
+            ended = await future
+        finally:
+            future.cancel()
+        answer = WaitResponse(WaitError(ended.error) if ended.error else None, ended.exit_code)
+        await response.write(codec.to_bytes(answer) + b"\n")
+        await response.write_eof()
+        return response
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        """DELETE /containers/{id}."""
+        container = self._get(call)
+        work = self.lifecycle.remove(container, force=call.flag("force"), volumes=call.flag("v"))
+        await self.background.whole(work, "remove")
+        return http.empty()
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        """POST /containers/prune."""
+        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
+        until = filters.get("until")
+        before = clock.parse_when(until[0]) if until else None
+        removed: list[str] = []
+        freed = 0
+        for container in self.registry:
+            if container.state.running or container.state.status == "restarting":
+                continue
+            if (before is not None and container.created_ns > before) or not filters.labels(
+                "label", container.config.labels
+            ):
+                continue
+            size, _ = await self._size(container)
+            try:
+                await self.background.whole(self.lifecycle.remove(container, force=False, volumes=False), "prune")
+            except Error:
+                continue
+            removed.append(container.id)
+            freed += size
+        self.lifecycle.pruned(freed)
+        return http.json_response(PruneContainersResponse(tuple(removed), freed))
+
+    async def attach(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/attach."""
+        container = self._get(call)
+        await call.body()
+        tty = container.config.tty
+        request = Attach(
+            stdin=call.flag("stdin") and call.flag("stream"),
+            stdout=call.flag("stdout") and call.flag("stream"),
+            stderr=call.flag("stderr") and call.flag("stream"),
+            logs=call.flag("logs"),
+            tty=tty,
+            detach_keys=call.text("detachKeys"),
+            mux=not tty,
+        )
+        if container.state.status == "paused":
+            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        connection = hijack.Connection(call, hijack.content_type(call, tty=tty))
+        if not container.state.running and container.state.status != "created":
+            connection.close()
+            return hijack.Hijacked()
+        await self.streams.attach(container, request, connection)
+        return hijack.Hijacked()
+
+    async def logs(self, call: Call) -> web.StreamResponse:
+        """GET /containers/{id}/logs."""
+        container = self._get(call)
+        request = log_request(call)
+        path = self.starter.log_path(container)
+        if not path:
+            raise NotImplementedHere("configured logging driver does not support reading")
+        tty = container.config.tty
+        response = await http.stream(call, hijack.content_type(call, tty=tty))
+        reader = LogReader(path, request, mux=not tty)
+        async for piece in reader.read(lambda: container.state.running):
+            await response.write(piece)
+        await response.write_eof()
+        return response
+
+
+def sizes(call: Call) -> tuple[int, int]:
+    """(height, width) of h and w. Raises: InvalidArgument."""
+    height, width = call.number("h"), call.number("w")
+    if height is None or width is None or not 0 <= height < 65536 or not 0 <= width < 65536:
+        raise InvalidArgument("invalid resize height or width")
+    return height, width
+
+
+def log_request(call: Call) -> LogRequest:
+    """Raises: InvalidArgument."""
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not stdout and not stderr:
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    tail_text = call.text("tail", "all")
+    tail = None if tail_text in ("", "all") or not tail_text.isdigit() else int(tail_text)
+    since, until = call.text("since"), call.text("until")
+    return LogRequest(
+        stdout=stdout,
+        stderr=stderr,
+        follow=call.flag("follow"),
+        since_ns=clock.parse_when(since) if since and since != "0" else 0,
+        until_ns=clock.parse_when(until) if until and until != "0" else 0,
+        tail=tail,
+        timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
+    )

@@ -1,0 +1,76 @@
+"""Routes of execs. Source: Engine API 1.56, Exec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from rorqual.api.exec import ExecConfig, ExecStartConfig
+from rorqual.daemon.api import hijack, http
+from rorqual.daemon.api.containers import sizes
+from rorqual.daemon.api.http import Call, Route
+from rorqual.daemon.background import Background
+from rorqual.daemon.services.containers.execs import Execs
+from rorqual.daemon.services.containers.record import Exec
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.errdefs import Error
+
+_STDERR_HEADER = b"\x02\x00\x00\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRoutes:
+    """The services these routes call."""
+
+    registry: Registry
+    execs: Execs
+    background: Background
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("POST", "/containers/{id}/exec", self.create),
+            Route("POST", "/exec/{id}/start", self.start),
+            Route("POST", "/exec/{id}/resize", self.resize),
+            Route("GET", "/exec/{id}/json", self.inspect),
+        ]
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/exec."""
+        container = self.registry.get(call.params["id"])
+        wanted = await call.json(ExecConfig)
+        return http.json_response({"Id": self.execs.create(container, wanted)}, 201)
+
+    async def start(self, call: Call) -> web.StreamResponse:
+        """POST /exec/{id}/start: with a client its connection becomes the exec's streams."""
+        start = await call.json(ExecStartConfig, optional=True)
+        run, container = self.execs.get(call.params["id"])
+        await self.background.whole(self.execs.prepare(run, container, start), "exec")
+        if start.detach:
+            await self.background.whole(self.execs.run(run, container, None), "exec start")
+            return http.empty(200)
+        connection = hijack.Connection(call, hijack.content_type(call, tty=run.tty))
+        try:
+            await self.background.whole(self.execs.run(run, container, connection), "exec start")
+        except Error as e:
+            connection.write(_framed(f"{e}\r\n", run))
+        finally:
+            connection.close()
+        return hijack.Hijacked()
+
+    async def resize(self, call: Call) -> web.StreamResponse:
+        """POST /exec/{id}/resize."""
+        height, width = sizes(call)
+        await self.execs.resize(call.params["id"], height, width)
+        return http.empty(200)
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        """GET /exec/{id}/json."""
+        return http.json_response(await self.execs.inspect(call.params["id"]))
+
+
+def _framed(text: str, run: Exec) -> bytes:
+    """An error where the output would have been: HTTP's status is sent already."""
+    data = text.encode()
+    return data if run.tty else _STDERR_HEADER + len(data).to_bytes(4, "big") + data

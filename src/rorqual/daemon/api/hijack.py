@@ -1,0 +1,163 @@
+"""101: the client's connection is taken from HTTP, answered, and given to the shim.
+
+    client                         daemon                                   shim
+    POST .../attach, Upgrade: tcp -> the transport gets a protocol of ours
+                                  <- 101 UPGRADED (200 OK without Upgrade)
+    early bytes                   -> kept (at most _EARLY_MAX)
+                                     take(): a duplicate of the socket, reading stopped --- SCM_RIGHTS --> owns it
+                                     close(): our end; the connection lives on in the shim
+
+A connection that isn't a plain socket (TLS) cannot be handed over: a socketpair stands in for it, and the bytes are
+copied between for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any, cast
+
+from aiohttp import web
+
+from rorqual.daemon.api.http import Call
+from rorqual.errdefs import Internal
+from rorqual.version import API_VERSION
+
+_EARLY_MAX = 32 * 1024  # a datagram of the stream socket carries them, base64
+MUX_TYPE = "application/vnd.docker.multiplexed-stream"
+RAW_TYPE = "application/vnd.docker.raw-stream"
+
+
+class _Taken(asyncio.Protocol):
+    """The connection between 101 and the shim: keeps early bytes, and tells aiohttp when the client goes away."""
+
+    def __init__(self, original: asyncio.Protocol, early: bytes) -> None:
+        self.original = original
+        self.early = bytearray(early)
+        self.sink: Any = None  # a transport to copy to, for TLS
+        self.transport: asyncio.Transport | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.sink is not None:
+            self.sink.write(data)
+            return
+        self.early += data
+        if len(self.early) >= _EARLY_MAX and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        # Half-closed: `echo | docker attach`. The connection stays; the shim sees the end of input itself.
+        if self.sink is not None and self.sink.can_write_eof():
+            self.sink.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        return
+
+    def resume_writing(self) -> None:
+        return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.sink is not None:
+            self.sink.close()
+        self.original.connection_lost(exc)  # it cancels the handler, if that still waits
+
+
+class Hijacked(web.StreamResponse):
+    """What the handler returns: aiohttp has nothing left to send."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing."""
+
+
+class Connection:
+    """A hijacked connection: services.containers.attach.Connection."""
+
+    def __init__(self, call: Call, content_type: str) -> None:
+        """Take the connection and answer. The request's body must have been read."""
+        request = call.request
+        transport = request.transport
+        if transport is None:
+            raise Internal("the client has gone away")
+        handler = cast(Any, request.protocol)
+        early, handler._message_tail = handler._message_tail, b""
+        handler.force_close()
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol = _Taken(handler, early)
+        self._protocol.transport = self._transport
+        self._transport.set_protocol(self._protocol)
+        self._transport.write(_answer(request, content_type))
+        self._copy: asyncio.Transport | None = None
+
+    def take(self) -> tuple[int, bytes]:
+        """See attach.Connection."""
+        if self._transport.get_extra_info("ssl_object") is not None:
+            return self._take_copied()
+        self._transport.pause_reading()
+        sock = self._transport.get_extra_info("socket")
+        early = bytes(self._protocol.early)
+        self._protocol.early.clear()
+        return os.dup(sock.fileno()), early
+
+    def _take_copied(self) -> tuple[int, bytes]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        early = bytes(self._protocol.early)
+        self._protocol.early.clear()
+        loop = asyncio.get_running_loop()
+        copier = _Copier(self._transport)
+        task = loop.create_task(loop.create_connection(lambda: copier, sock=ours))
+
+        def connected(done: asyncio.Task[Any]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._protocol.sink = done.result()[0]
+                self._transport.resume_reading()
+
+        self._transport.pause_reading()
+        task.add_done_callback(connected)
+        self._copy = self._transport
+        return theirs.detach(), early
+
+    def write(self, data: bytes) -> None:
+        """See attach.Connection."""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """See attach.Connection."""
+        if self._copy is None:
+            self._transport.close()
+
+
+class _Copier(asyncio.Protocol):
+    """From the shim's end of the socketpair to the client."""
+
+    def __init__(self, client: asyncio.Transport) -> None:
+        self._client = client
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._client.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.close()
+
+
+def _answer(request: web.BaseRequest, content_type: str) -> bytes:
+    upgrade = request.headers.get("Upgrade", "")
+    if upgrade:
+        head = f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+    else:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
+    return f"{head}Api-Version: {API_VERSION}\r\nOstype: linux\r\n\r\n".encode()
+
+
+def content_type(call: Call, *, tty: bool) -> str:
+    """The stream's media type; before 1.42 everything is called raw."""
+    return RAW_TYPE if tty or call.version < (1, 42) else MUX_TYPE

@@ -1,0 +1,104 @@
+"""Routes of images. Source: Engine API 1.56, Image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from rorqual.api.image import PruneImagesResponse
+from rorqual.daemon.api import http
+from rorqual.daemon.api.http import Call, Lines, Route
+from rorqual.daemon.background import Background
+from rorqual.daemon.services.filters import Filters
+from rorqual.daemon.services.images.importer import ContainerChanges, Importer
+from rorqual.daemon.services.images.service import FILTER_KEYS, Images
+from rorqual.distribution.credentials import parse_header
+from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere
+from rorqual.oci import reference as references
+from rorqual.oci.reference import Reference
+
+_PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRoutes:
+    """The services these routes call."""
+
+    images: Images
+    importer: Importer
+    background: Background
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("GET", "/images/json", self.list),
+            Route("POST", "/images/create", self.create),
+            Route("POST", "/images/prune", self.prune),
+            Route("GET", "/images/{name:path}/json", self.inspect),
+            Route("GET", "/images/{name:path}/history", self.history),
+            Route("POST", "/images/{name:path}/tag", self.tag),
+            Route("DELETE", "/images/{name:path}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        """GET /images/json."""
+        return http.json_response(await self.images.summaries(Filters.parse(call.text("filters"), FILTER_KEYS)))
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        """POST /images/create: pull, or import with fromSrc."""
+        lines = Lines(call)
+        try:
+            if call.text("fromSrc"):
+                await self._import(call, lines)
+            else:
+                credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
+                reference = _pulled(call.text("fromImage"), call.text("tag"))
+                await self.images.pull(reference, call.text("platform"), credentials, lines.send)
+        except Error as e:
+            return await lines.finish(e)
+        return await lines.finish()
+
+    async def _import(self, call: Call, lines: Lines) -> None:
+        if call.text("fromSrc") != "-":
+            raise NotImplementedHere("import from a URL is not supported: fetch it and pipe it in")
+        name = _pulled(call.text("repo"), call.text("tag")) if call.text("repo") else None
+        changes = ContainerChanges.parse(call.request.rel_url.query.getall("changes", []))
+        id = await self.importer.import_tar(
+            call.request.content.iter_any(), name, changes, call.text("message"), call.text("platform")
+        )
+        await lines.send({"status": id})
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        """GET /images/{name}/json."""
+        return http.json_response(await self.images.inspect(call.params["name"]))
+
+    async def history(self, call: Call) -> web.StreamResponse:
+        """GET /images/{name}/history."""
+        return http.json_response(await self.images.history(call.params["name"]))
+
+    async def tag(self, call: Call) -> web.StreamResponse:
+        """POST /images/{name}/tag."""
+        work = self.images.tag(call.params["name"], call.text("repo"), call.text("tag"))
+        await self.background.whole(work, "tag")
+        return http.empty(201)
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        """DELETE /images/{name}."""
+        work = self.images.remove(call.params["name"], force=call.flag("force"), prune=not call.flag("noprune"))
+        return http.json_response(await self.background.whole(work, "remove image"))
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        """POST /images/prune."""
+        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
+        items, freed = await self.background.whole(self.images.prune(filters), "prune images")
+        return http.json_response(PruneImagesResponse(tuple(items) or None, freed))
+
+
+def _pulled(name: str, tag: str) -> Reference:
+    """`fromImage` with `tag`, which may be a digest. Raises: InvalidArgument."""
+    if not name:
+        raise InvalidArgument("invalid reference format")
+    if tag and ":" in tag:
+        return references.parse(name).with_digest(tag)
+    return references.parse_image(f"{name}:{tag}" if tag else name)

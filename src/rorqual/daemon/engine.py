@@ -1,0 +1,232 @@
+"""The inventory: what rorquald is made of, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import uuid
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from aiohttp import web
+
+from rorqual.api.image import AuthConfig
+from rorqual.daemon import listen
+from rorqual.daemon.api import containers as container_api
+from rorqual.daemon.api import execs as exec_api
+from rorqual.daemon.api import images as image_api
+from rorqual.daemon.api import networks as network_api
+from rorqual.daemon.api import system as system_api
+from rorqual.daemon.api.http import Front, make_server
+from rorqual.daemon.background import Background
+from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.remote import Remote
+from rorqual.daemon.services.containers import views
+from rorqual.daemon.services.containers.attach import Streams
+from rorqual.daemon.services.containers.create import Creator
+from rorqual.daemon.services.containers.execs import Execs
+from rorqual.daemon.services.containers.exits import Exits
+from rorqual.daemon.services.containers.lifecycle import Lifecycle
+from rorqual.daemon.services.containers.networking import Networking
+from rorqual.daemon.services.containers.populate import Populator
+from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.remove import Remover
+from rorqual.daemon.services.containers.start import Starter
+from rorqual.daemon.services.containers.usage import Usages
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.images.importer import Importer
+from rorqual.daemon.services.images.library import Library
+from rorqual.daemon.services.images.service import Images
+from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Names
+from rorqual.daemon.services.networks import Networks
+from rorqual.daemon.services.system import System
+from rorqual.daemon.services.volumes import Volumes
+from rorqual.daemon.store.daemondb import DaemonDB
+from rorqual.daemon.store.journal import Journal
+from rorqual.daemon.supervisor import Supervisor
+from rorqual.distribution.endpoints import RegistryOptions
+from rorqual.distribution.pull import Puller
+from rorqual.distribution.transport import Transport
+from rorqual.errdefs import NotImplementedHere
+from rorqual.libnetwork.controller import Controller
+from rorqual.libnetwork.model import DEFAULT_POOLS, AddressPool, ControllerOptions, SandboxID
+
+log = logging.getLogger("rorqual.daemon")
+
+
+class Engine:
+    """Every part, connected. start(), then run_api() until told to stop, then stop()."""
+
+    def __init__(self, config: DaemonConfig) -> None:
+        self.config = config
+        root, ingest = config.data_root, config.containerd_address.with_name("ingest.sock")
+        self.background = Background()
+        self.database = DaemonDB(root / "daemon.db")
+        self.journal = Journal(root / "events.db")
+        self.events = Events(self.journal)
+        self.supervisor = Supervisor(
+            address=config.containerd_address,
+            root=root,
+            state=config.state_dir,
+            log_level=_containerd_level(config.log_level),
+            adopt_only=bool(config.containerd),
+        )
+        self.remote = Remote(str(config.containerd_address), config.containerd_namespace, config.storage_driver)
+        self.controller = Controller(root / "network.db", config.exec_root, _network_options(config))
+        self.registry = Registry(self.database)
+        usages = Usages(self.registry)
+        self.volumes = Volumes(self.database, root / "volumes", usages, self.events)
+
+        self.library = Library(self.remote.images, self.remote.content)
+        self.lease = Lease(self.remote)
+        options = RegistryOptions(insecure=config.insecure_registries, mirrors=config.registry_mirrors)
+        self.transport = Transport(options)
+        puller = Puller(
+            self.transport,
+            options,
+            content=Documents(self.remote, self.lease),
+            layers=Layers(self.remote, ingest, self.lease),
+            images=Names(self.library),
+            snapshotter=config.storage_driver,
+            max_downloads=config.max_concurrent_downloads,
+        )
+        images = Images(self.library, puller, self.lease, usages, self.events, config.storage_driver)
+        importer = Importer(self.remote, self.library, self.lease, ingest, self.events, root / "tmp")
+
+        self.networking = Networking(self.controller, self.registry, config)
+        streams = Streams(config.state_dir, config.containerd_namespace, self.events)
+        starter = Starter(
+            self.registry,
+            self.remote.containers,
+            self.remote.tasks,
+            self.remote.snapshots,
+            self.networking,
+            streams,
+            self.events,
+            config,
+        )
+        self.remover = Remover(
+            self.registry,
+            self.networking,
+            self.remote.snapshots,
+            self.volumes,
+            self.database,
+            self.events,
+            self.background,
+        )
+        creator = Creator(
+            self.registry,
+            self.library,
+            self.remote.snapshots,
+            self.volumes,
+            Populator(),
+            self.events,
+            config,
+        )
+        lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
+        execs = Execs(self.registry, self.remote.tasks, streams, self.events, config)
+        self.exits = Exits(
+            self.registry,
+            self.remote,
+            self.supervisor,
+            starter,
+            self.remover,
+            self.networking,
+            self.events,
+            self.background,
+        )
+        networks = Networks(self.controller, self.networking, self.registry, self.events)
+        self._routes = [
+            *container_api.ContainerRoutes(
+                self.registry,
+                creator,
+                starter,
+                lifecycle,
+                streams,
+                self.networking,
+                self.remote.snapshots,
+                views.Listing(self.registry),
+                self.background,
+            ).routes(),
+            *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
+            *image_api.ImageRoutes(images, importer, self.background).routes(),
+            *network_api.NetworkRoutes(networks, self.background).routes(),
+            *network_api.VolumeRoutes(self.volumes, self.background).routes(),
+        ]
+        self._follower: asyncio.Task[None] | None = None
+        self._sites: list[web.BaseSite] = []
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> None:
+        """Bring everything up; running containers are found again before the API answers."""
+        config = self.config
+        for path, mode in ((config.data_root, 0o711), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
+            os.makedirs(path, mode, exist_ok=True)
+        await self.supervisor.ensure()
+        self.database.open()
+        self.journal.open()
+        self.events.start()
+        self.registry.load()
+        self.volumes.load()
+        live = {SandboxID(c.id) for c in self.registry if c.state.running}
+        await asyncio.gather(self.controller.start(live), self.library.load())
+        ready = asyncio.Event()
+        self._follower = asyncio.create_task(self.exits.run(ready), name="containerd events")
+        await ready.wait()
+        leftovers = self.database.load_leftovers()
+        if leftovers:
+            self.background.spawn(self.remover.clean(leftovers), "removals of the last run")
+
+    async def serve(self) -> None:
+        """Open the API's sockets."""
+        engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
+        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login)
+        routes = [*self._routes, *system_api.SystemRoutes(system, self.events).routes()]
+        self._runner = web.ServerRunner(make_server(Front(routes)), handle_signals=False)
+        await self._runner.setup()
+        context = listen.tls_context(self.config)
+        for name, sock in listen.sockets(self.config):
+            tls = None if sock.family == sock.family.AF_UNIX else context
+            site = web.SockSite(self._runner, sock, ssl_context=tls, shutdown_timeout=1.0)
+            await site.start()
+            self._sites.append(site)
+            log.info("API listen on %s", name)
+
+    async def _login(self, given: AuthConfig) -> str:
+        raise NotImplementedHere("checking credentials at a registry is not supported: pull with them instead")
+
+    async def stop(self) -> None:
+        """Stop the API and let go of everything; containers go on."""
+        for site in self._sites:
+            with contextlib.suppress(RuntimeError):
+                await site.stop()
+        await self.background.drain(self.config.shutdown_timeout)
+        await self.events.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        await self.controller.stop()
+        await self.transport.close()
+        self.remote.close()
+        self.journal.close()
+        self.database.close()
+
+
+def _containerd_level(level: str) -> str:
+    return {"warn": "warning", "fatal": "critical", "panic": "critical"}.get(level, level)
+
+
+def _network_options(config: DaemonConfig) -> ControllerOptions:
+    pools = tuple(AddressPool(IPv4Network(p["base"]), p["size"]) for p in config.default_address_pools)
+    return ControllerOptions(
+        bridge_name=config.bridge,
+        bip=IPv4Interface(config.bip) if config.bip else None,
+        address_pools=pools or DEFAULT_POOLS,
+        mtu=config.mtu,
+        icc=config.icc,
+        ip_masq=config.ip_masq,
+        default_bind_address=IPv4Address(config.ip),
+    )
