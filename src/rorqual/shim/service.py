@@ -31,7 +31,7 @@ Reply = Callable[[Message], None]
 class TaskService:
     """One container.
 
-    `bundle` is its directory, `runtime` chooses what runs it, `on_oom` is called at an OOM kill, `shutdown` ends the shim.
+    `bundle` is its directory, `runtime` chooses what runs it, `on_oom` is called at an OOM kill, `shutdown` ends it.
     """
 
     def __init__(
