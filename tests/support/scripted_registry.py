@@ -25,6 +25,7 @@ class ScriptedRegistry:
         self.seen: list[web.Request] = []
         self.counts: Counter[str] = Counter()
         self.valid_tokens: set[str] = set()
+        self.peers: set[object] = set()
         self.users = {"alice": "secret"}
         self.identity = "identity-token"
         self.expires_in = 300
@@ -49,6 +50,8 @@ class ScriptedRegistry:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request)
+        if request.transport is not None:
+            self.peers.add(request.transport.get_extra_info("peername"))
         self.counts[request.path] += 1
         if request.path == "/token":
             return await self._token(request)

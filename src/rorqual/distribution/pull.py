@@ -14,7 +14,7 @@ from rorqual.distribution.credentials import ANONYMOUS, Credentials
 from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.layers import LayerFetcher
 from rorqual.distribution.progress import Message, Progress
-from rorqual.distribution.repository import Repository
+from rorqual.distribution.repository import RawManifest, Repository
 from rorqual.distribution.retry import RetryPolicy
 from rorqual.distribution.stores import ContentStore, ImageStore, Layer, LayerSink
 from rorqual.distribution.transport import Transport
@@ -104,14 +104,16 @@ class Puller:
         wanted = platforms.normalize(platform) if platform is not None else platforms.host()
         repository = Repository(self._transport, reference, credentials, self._options, self._policy)
         asked = reference.digest or reference.tag or ""
-        progress(Message(f"Pulling from {reference.path}", asked))
-        resolved = await self._resolve(repository, asked, wanted)
+        name = f"{reference.name}@{reference.digest}" if reference.digest else str(reference)
+        served = await repository.manifest(asked)
+        # Not before: an unknown image must still be answerable with 404.
+        progress(Message(f"Pulling from {reference.path}", name if reference.digest else asked))
+        resolved = await self._resolve(repository, served, wanted)
         image = await self._config(repository, resolved.manifest)
         _check_platform(reference, image, platform)
         layers = _layers_of(resolved.manifest, image)
         fetched = await self._layers.fetch(repository, layers, progress)
         await self._store(resolved, image)
-        name = f"{reference.name}@{reference.digest}" if reference.digest else str(reference)
         before = await self._images.get(name)
         updated = fetched or before != resolved.target.digest
         if before != resolved.target.digest:
@@ -122,9 +124,8 @@ class Puller:
         progress(Message(f"Status: {said} {shown}"))
         return PullResult(name, resolved.target, resolved.manifest, image, updated)
 
-    async def _resolve(self, repository: Repository, asked: str, wanted: Platform) -> _Resolved:
+    async def _resolve(self, repository: Repository, served: RawManifest, wanted: Platform) -> _Resolved:
         """The manifest for the platform and every document on the way to it."""
-        served = await repository.manifest(asked)
         document = manifests.parse(served.raw, served.media_type, served.digest.partition(":")[0])
         target = document.descriptor
         documents = [document]

@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from rorqual.distribution import challenge as challenges
 from rorqual.distribution import endpoints, errors
@@ -81,7 +82,12 @@ class Transport:
         url = origin.base + endpoint.prefix + path
         authorization = await self._authorization(endpoint, origin.challenges, scope, credentials, url)
         for attempt in (0, 1):
-            response = await self._follow(endpoint, url, headers, authorization)
+            try:
+                response = await self._follow(endpoint, url, headers, authorization)
+            except Unavailable:
+                # It may come back speaking another scheme: ask it again.
+                self._origins.pop(endpoint, None)
+                raise
             if response.status != 401 or attempt:
                 break
             offered = tuple(challenges.parse(response.headers.getall("WWW-Authenticate", [])))
@@ -141,7 +147,8 @@ class Transport:
             if response.status == 401:
                 offered = tuple(challenges.parse(response.headers.getall("WWW-Authenticate", [])))
             status, retry_after = response.status, response.headers.get("Retry-After")
-            response.release()
+            # Read, not dropped: an unread body costs the connection.
+            await _error_body(response)
             if status == 429 or status >= 500:
                 trouble = Transient(f"received unexpected HTTP status from {base}/v2/: {status}")
                 trouble.retry_after_s = retry_after_s(retry_after)
@@ -187,7 +194,7 @@ class Transport:
             if response.status not in _REDIRECTS:
                 return response
             target = urljoin(url, response.headers.get("Location", ""))
-            response.release()
+            await _error_body(response)
             if urlsplit(target).scheme not in ("http", "https") or not urlsplit(target).hostname:
                 raise RegistryError("", f"{url} redirects to an invalid address", 502)
             if endpoint.verify and url.startswith("https:") and not target.startswith("https:"):
@@ -206,7 +213,7 @@ class Transport:
         try:
             return await self._session.request(
                 method,
-                url,
+                _verbatim(url),
                 data=body,
                 headers={"Accept-Encoding": "identity", **headers},
                 allow_redirects=False,
@@ -214,7 +221,8 @@ class Transport:
                 proxy=self._proxy(url),
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError, ValueError) as error:
-            raise errors.of_connection(error, method, url, endpoint.host) from error
+            # Without the query, which may hold a signature or a user's name.
+            raise errors.of_connection(error, method, url.partition("?")[0], endpoint.host) from error
 
     def _new_session(self) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(
@@ -250,6 +258,11 @@ class Transport:
         if not proxy or not parts.hostname or endpoints.is_insecure(parts.hostname, ()) or proxy_bypass(parts.hostname):
             return None
         return proxy
+
+
+def _verbatim(url: str) -> URL:
+    """`url` with its percent-encoding as it is: a signed address is signed over its bytes."""
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
 def _origin_of(url: str) -> tuple[str, str]:

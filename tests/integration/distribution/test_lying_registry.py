@@ -134,6 +134,29 @@ async def test_endless_redirects_end(image: BuiltImage) -> None:
             await client.pull(registry.reference)
 
 
+async def test_a_signed_address_is_followed_byte_by_byte(image: BuiltImage) -> None:
+    signed = "/storage/a%2Fb%3d%7E?X-Signature=a%2Bb%2f%20c&y=%41"
+    raw: list[str] = []
+
+    async def bend(request: web.Request) -> web.StreamResponse | None:
+        if is_layer(request, image):
+            return web.Response(status=307, headers={"Location": signed})
+        if request.path.startswith("/storage/"):
+            raw.append(request.raw_path)
+            return web.Response(body=image.layers[0])
+        return None
+
+    async with ScriptedRegistry(image, bend=bend) as registry, Client() as client:
+        await client.pull(registry.reference)
+    assert raw == [signed]
+
+
+async def test_one_connection_serves_all_requests_of_a_small_pull(image: BuiltImage) -> None:
+    async with ScriptedRegistry(image, token=True) as registry, Client() as client:
+        await client.pull(registry.reference)
+        assert len(registry.peers) == 1
+
+
 # Lies.
 
 

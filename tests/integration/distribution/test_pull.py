@@ -75,6 +75,8 @@ async def test_pull_by_digest_names_the_image_by_digest(registry: Registry) -> N
         result = await client.pull(f"{registry.address}/pinned:whatever@{built.digest}")
         assert result.name == f"{registry.address}/pinned@{built.digest}"
         assert client.images.names == {result.name: built.digest}
+        assert client.lines[0] == {"status": "Pulling from pinned", "id": result.name}
+        assert client.lines[-1] == {"status": f"Status: Downloaded newer image for {result.name}"}
 
 
 async def test_index_gives_the_platform_asked_for(registry: Registry) -> None:
@@ -112,7 +114,8 @@ async def test_unknown_tag_and_repository_are_told_as_docker_does(registry: Regi
         )
         with pytest.raises(errdefs.NotFound, match="not found"):
             await client.pull(f"{registry.address}/unknown")
-        assert client.images.names == {}
+        # Nothing was said yet, so a daemon can still answer 404.
+        assert client.images.names == {} and client.lines == []
 
 
 async def test_refused_connection_is_told_as_docker_does() -> None:

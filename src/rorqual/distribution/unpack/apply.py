@@ -1,7 +1,10 @@
 """One layer onto one directory.
 
-Measured on one machine (2 cores, ext4), 10,000 files of 20 kB: see docs/performance.md for the numbers against
-tarfile. What is slow in Python is objects and calls, so an ordinary file costs one entry object and six system calls:
+Measured on one machine (2 cores, busy; Python 3.11), 10,000 files of 20 kB onto tmpfs, with the diff ID's hash:
+43,000-51,000 files/s from a plain tar and 23,000-25,000 from gzip; tarfile, without any hash, 20,000 and 10,000-13,000.
+One file of 200 MB from gzip: 500 MB/s for both, which is the decompressor. On ext4 creating inodes dominates both.
+
+What is slow in Python is objects and calls, so an ordinary file costs one entry object and six system calls:
 openat, write, fchown, utimensat, close and, only for setuid and friends, fchmod.
 """
 
