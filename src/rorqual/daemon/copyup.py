@@ -1,4 +1,4 @@
-"""The child that fills a new volume (services.containers.populate): `python -m rorqual.daemon.copyup`, request on stdin.
+"""The child that fills a new volume: `python -m rorqual.daemon.copyup`, request by stdin.
 
 It has a mount namespace of its own, opens the source beneath the mounted root only, and copies by descriptor, so no
 link of the image leads out of it.

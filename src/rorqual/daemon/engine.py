@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import uuid
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -187,7 +188,7 @@ class Engine:
         await self._runner.setup()
         context = listen.tls_context(self.config)
         for name, sock in listen.sockets(self.config):
-            tls = None if sock.family == sock.family.AF_UNIX else context
+            tls = None if sock.family == socket.AF_UNIX else context
             site = web.SockSite(self._runner, sock, ssl_context=tls, shutdown_timeout=1.0)
             await site.start()
             self._sites.append(site)

@@ -85,8 +85,8 @@ class Connection:
             raise Internal("the client has gone away")
         handler = cast(Any, request.protocol)
         early, handler._message_tail = handler._message_tail, b""
-        handler.force_close()
-        self._transport = cast(asyncio.Transport, transport)
+        handler._force_close = True  # its loop ends after us; force_close() would close the transport now
+        self._transport = transport
         self._protocol = _Taken(handler, early)
         self._protocol.transport = self._transport
         self._transport.set_protocol(self._protocol)
@@ -137,10 +137,6 @@ class _Copier(asyncio.Protocol):
 
     def __init__(self, client: asyncio.Transport) -> None:
         self._client = client
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._client.write(data)

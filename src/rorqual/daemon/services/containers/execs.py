@@ -1,4 +1,4 @@
-"""Execs: added to a running container, started with or without a client, kept until the container goes or for a while."""
+"""Execs: added to a running container, started with or without a client, kept for a while after their end."""
 
 from __future__ import annotations
 

@@ -77,8 +77,7 @@ def _ports(container: Container) -> tuple[PortSummary, ...]:
     found: list[PortSummary] = []
     for key, bindings in container.ports.items():
         number, _, proto = key.partition("/")
-        for binding in bindings or ():
-            found.append(PortSummary(binding.host_ip, int(number), int(binding.host_port or 0), proto))
+        found += [PortSummary(b.host_ip, int(number), int(b.host_port or 0), proto) for b in bindings or ()]
         if not bindings:
             found.append(PortSummary("", int(number), 0, proto))
     return tuple(found)
