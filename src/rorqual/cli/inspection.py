@@ -35,6 +35,16 @@ _NULL_POINTERS = frozenset(
 )  # fmt: skip
 
 
+# Structs told by fields they always have, and the fields that their JSON leaves out when empty.
+_OMITTED: tuple[tuple[frozenset[str], dict[str, Any]], ...] = (
+    (frozenset(("Running", "Pid", "Dead")), {"Health": None}),
+    (
+        frozenset(("Cmd", "Env", "Entrypoint")),
+        {"Healthcheck": None, "StopSignal": "", "StopTimeout": None, "MacAddress": "", "OnBuild": []},
+    ),
+)
+
+
 def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) -> int:
     """Print the objects; the exit code.
 
@@ -88,7 +98,7 @@ def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     from rorqual.cli.gotemplate import NilMap, NilSlice, Struct
 
     # The engine's objects are structs, printed {a b} and in their order, but for those known to be maps.
-    out: dict[str, Any] = Struct()
+    out = Struct()
     for key, value in pairs:
         if value is None and key not in _NULL_POINTERS:
             out[key] = NilMap() if key in _MAPS else NilSlice()
@@ -96,6 +106,9 @@ def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             out[key] = dict(value)
         else:
             out[key] = value
+    for marks, omitted in _OMITTED:
+        if marks <= out.keys():
+            out.omitted = {k: v for k, v in omitted.items() if k not in out}
     return out
 
 

@@ -250,7 +250,11 @@ def _group_or_unknown(words: list[str], flags: Sequence[Flag]) -> int:
 
         return _fail(flag_error(path, "COMMAND", str(e)), EXIT_FLAGS)
     if not rest:
-        return _help([group], flags)
+        from rorqual.cli.help import group_help
+
+        # Nothing was asked for: the help is a hint, not an answer, so it does not go to stdout.
+        sys.stderr.write(group_help(group))
+        return 0
     return _fail(
         f"{PROGRAM}: unknown command: {path} {rest[0]}\n\nUsage:  {path}\n\nRun '{path} --help' for more information",
         1,

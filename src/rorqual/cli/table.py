@@ -93,7 +93,7 @@ class Listing:
         try:
             template = parse("", text, FUNCTIONS)
         except TemplateError as e:
-            raise Exit(1, f"template parsing error: {e}") from e
+            raise Exit(1, f"failed to parse template: {e}") from e
         out: list[str] = []
         try:
             out += [

@@ -140,4 +140,4 @@ class DetachFilter:
 def check_tty(attach_stdin: bool, tty: bool, fd: int = 0) -> None:
     """Raises: CommandError when a terminal is asked for on a stdin that is none."""
     if attach_stdin and tty and not os.isatty(fd):
-        raise CommandError("cannot attach stdin to a TTY-enabled container because stdin is not a terminal")
+        raise CommandError("the input device is not a TTY")

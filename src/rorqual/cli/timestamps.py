@@ -15,7 +15,7 @@ _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d
 
 
 def to_timestamp(name: str, text: str, now: float | None = None) -> str:
-    """What the API takes for `text`; "" for "".
+    """What the API takes for `text`; "" for "". `name` (may be "") is the flag that errors name.
 
     Raises: CommandError for what is no time.
     """
@@ -35,7 +35,7 @@ def _absolute(name: str, text: str) -> str:
     if match is None:
         if re.fullmatch(r"-?\d+(\.\d+)?", text):
             return text
-        raise CommandError(f'invalid value for "{name}": failed to parse value as time or duration: {quote(text)}')
+        raise _unreadable(name, text)
     import calendar
 
     year, month, day, hour, minute, second = (int(g) if g else 0 for g in match.groups()[:6])
@@ -49,7 +49,10 @@ def _absolute(name: str, text: str) -> str:
                 offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
                 seconds += -offset if zone[0] == "+" else offset
     except (ValueError, OverflowError) as e:
-        raise CommandError(
-            f'invalid value for "{name}": failed to parse value as time or duration: {quote(text)}'
-        ) from e
+        raise _unreadable(name, text) from e
     return f"{seconds}.{fraction[:9].ljust(9, '0')}"
+
+
+def _unreadable(name: str, text: str) -> CommandError:
+    prefix = f'invalid value for "{name}": ' if name else ""
+    return CommandError(f"{prefix}failed to parse value as time or duration: {quote(text)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rorqual.cli.gotemplate import gofmt
-from rorqual.cli.gotemplate.execute import FunctionError, wrong_type
+from rorqual.cli.gotemplate.execute import FunctionError
 from rorqual.cli.gotemplate.value import NO_VALUE, Number, Struct, indirect_kind, truth, type_name
 
 TYPE_CHECKING = False
@@ -83,9 +83,7 @@ def _print(*args: Any) -> str:
     return gofmt.sprint(args)
 
 
-def _printf(format: Any, *args: Any) -> str:
-    if not isinstance(format, str):
-        raise wrong_type("string", format)
+def _printf(format: str, *args: Any) -> str:
     return gofmt.sprintf(format, args)
 
 

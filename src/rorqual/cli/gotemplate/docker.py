@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as _json
 
 from rorqual.cli.gotemplate import gofmt
-from rorqual.cli.gotemplate.execute import wrong_type
 from rorqual.cli.gotemplate.value import NO_VALUE, NilMap, NilSlice, Number, Object, Struct
 
 TYPE_CHECKING = False
@@ -46,61 +45,44 @@ def _encode(value: Any) -> str:
     return _json.dumps(str(value))
 
 
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise wrong_type("string", value)
-    return value
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type("int", value)
-    return value
-
-
 def _json_function(value: Any) -> str:
     return to_json(value)
 
 
-def _join(items: Any, separator: Any) -> str:
-    if not isinstance(items, (list, tuple)):
-        raise wrong_type("[]string", items)
-    return _string(separator).join(map(gofmt.show, items))
+# The annotations of these parameters are what the executor checks, with Go's error texts.
 
 
-def _split(text: Any, separator: Any) -> list[str]:
-    value, mark = _string(text), _string(separator)
-    return value.split(mark) if mark else list(value)
+def _join(items: list[Any], separator: str) -> str:
+    return separator.join(map(gofmt.show, items))
 
 
-def _title(text: Any) -> str:
+def _split(text: str, separator: str) -> list[str]:
+    return text.split(separator) if separator else list(text)
+
+
+def _title(text: str) -> str:
     out = []
     previous = " "
-    for c in _string(text):
+    for c in text:
         out.append(c.upper() if not (previous.isalnum() or previous in "_'") else c)
         previous = c
     return "".join(out)
 
 
-def _lower(text: Any) -> str:
-    return _string(text).lower()
+def _lower(text: str) -> str:
+    return text.lower()
 
 
-def _upper(text: Any) -> str:
-    return _string(text).upper()
+def _upper(text: str) -> str:
+    return text.upper()
 
 
-def _pad(text: Any, before: Any, after: Any) -> str:
-    value = _string(text)
-    return " " * _integer(before) + value + " " * _integer(after) if value else value
+def _pad(text: str, before: int, after: int) -> str:
+    return " " * before + text + " " * after if text else text
 
 
-def _truncate(text: Any, size: Any) -> str:
-    return _string(text)[: _integer(size)]
-
-
-def _println(*args: Any) -> str:
-    return gofmt.sprintln(args)
+def _truncate(text: str, size: int) -> str:
+    return text[:size]
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -119,10 +101,6 @@ def _header(text: Any, *ignored: Any) -> Any:
     return text
 
 
-def _header_truncate(text: Any, size: Any) -> str:
-    return _string(text)
-
-
 # The same functions for the line of headers: what changes values must leave a header's text alone.
 HEADER_FUNCTIONS: dict[str, Callable[..., Any]] = {
     **FUNCTIONS,
@@ -130,7 +108,7 @@ HEADER_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "title": _header,
     "lower": _header,
     "upper": _header,
-    "truncate": _header_truncate,
+    "truncate": _header,
     "split": _header,
     "join": _header,
 }

@@ -23,7 +23,7 @@ from rorqual.cli.gotemplate.nodes import (
     Text,
     Variable,
 )
-from rorqual.cli.gotemplate.value import NO_VALUE, NilMap, Number, Object, Struct, truth, type_name
+from rorqual.cli.gotemplate.value import NO_VALUE, Number, Object, Struct, truth, type_name
 from rorqual.cli.values import quote
 
 TYPE_CHECKING = False
@@ -278,8 +278,8 @@ class _State:
         if isinstance(value, dict):
             if name in value:
                 return value[name]
-            if self._missing_key_error and not isinstance(value, NilMap):
-                raise self.fail(node, f"map has no entry for key {quote(name)}")
+            if isinstance(value, Struct) and name in value.omitted:
+                return value.omitted[name]
             if self._missing_key_error:
                 raise self.fail(node, f"map has no entry for key {quote(name)}")
             return NO_VALUE
@@ -289,14 +289,33 @@ class _State:
             if value is None:
                 raise self.fail(node, f"nil pointer evaluating interface {{}}.{name}")
             return NO_VALUE
-        raise self.fail(node, f"can't evaluate field {name} in type {_interface_name(value)}")
+        # With that option the data are raw JSON, whose every value is an interface to Go.
+        kind = "interface {}" if self._missing_key_error else _interface_name(value)
+        raise self.fail(node, f"can't evaluate field {name} in type {kind}")
 
     def _call_function(self, dot: Any, node: Identifier, command: Call, final: tuple[Any, ...]) -> Any:
         name = node.name
         if name in ("and", "or"):
             return self._and_or(dot, name, command, final)
-        args = [self._operand(dot, arg) for arg in command.args[1:]] + list(final)
+        wanted = _argument_types(self._functions[name])
+        args = [
+            self._argument(dot, arg, wanted[i] if i < len(wanted) else "") for i, arg in enumerate(command.args[1:])
+        ]
+        for value, kind in zip(final, wanted[len(args) :], strict=False):
+            if not _fits(value, kind):
+                raise self.fail(node, f"wrong type for value; expected {kind}; got {_interface_name(value)}")
+        args += final
         return self._call(command, name, self._functions[name], args, counted_at=node)
+
+    def _argument(self, dot: Any, node: Node, kind: str) -> Any:
+        value = self._operand(dot, node)
+        if _fits(value, kind):
+            return value
+        if isinstance(node, Constant):
+            raise self.fail(node, f"expected {'integer' if kind == 'int' else kind}; found {node}")
+        if value is None:
+            raise self.fail(node, f"invalid value; expected {kind}")
+        raise self.fail(node, f"wrong type for value; expected {kind}; got {_interface_name(value)}")
 
     def _and_or(self, dot: Any, name: str, command: Call, final: tuple[Any, ...]) -> Any:
         """Evaluates its arguments only as far as needed."""
@@ -323,8 +342,6 @@ class _State:
             return function(*args)
         except FunctionError as e:
             raise self.fail(node, f"error calling {name}: {e}") from e
-        except _WrongType as e:
-            raise self.fail(node, str(e)) from e
 
     def _check_count(self, node: Node, name: str, function: Callable[..., Any], count: int) -> None:
         parameters = inspect.signature(function).parameters.values()
@@ -336,15 +353,21 @@ class _State:
             raise self.fail(node, f"wrong number of args for {name}: want {wanted} got {count}")
 
 
-class _WrongType(Exception):
-    """A function got a value of a type it does not take."""
+_GO_TYPES = {"str": "string", "int": "int", "list[Any]": "[]string"}
 
 
-def wrong_type(wanted: str, value: Any) -> Exception:
-    """The error for a value of a wrong type, with Go's text."""
-    if value is None:
-        return _WrongType(f"invalid value; expected {wanted}")
-    return _WrongType(f"wrong type for value; expected {wanted}; got {_interface_name(value)}")
+def _argument_types(function: Callable[..., Any]) -> list[str]:
+    """The Go type of each parameter that takes but one; "" for those that take any value."""
+    parameters = inspect.signature(function).parameters.values()
+    return [_GO_TYPES.get(str(p.annotation), "") for p in parameters if p.kind != p.VAR_POSITIONAL]
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind == "string":
+        return isinstance(value, str)
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not kind or isinstance(value, (list, tuple))
 
 
 def _interface_name(value: Any) -> str:

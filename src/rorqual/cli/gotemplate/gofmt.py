@@ -31,7 +31,7 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return float_g(value)
     if isinstance(value, Struct):
-        return "{" + " ".join(map(show, value.values())) + "}"
+        return "{" + " ".join(map(show, [*value.values(), *value.omitted.values()])) + "}"
     if isinstance(value, dict):
         return "map[" + " ".join(f"{show(k)}:{show(value[k])}" for k in sort_keys(value)) + "]"
     if isinstance(value, (list, tuple)):

@@ -178,6 +178,10 @@ def _action(text: str, position: int, out: list[Item]) -> tuple[int, bool]:
                 kind = BOOL
             else:
                 kind = NIL if word == "nil" else IDENT
+        elif c.isascii() and c.isprintable():
+            out.append(Item(OTHER, position, c))
+            position += 1
+            continue
         else:
             return fail(f"unrecognized character in action: U+{ord(c):04X} {_q(c, single=True)}")
         if not _ends_word(text, end):

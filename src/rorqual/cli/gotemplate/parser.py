@@ -190,9 +190,9 @@ class _Parser:
                 raise self._fail(f"{{{{{word}}}}} outside {{{{range}}}}", item)
             return Jump(item.position, word)
         if word == "template":
-            return self._invoke(item, "template clause")
+            return self._invoke("template clause")
         if word == "block":
-            return self._block(item)
+            return self._block()
         raise self._unexpected(item, "command")
 
     def _branch(self, kind: str, item: Item) -> Branch:
@@ -221,7 +221,7 @@ class _Parser:
         del self._variables[scope:]
         return Branch(item.position, kind, pipe, body, other)
 
-    def _invoke(self, item: Item, context: str) -> Invoke:
+    def _invoke(self, context: str) -> Invoke:
         name_item = self._take_non_space()
         if name_item.kind not in (lexer.STRING, lexer.RAW):
             raise self._unexpected(name_item, context)
@@ -231,10 +231,10 @@ class _Parser:
             self._take()
         else:
             pipe = self._pipeline(context, lexer.RIGHT)
-        return Invoke(item.position, name, pipe)
+        return Invoke(name_item.position, name, pipe)
 
-    def _block(self, item: Item) -> Invoke:
-        node = self._invoke(item, "block clause")
+    def _block(self) -> Invoke:
+        node = self._invoke("block clause")
         saved, self._variables = self._variables, ["$"]
         body, end, _ = self._list()
         self._variables = saved
@@ -309,8 +309,6 @@ class _Parser:
                 self._next -= 1
             elif item.kind != lexer.PIPE:
                 raise self._unexpected(item, "operand")
-            elif self._peek_non_space().kind in (lexer.RIGHT, lexer.RPAREN):
-                raise self._fail("missing value for command")
             break
         if not args:
             raise self._fail("empty command")

@@ -30,9 +30,16 @@ class Object:
 
 
 class Struct(dict[str, Any]):
-    """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`."""
+    """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`.
 
-    __slots__ = ()
+    `omitted` are fields that JSON leaves out when they are empty, with the values they then have.
+    """
+
+    __slots__ = ("omitted",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.omitted: dict[str, Any] = {}
 
 
 class NilMap(dict[str, Any]):

@@ -369,7 +369,7 @@ def _security(flags: Values, host: JSON) -> None:
         if not equals and key != "no-new-privileges":
             key, equals, value = option.partition(":")
         if key != "no-new-privileges" and (not equals or not value):
-            raise ValueError(f"invalid --security-opt: {values.quote(option)}")
+            raise ValueError(f"Invalid --security-opt: {values.quote(option)}")
         if option == "systempaths=unconfined":
             host["MaskedPaths"] = []
             host["ReadonlyPaths"] = []

@@ -38,8 +38,6 @@ def split_volumes(specs: list[str]) -> tuple[list[str], dict[str, dict[str, str]
         if len(spec) > 2:
             if "" in parts:
                 raise ValueError(f"invalid spec: {spec}: empty section between colons")
-            if len(parts) > 3:
-                raise ValueError(f"invalid spec: {spec}: too many colons")
         if len(parts) == 1 or len(spec) <= 2:
             anonymous[spec] = {}
             continue

@@ -95,10 +95,19 @@ def parse_expose(specs: list[str]) -> list[str]:
         if ":" in spec:
             raise ValueError(f"invalid port format for --expose: {spec}")
         port, slash, protocol = spec.partition("/")
-        error = f"invalid range format for --expose: {port}, error: invalid port range"
-        first, last = parse_range(port, error)
+        first, last = parse_range(port, f"invalid range format for --expose: {port}, error: {_reason(port)}")
         out += [f"{n}/{protocol.lower() if slash else 'tcp'}" for n in range(first, last + 1)]
     return out
+
+
+def _reason(text: str) -> str:
+    """Why `text` is no port or range of ports, in Go's words."""
+    for part in text.split("-", 1):
+        if not part.isdecimal():
+            return f'strconv.ParseUint: parsing "{part}": invalid syntax'
+        if int(part) > 65535:
+            return f'strconv.ParseUint: parsing "{part}": value out of range'
+    return f"invalid range specified for port: {text}"
 
 
 def _is_ip(text: str) -> bool:

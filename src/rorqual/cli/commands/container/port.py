@@ -28,7 +28,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         raise CommandError(f"Error: invalid port ({port})")
     bindings = ports.get(f"{port}/{protocol or 'tcp'}")
     if not bindings:
-        raise CommandError(f"no public port '{args[1]}' published for {args[0]}")
+        raise CommandError(f"Error: No public port '{args[1]}' published for {args[0]}")
     for line in sorted(map(_address, bindings), key=_natural):
         context.out(line)
 

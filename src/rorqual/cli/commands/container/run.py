@@ -25,16 +25,16 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     try:
         starting.check_pull_option(flags.string("pull"))
         body = container.body(flags, args[0], args[1:])
-        if flags.boolean("detach"):
-            if flags.many("attach"):
-                raise CommandError("conflicting options: cannot specify both --attach and --detach")
-            body.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
-        else:
-            terminal.check_tty(body["AttachStdin"], body["Tty"])
-        keys = flags.string("detach-keys") or context.config.text("detachKeys")
-        terminal.parse_detach_keys(keys)
     except CommandError as e:
         raise _failure(str(e), starting.EXIT_ENGINE) from e
+    if flags.boolean("detach"):
+        if flags.many("attach"):
+            raise CommandError("conflicting options: cannot specify both --attach and --detach")
+        body.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
+    else:
+        terminal.check_tty(body["AttachStdin"], body["Tty"])
+    keys = flags.string("detach-keys") or context.config.text("detachKeys")
+    terminal.parse_detach_keys(keys)
     given = {entry.partition("=")[0] for entry in body["Env"]}
     body["Env"] = context.config.proxy_environment(context.client.host, given) + body["Env"]
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rorqual.cli.command import Command, Context
+from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
 from rorqual.cli.files import read_pieces
 from rorqual.cli.progress import display
@@ -50,6 +50,6 @@ COMMAND = Command(
         ("message", "m", "string", "", "Set commit message for imported image"),
         ("platform", "", "string", "", "Set platform if server is multi-platform capable"),
     ),
-    args=(1, 2),
+    args=AT_LEAST_ONE,
     aliases="image import, import",
 )

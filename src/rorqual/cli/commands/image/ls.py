@@ -98,8 +98,10 @@ class Fields:
             return units.ago(image["Created"]) if image["Created"] > 0 else "N/A"
         if name == "CreatedAt":
             return units.local_time(image["Created"]) if image["Created"] > 0 else "N/A"
-        if name in ("Size", "VirtualSize"):
+        if name == "Size":
             return units.human_size(image["Size"], 3)
+        if name == "VirtualSize":
+            return units.human_size(image["Size"])
         if name == "Containers":
             count = image.get("Containers", -1)
             return "N/A" if count == -1 else str(count)

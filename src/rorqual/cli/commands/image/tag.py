@@ -17,7 +17,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     try:
         ref = parse(args[1])
     except errdefs.InvalidArgument as e:
-        raise CommandError(f'error parsing reference: "{args[1]}" is not a valid repository/tag: {e}') from e
+        raise CommandError(f'Error parsing reference: "{args[1]}" is not a valid repository/tag: {e}') from e
     if ref.digest is not None:
         raise CommandError("refusing to create a tag with a digest reference")
     ref = ref.with_default_tag()

@@ -26,8 +26,8 @@ EXIT_TEMPLATE = 64
 def run(context: Context, flags: Values, args: list[str]) -> None:
     render = _renderer(flags.string("format"))
     events = context.client.system.events(
-        since=to_timestamp("since", flags.string("since")),
-        until=to_timestamp("until", flags.string("until")),
+        since=to_timestamp("", flags.string("since")),
+        until=to_timestamp("", flags.string("until")),
         filters=values.merge_filters(flags.many("filter")),
     )
     for event in events:

@@ -50,7 +50,7 @@ def _ask(context: Context, server: str, user: str, password: str) -> tuple[str, 
         context.err("Authenticating with existing credentials...")
         return known["username"], known["password"]
     if not os.isatty(0):
-        raise CommandError("cannot perform an interactive login from a non-TTY device")
+        raise CommandError("Error: Cannot perform an interactive login from a non TTY device")
     if not user:
         default = known.get("username", "")
         sys.stdout.write(f"Username{f' ({default})' if default else ''}: ")
