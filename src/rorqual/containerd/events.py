@@ -26,16 +26,14 @@ class Subscription:
         self._predicate = predicate
         self._queue: asyncio.Queue[Envelope | None] = asyncio.Queue()
 
-    def offer(self, envelope: Envelope) -> None:
-        """Queue it when it matches; a subscriber too far behind is ended instead of filling the memory."""
-        if self._queue.qsize() > _BACKLOG_MAX:
-            self.end()
-        elif self._predicate(lambda path: _field(envelope, path)):
+    def offer(self, envelope: Envelope) -> bool:
+        """Queue it when it matches. False: too far behind, ended rather than left to fill the memory."""
+        if self._queue.qsize() >= _BACKLOG_MAX:
+            self._queue.put_nowait(None)
+            return False
+        if self._predicate(lambda path: _field(envelope, path)):
             self._queue.put_nowait(envelope)
-
-    def end(self) -> None:
-        """Make next() raise once the queue is read."""
-        self._queue.put_nowait(None)
+        return True
 
     async def next(self) -> Envelope:
         """The next event. Raises ResourceExhausted when this subscriber was ended."""
@@ -81,7 +79,8 @@ class Exchange:
 
     def _send(self, envelope: Envelope) -> None:
         for subscription in list(self._subscriptions):
-            subscription.offer(envelope)
+            if not subscription.offer(envelope):
+                self.unsubscribe(subscription)
 
 
 def _field(envelope: Envelope, path: Sequence[str]) -> str | None:
