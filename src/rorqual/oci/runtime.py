@@ -585,7 +585,7 @@ def _encode(value: Any) -> Any:
 
 
 # Members that other readers expect even at their default.
-_ALWAYS = frozenset({"ociVersion", "cwd", "uid", "gid", "user"})
+_ALWAYS = frozenset({"ociVersion", "cwd", "uid", "gid", "user", "containerID", "hostID"})
 
 
 def _dump(value: Any) -> bytes:

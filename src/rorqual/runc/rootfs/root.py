@@ -80,9 +80,32 @@ def _mount_long_overlay(path: str, source: str, parsed: mount_options.Options) -
         f"{key}={':'.join(os.path.relpath(d, common) for d in value.split(':'))}" if key in keys else key + eq + value
         for key, eq, value in pairs
     )
+    if len(short) > _DATA_MAX:
+        _mount_overlay_by_layers(path, parsed)
+        return
     os.chdir(common)
     linux_mount.mount(source or "overlay", path, "overlay", parsed.flags, short)
     os.chdir("/")
+
+
+def _mount_overlay_by_layers(path: str, parsed: mount_options.Options) -> None:
+    """One call a layer (Linux 6.5): names too long for any page."""
+    settings: list[tuple[str, str | None]] = []
+    for option in parsed.data:
+        key, separator, value = option.partition("=")
+        if key == "lowerdir":
+            settings += [("lowerdir+", directory) for directory in value.split(":")]
+        else:
+            settings.append((key, value if separator else None))
+    directory = paths.open_root(path)
+    try:
+        tree = linux_mount.new_filesystem("overlay", tuple(settings), parsed.attributes()[0])
+        try:
+            linux_mount.attach(tree, directory)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(directory)
 
 
 def set_read_only(root_fd: int) -> None:
