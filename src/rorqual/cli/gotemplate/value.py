@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 class Object:
@@ -29,7 +29,7 @@ class Object:
         return {name: self._getter(name) for name in self.json_fields}
 
 
-class Struct(dict[str, Any]):
+class Struct(dict):  # type: ignore[type-arg]
     """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`.
 
     `omitted` are fields that JSON leaves out when they are empty, with the values they then have.
@@ -42,13 +42,13 @@ class Struct(dict[str, Any]):
         self.omitted: dict[str, Any] = {}
 
 
-class NilMap(dict[str, Any]):
+class NilMap(dict):  # type: ignore[type-arg]
     """A nil Go map: prints map[], is false, is null in JSON."""
 
     __slots__ = ()
 
 
-class NilSlice(list[Any]):
+class NilSlice(list):  # type: ignore[type-arg]
     """A nil Go slice: prints [], is false, is null in JSON."""
 
     __slots__ = ()

@@ -35,9 +35,8 @@ def split_volumes(specs: list[str]) -> tuple[list[str], dict[str, dict[str, str]
         if not spec:
             raise ValueError("invalid empty volume spec")
         parts = spec.split(":")
-        if len(spec) > 2:
-            if "" in parts:
-                raise ValueError(f"invalid spec: {spec}: empty section between colons")
+        if len(spec) > 2 and "" in parts:
+            raise ValueError(f"invalid spec: {spec}: empty section between colons")
         if len(parts) == 1 or len(spec) <= 2:
             anonymous[spec] = {}
             continue
