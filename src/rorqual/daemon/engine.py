@@ -97,16 +97,6 @@ class Engine:
 
         self.networking = Networking(self.controller, self.registry, config)
         streams = Streams(config.state_dir, config.containerd_namespace, self.events)
-        starter = Starter(
-            self.registry,
-            self.remote.containers,
-            self.remote.tasks,
-            self.remote.snapshots,
-            self.networking,
-            streams,
-            self.events,
-            config,
-        )
         self.remover = Remover(
             self.registry,
             self.networking,
@@ -115,6 +105,17 @@ class Engine:
             self.database,
             self.events,
             self.background,
+        )
+        starter = Starter(
+            self.registry,
+            self.remote.containers,
+            self.remote.tasks,
+            self.remote.snapshots,
+            self.networking,
+            streams,
+            self.remover,
+            self.events,
+            config,
         )
         creator = Creator(
             self.registry,

@@ -79,7 +79,7 @@ class Lifecycle:
         if container.state.running:
             _await_in(container.exit_waiters, future)
         else:
-            future.set_result(Ended(container.state.exit_code, container.state.error))
+            future.set_result(Ended(container.state.exit_code))
         return future
 
     async def _signal(self, container: Container, number: int) -> None:

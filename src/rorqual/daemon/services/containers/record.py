@@ -106,11 +106,11 @@ class Container:
 
     def wake_exit(self) -> None:
         """Tell who waits for the end of the process."""
-        _wake(self.exit_waiters, Ended(self.state.exit_code, self.state.error))
+        _wake(self.exit_waiters, Ended(self.state.exit_code))
 
     def wake_removal(self) -> None:
-        """Tell who waits for the removal."""
-        _wake(self.removal_waiters, Ended(self.state.exit_code, self.state.error))
+        """Tell who waits for the removal; that a start had failed was told to who started it."""
+        _wake(self.removal_waiters, Ended(self.state.exit_code))
 
     def to_row(self) -> ContainerRow:
         """Both documents."""

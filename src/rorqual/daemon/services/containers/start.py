@@ -26,6 +26,7 @@ from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.networking import Networking, hostname_of
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.spec import builder, mounts
 from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound, NotModified
@@ -54,6 +55,7 @@ class Starter:
         snapshots: RootfsSource,
         networking: Networking,
         streams: Streams,
+        remover: Remover,
         events: Events,
         config: DaemonConfig,
     ) -> None:
@@ -63,6 +65,7 @@ class Starter:
         self._snapshots = snapshots
         self._networking = networking
         self._streams = streams
+        self._remover = remover
         self._events = events
         self._config = config
 
@@ -138,6 +141,8 @@ class Starter:
         container.state = container.state.failed(exit_code_of(text), text)
         await self._registry.save_state(container)
         container.wake_exit()
+        if container.host.auto_remove:
+            await self._remover.remove(container, volumes=True)
 
     async def _delete_task(self, container: Container) -> None:
         try:
@@ -287,7 +292,9 @@ def _wrapped(error: Error, prefix: str) -> Error:
     kind = InvalidArgument if exit_code_of(text) in (126, 127) else Internal
     if isinstance(error, Conflict | NotFound):
         kind = Internal
-    return kind(text if text.startswith(prefix) else prefix + text + (": unknown" if "OCI runtime" in text else ""))
+    if "OCI runtime" in text and not text.endswith(": unknown"):
+        text += ": unknown"  # as gRPC's status reads in dockerd's answer; scripts compare the whole line
+    return kind(text if text.startswith(prefix) else prefix + text)
 
 
 _NOT_FOUND = ("executable file not found", "no such file or directory", "system cannot find the file specified")
