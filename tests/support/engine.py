@@ -260,7 +260,8 @@ class Engine:
                 self.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
         leftovers = self._leftovers_of_containers()
         ended_late = self._terminate()
-        mounts = sorted(self._mounts())
+        # The directory of namespaces is a private mount, which has to outlive the daemon as containers do.
+        mounts = sorted(self._mounts() - {str(self.exec / "netns")})
         self.destroy()
         wrong = (
             leftovers + [f"did not end by SIGTERM: {p.command}" for p in ended_late] + [f"mount: {m}" for m in mounts]
