@@ -1,8 +1,8 @@
 """Running from a sealed copy of the interpreter, so that no container can write to the host's (CVE-2019-5736).
 
-A process that joins a container's namespaces can be reached there as /proc/<pid>/exe. When that is the host's interpreter,
-a container with enough privilege opens it for writing once it is no longer running. So whatever later enters containers
-starts itself again from a memfd that the kernel lets nobody change, not even root.
+A process that joins a container's namespaces can be reached there as /proc/<pid>/exe. When that is the host's
+interpreter, a container with enough privilege opens it for writing once it is no longer running. So whatever later
+enters containers starts itself again from a memfd that the kernel lets nobody change, not even root.
 """
 
 import errno
@@ -31,8 +31,8 @@ def is_sealed() -> bool:
 def reexec_sealed() -> None:
     """Return at once in a process that already runs sealed; otherwise start this very command line again, sealed.
 
-    argv[0] stays the interpreter's path, by which Python finds its virtual environment and its library. File descriptors,
-    environment and pid stay too. Raises: OSError when the kernel has no memfd or no memory for it.
+    argv[0] stays the interpreter's path, by which Python finds its virtual environment and its library. File
+    descriptors, environment and pid stay too. Raises: OSError when the kernel has no memfd or no memory for it.
     """
     if is_sealed():
         return
