@@ -153,7 +153,7 @@ async def _run(root: Path, state: str, address: str) -> None:
     await grpc.start(sock=unixsock.listen(address))
     gc.collect()
     gc.freeze()
-    log.info("serving on %s", address)
+    log.info("pid %d serving on %s", os.getpid(), address)
     await stop.wait()
 
     log.info("stopping; containers go on")
