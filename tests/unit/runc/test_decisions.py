@@ -52,6 +52,8 @@ def test_device_rules_as_the_kernel_takes_them() -> None:
     [
         (Process(), "process.args"),
         (Process(args=("a",), cwd="x"), "process.cwd"),
+        (Process(args=("a",), apparmor_profile="docker-default"), "process.apparmorProfile"),
+        (Process(args=("a",), selinux_label="x"), "process.selinuxLabel"),
         (Process(args=("a",), env=("novalue",)), "process.env"),
         (Process(args=("a",), rlimits=(Rlimit("RLIMIT_X", 1, 1),)), "process.rlimits"),
         (Process(args=("a",), rlimits=(Rlimit("RLIMIT_CPU", 1, 2),)), "process.rlimits"),

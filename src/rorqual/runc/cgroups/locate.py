@@ -25,6 +25,8 @@ def new(cgroups_path: str, container_id: str) -> Group:
     """The groups of a container to be created. Raises: InvalidArgument."""
     if _unified is None:
         preload()
+    if _unified:
+        raise errdefs.NotImplementedHere("cgroup v2 only systems are not supported yet")
     path = cgroups_path or container_id
     if ":" in path:
         raise errdefs.InvalidArgument(

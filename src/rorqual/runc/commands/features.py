@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespaces.TYPES),
             "capabilities": list(capabilities.NUMBERS),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(seccomp.ACTIONS),
@@ -40,8 +40,8 @@ def document() -> dict[str, Any]:
                 "knownFlags": flags,
                 "supportedFlags": flags,
             },
-            "apparmor": {"enabled": True},
-            "selinux": {"enabled": True},
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
