@@ -148,6 +148,14 @@ async def gone(pid: int) -> None:
     raise AssertionError(f"{pid} still runs")
 
 
+async def there(path: Path) -> None:
+    for _ in range(100_000):
+        if path.exists():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"no {path}")
+
+
 def cgroups() -> list[Path]:
     return [p for p in Path("/sys/fs/cgroup").glob(f"*/rorqual-test-{os.getpid()}/*") if p.is_dir()]
 
@@ -294,8 +302,7 @@ async def test_sigkill_of_the_shim_after_the_end_keeps_the_exit_status(tasks: An
     pid = await tasks.run("/bin/sh", "-c", "sleep 0.5; exit 9")
     await containerd.kill()
     await gone(pid)
-    while not (tasks.bundle() / "exit").exists():
-        await asyncio.sleep(0.01)
+    await there(tasks.bundle() / "exit")
     os.kill(tasks.shim_pid(), signal.SIGKILL)
     await containerd.start()
     assert await tasks.wait() == 9
@@ -318,8 +325,7 @@ async def test_sigkill_of_the_spawner_is_repaired(tasks: Any, containerd: Any) -
 
 async def test_a_caller_that_goes_away_leaves_no_task(tasks: Any) -> None:
     creation = asyncio.create_task(tasks.create("/bin/sleep", "60"))
-    while not tasks.bundle().exists():
-        await asyncio.sleep(0)
+    await there(tasks.bundle())
     creation.cancel()
     await asyncio.gather(creation, return_exceptions=True)
     for _ in range(300):
