@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,10 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tasks(client: Any, containerd: Any, rootfs: Path) -> Any:
-    return Tasks(client, containerd, rootfs)
+def tasks(client: Any, containerd: Any, rootfs: Path) -> Iterator[Any]:
+    yield Tasks(client, containerd, rootfs)
+    for parent in Path("/sys/fs/cgroup").glob(f"*/rorqual-test-{os.getpid()}"):
+        parent.rmdir()  # empty: the containers' own groups are gone
 
 
 async def gone(pid: int) -> None:
