@@ -1,0 +1,110 @@
+"""The stock command line and ours against one engine: the same words, columns and exit codes."""
+
+import shutil
+import subprocess
+
+import pytest
+from support.engine import Engine, command
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(shutil.which("docker") is None, reason="the stock command line is not installed"),
+]
+
+NAME = "parity"
+
+LINES: list[list[str]] = [
+    ["ps"],
+    ["ps", "-a", "--no-trunc"],
+    ["ps", "-aq"],
+    ["ps", "-as"],
+    ["ps", "--format", "table {{.Names}}\t{{.Status}}"],
+    ["ps", "--format", "{{.Foo}}"],
+    ["ps", "--filter", "foo"],
+    ["images"],
+    ["images", "--digests", "--no-trunc"],
+    ["image", "ls", "-q"],
+    ["network", "ls"],
+    ["volume", "ls"],
+    ["inspect", NAME],
+    ["inspect", "busybox"],
+    ["inspect", "nosuch"],
+    ["inspect", "--type", "foo", "x"],
+    ["inspect", "-f", "{{.Name}} {{.State.Running}} {{.HostConfig.Memory}} {{.Config.Labels}}", NAME],
+    ["inspect", "-f", "{{json .Config.Env}}{{.Foo}}", NAME],
+    ["inspect", "-f", "{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{end}}", NAME],
+    ["inspect", "-f", "{{.Name", NAME],
+    ["inspect", "-f", "{{upper 3}}", NAME],
+    ["port", NAME],
+    ["diff", NAME],
+    ["logs", NAME],
+    ["logs", "nosuch"],
+    ["exec", NAME, "sh", "-c", "echo out; echo err >&2; exit 3"],
+    ["exec", "-e", "A=b", "-w", "/bin", NAME, "sh", "-c", "echo $A; pwd"],
+    ["exec", "-it", NAME, "sh"],
+    ["exec", "nosuch", "sh"],
+    ["stop"],
+    ["stop", "nosuch"],
+    ["stop", "-t", "abc", "x"],
+    ["rm", "nosuch", "nosuch2"],
+    ["rm", "-f", "nosuch"],
+    ["rmi", "nosuch"],
+    ["start", "nosuch"],
+    ["kill", "nosuch"],
+    ["wait", "nosuch"],
+    ["tag", "busybox", "A/b"],
+    ["tag", "nosuch", "b"],
+    ["history", "busybox"],
+    ["run"],
+    ["run", "-x"],
+    ["run", "--rm", "--network", "none", "busybox", "sh", "-c", "exit 7"],
+    ["run", "--pull", "never", "nosuch"],
+    ["run", "--memory", "abc", "busybox"],
+    ["run", "-p", "99999:1", "busybox"],
+    ["run", "--rm", "--restart", "always", "busybox"],
+    ["run", "--cpus", "abc", "busybox"],
+    ["run", "--mount", "foo", "busybox"],
+    ["run", "--device", "a:b:c:d", "busybox"],
+    ["run", "--env-file", "/nosuch", "busybox"],
+    ["run", "-e", "=x", "busybox"],
+    ["create", "--pull", "foo", "busybox"],
+    ["pull", "a/b/C"],
+    ["pull"],
+    ["foo"],
+    ["container", "foo"],
+    ["-x", "ps"],
+    ["info", "-f", "{{.Name}}"],
+    ["version", "-f", "{{.Server.Version}}"],
+    ["cp", "a", "b"],
+    ["cp", f"{NAME}:/nosuch", "/tmp"],
+    ["events", "--since", "foo"],
+    ["network", "inspect", "none"],
+    ["volume", "inspect", "nosuch"],
+]
+
+
+@pytest.fixture(scope="module")
+def engine(shared_engine: Engine) -> Engine:
+    host = f"unix://{shared_engine.socket}"
+    stock = ["docker", "-H", host]
+    subprocess.run([*stock, "rm", "-f", NAME], capture_output=True, check=False)
+    create = ["run", "-d", "--name", NAME, "-l", "a=b", "--network", "none", "busybox", "sleep", "1000"]
+    subprocess.run([*stock, *create], capture_output=True, check=True)
+    yield shared_engine
+    subprocess.run([*stock, "rm", "-f", NAME], capture_output=True, check=True)
+
+
+def run(program: str, engine: Engine, line: list[str]) -> tuple[int, str, str]:
+    argv = [program, "-H", f"unix://{engine.socket}", *line]
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    own = "rorqual" if "rorqual" in program else "docker"
+    return done.returncode, done.stdout, done.stderr.replace(f"{own}: ", "CLI: ").replace(f"{own} ", "CLI ")
+
+
+@pytest.mark.parametrize("line", LINES, ids=" ".join)
+def test_both_command_lines_say_the_same(engine: Engine, line: list[str]) -> None:
+    stock, ours = run("docker", engine, line), run(command("rorqual"), engine, line)
+    if stock != ours:
+        # An age or a size may have changed between the two.
+        stock = run("docker", engine, line)
+    assert ours == stock
