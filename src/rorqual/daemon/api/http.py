@@ -38,7 +38,7 @@ _STATUS: dict[type[errdefs.Error], int] = {
     errdefs.Unavailable: 503,
     errdefs.DeadlineExceeded: 504,
 }
-_VERSIONED = re.compile(r"^/v(\d+)\.(\d+)(/.*)$")
+_VERSIONED = re.compile(r"^/v(\d+)\.(\d+)(/.*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     def part(match: re.Match[str]) -> str:
         return f"(?P<{match[1]}>.+)" if match[2] else f"(?P<{match[1]}>[^/]+)"
 
-    return re.compile("^" + re.sub(r"\{(\w+)(:path)?\}", part, pattern) + "$")
+    return re.compile("^" + re.sub(r"\{(\w+)(:path)?\}", part, pattern) + r"\Z")
 
 
 class Router:

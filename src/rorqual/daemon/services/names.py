@@ -30,7 +30,7 @@ _SURNAMES_TEXT = """
 """
 _SURNAMES = _SURNAMES_TEXT.split()
 
-_VALID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
+_VALID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 
 def check(name: str) -> str:

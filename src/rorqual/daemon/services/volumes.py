@@ -22,7 +22,7 @@ from rorqual.errdefs import Conflict, InvalidArgument, NotFound, NotImplementedH
 FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"label", "label!", "all"})
 ANONYMOUS = "com.docker.volume.anonymous"
-_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
+_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)

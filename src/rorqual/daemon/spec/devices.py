@@ -11,7 +11,7 @@ from rorqual.api.config import DeviceMapping
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci.runtime import Device, DeviceRule
 
-_RULE = re.compile(r"^([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$")
+_RULE = re.compile(r"^([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})\Z")
 _PERMISSIONS = frozenset("rwm")
 # What a privileged container gets from the runtime as its own, or what would be the host's terminal.
 _SKIPPED = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console"})

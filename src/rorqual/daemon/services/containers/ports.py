@@ -14,7 +14,7 @@ from rorqual.libnetwork.model import Endpoint, PortBinding
 Proto = Literal["tcp", "udp", "sctp"]
 Port = tuple[int, Proto]
 
-_SPEC = re.compile(r"^(\d+)(?:-(\d+))?(?:/(\w+))?$")
+_SPEC = re.compile(r"^(\d+)(?:-(\d+))?(?:/(\w+))?\Z")
 
 
 def parse_port(text: str) -> list[Port]:
