@@ -34,7 +34,8 @@ def test_the_flags_of_the_first_goal_arrive() -> None:
     got = body(
         "-it", "--rm", "-e", "A=1", "-w", "/w", "-u", "1:2", "-v", "/a:/b:ro", "--tmpfs", "/t:size=1m", "-p", "80:8080",
         "-m", "64m", "--cpus", "1.5", "--pids-limit", "10", "--read-only", "--cap-add", "NET_ADMIN",
-        "--cap-drop", "ALL", "--privileged", "--network", "host", "--hostname", "h", "--add-host", "a:1.2.3.4", "--dns", "8.8.8.8",
+        "--cap-drop", "ALL", "--privileged", "--network", "host", "--hostname", "h",
+        "--add-host", "a:1.2.3.4", "--dns", "8.8.8.8",
         "--entrypoint", "/e", "--label", "x=y", "--ulimit", "nofile=1:2", "--stop-signal", "USR1", "--init", "busybox",
     )  # fmt: skip
     host = got["HostConfig"]
