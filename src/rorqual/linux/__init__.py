@@ -1,1 +1,1 @@
-"""The kernel, one thin typed module a facility: names as the kernel has them, OSError with errno and path, no policy."""
+"""The kernel, one thin typed module a facility: its names kept, OSError with errno and path, no policy."""

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rorqual import errdefs
-from rorqual.rpc import taskapi, ttrpc, unixsock
+from rorqual.rpc import taskapi, ttrpcclient, unixsock
 from rorqual.rpc.stream import Attach, StreamSocket
 from rorqual.rpc.wire import Any_, Empty
 
@@ -32,7 +32,7 @@ class Task:
 
     id: str
     bundle: Path
-    client: ttrpc.Client
+    client: ttrpcclient.Client
 
     async def call(self, method: str, request: Any, kind: Any = Empty, timeout_s: float = 20) -> Any:
         return await self.client.call(method, request, kind, timeout_s=timeout_s)
@@ -119,7 +119,7 @@ class Spawner:
         with await self.connect() as spawner, theirs:
             request = json.dumps({"ns": "test", "id": container_id, "bundle": str(bundle)}).encode()
             socket.send_fds(spawner, [request], [theirs.fileno()])
-        task = Task(container_id, bundle, ttrpc.Client(ours))
+        task = Task(container_id, bundle, ttrpcclient.Client(ours))
         self.tasks.append(task)
         return task
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rorqual import errdefs
-from rorqual.rpc import metrics, taskapi, ttrpc, unixsock
+from rorqual.rpc import metrics, taskapi, ttrpcclient, unixsock
 
 from .conftest import Spawner, Task, read_until
 
@@ -180,7 +180,7 @@ async def test_a_second_connection_sees_the_same_task_and_survives_the_first(spa
     pid = await task.create()
     await task.start()
     task.client.close()
-    again = Task(task.id, task.bundle, ttrpc.Client(unixsock.connect(task.bundle / "shim.sock")))
+    again = Task(task.id, task.bundle, ttrpcclient.Client(unixsock.connect(task.bundle / "shim.sock")))
     task.client = again.client
     connected = await again.call("Connect", taskapi.ConnectRequest(task.id), taskapi.ConnectResponse)
     assert connected.task_pid == pid

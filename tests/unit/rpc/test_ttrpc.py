@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from rorqual import errdefs
-from rorqual.rpc import taskapi, ttrpc
+from rorqual.rpc import taskapi, ttrpc, ttrpcclient
 
 
 def test_frames_come_out_whole_whatever_the_pieces() -> None:
@@ -43,7 +43,7 @@ async def test_calls_are_answered_out_of_order_and_errors_keep_their_class() -> 
         "State": ttrpc.Response(status=ttrpc.Status(5, "no such process")),
     }
     server = asyncio.ensure_future(_serve(theirs, answers))
-    client = ttrpc.Client(ours)
+    client = ttrpcclient.Client(ours)
     waiting = asyncio.ensure_future(client.call("Wait", taskapi.WaitRequest("x"), taskapi.WaitResponse))
     assert (await client.call("Start", taskapi.StartRequest("x"), taskapi.StartResponse)).pid == 7
     with pytest.raises(errdefs.NotFound, match="no such process"):
@@ -58,7 +58,7 @@ async def test_calls_are_answered_out_of_order_and_errors_keep_their_class() -> 
 
 async def test_a_lost_connection_fails_the_calls_under_way() -> None:
     ours, theirs = socket.socketpair()
-    client = ttrpc.Client(ours)
+    client = ttrpcclient.Client(ours)
     call = asyncio.ensure_future(client.call("Wait", taskapi.WaitRequest("x"), taskapi.WaitResponse))
     await asyncio.sleep(0)
     theirs.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rorqual import errdefs
-from rorqual.rpc import taskapi, ttrpc, ttrpcserver, unixsock
+from rorqual.rpc import taskapi, ttrpcclient, ttrpcserver, unixsock
 
 
 async def _echo(payload: bytes) -> bytes:
@@ -21,22 +21,22 @@ async def _refuse(_payload: bytes) -> bytes:
 async def client(tmp_path: Path):  # type: ignore[no-untyped-def]
     server = ttrpcserver.Server({"s/Echo": _echo, "s/Refuse": _refuse})
     await server.start(unixsock.listen(tmp_path / "t.sock"))
-    made = ttrpc.Client(unixsock.connect(tmp_path / "t.sock", socket.SOCK_STREAM))
+    made = ttrpcclient.Client(unixsock.connect(tmp_path / "t.sock", socket.SOCK_STREAM))
     yield made
     made.close()
     server.close()
 
 
-async def test_a_call_is_answered(client: ttrpc.Client) -> None:
+async def test_a_call_is_answered(client: ttrpcclient.Client) -> None:
     answer = await client.call("Echo", taskapi.StartResponse(7), taskapi.StartResponse, service="s")
     assert answer.pid == 7
 
 
-async def test_an_error_keeps_its_class(client: ttrpc.Client) -> None:
+async def test_an_error_keeps_its_class(client: ttrpcclient.Client) -> None:
     with pytest.raises(errdefs.InvalidArgument, match="no"):
         await client.call("Refuse", taskapi.Empty(), taskapi.Empty, service="s")
 
 
-async def test_an_unknown_method_is_unimplemented(client: ttrpc.Client) -> None:
+async def test_an_unknown_method_is_unimplemented(client: ttrpcclient.Client) -> None:
     with pytest.raises(errdefs.NotImplementedHere):
         await client.call("Other", taskapi.Empty(), taskapi.Empty, service="s")

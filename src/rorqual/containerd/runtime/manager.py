@@ -23,7 +23,7 @@ from rorqual.containerd.runtime.pidfd import ended
 from rorqual.containerd.runtime.spawner import Spawner
 from rorqual.containerd.runtime.task import Process, Task
 from rorqual.errdefs import AlreadyExists, Conflict, Error, NotFound, Unavailable
-from rorqual.rpc import taskapi, ttrpc, unixsock
+from rorqual.rpc import taskapi, ttrpcclient, unixsock
 from rorqual.rpc.proto import mount_pb2
 from rorqual.rpc.proto import task_events_pb2 as events
 
@@ -89,7 +89,7 @@ class TaskManager:
                 try:
                     request.bundle = task.bundle.path
                     sock = await self._spawner.spawn(task.ns, task.id, task.bundle.path)
-                    task.shim = ttrpc.Client(sock)
+                    task.shim = ttrpcclient.Client(sock)
                     created = await task.shim.call("Create", request, taskapi.CreateTaskResponse)
                 except BaseException:
                     await self._undo_create(task)
@@ -312,7 +312,7 @@ class TaskManager:
         event.exited_at.FromNanoseconds(process.exited_at_ns)
         self._publish(task, "/tasks/exit", event)
 
-    def _connection_lost(self, task: Task, shim: ttrpc.Client) -> None:
+    def _connection_lost(self, task: Task, shim: ttrpcclient.Client) -> None:
         if not task.deleting and task.shim is shim:
             self.run(self._lost(task))
 
@@ -339,7 +339,7 @@ class TaskManager:
             sock = unixsock.connect(f"{task.bundle.path}/shim.sock", timeout_s=1)
         except OSError:
             return False
-        shim = ttrpc.Client(sock)
+        shim = ttrpcclient.Client(sock)
         try:
             found = [await self._state_of(shim, task.id, exec_id) for exec_id in ("", *task.bundle.execs())]
         except Error as e:
@@ -358,7 +358,9 @@ class TaskManager:
                 self._watch(task, process)
         return True
 
-    async def _state_of(self, shim: ttrpc.Client, container_id: str, exec_id: str) -> taskapi.StateResponse | None:
+    async def _state_of(
+        self, shim: ttrpcclient.Client, container_id: str, exec_id: str
+    ) -> taskapi.StateResponse | None:
         try:
             return await shim.call(
                 "State", taskapi.StateRequest(container_id, exec_id), taskapi.StateResponse, timeout_s=10

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rorqual.containerd.runtime.bundle import Bundle
 from rorqual.errdefs import NotFound, Unavailable
-from rorqual.rpc import taskapi, ttrpc
+from rorqual.rpc import taskapi, ttrpcclient
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +40,7 @@ class Task:
     ns: str
     id: str
     bundle: Bundle
-    shim: ttrpc.Client | None = None
+    shim: ttrpcclient.Client | None = None
     processes: dict[str, Process] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     deleting: bool = False
@@ -53,7 +53,7 @@ class Task:
             raise NotFound(f"task {self.id} not found: not found")
         return init
 
-    def connection(self) -> ttrpc.Client:
+    def connection(self) -> ttrpcclient.Client:
         """To the shim. Raises Unavailable when it is dead."""
         if self.shim is None:
             raise Unavailable(f"task {self.id}: the shim is gone")
