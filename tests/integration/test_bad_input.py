@@ -23,7 +23,7 @@ def nothing_half_made(engine: Engine) -> object:
     for container in engine.api("GET", "/containers/json?all=1").json:
         engine.api("DELETE", f"/containers/{container['Id']}?force=1")
     assert {image["Id"] for image in engine.api("GET", "/images/json").json} == images
-    wait_for(lambda: not engine.held().more_than(held, 12), f"nothing is left: {engine.held().more_than(held, 12)}", 5)
+    wait_for(lambda: not engine.held().more_than(held, 12), lambda: str(engine.held().more_than(held, 12)), 20)
 
 
 # ---- through the command lines -------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def nothing_half_made(engine: Engine) -> object:
 @pytest.mark.parametrize(
     ("argv", "code", "text"),
     [
-        (("run", "UPPER/case"), 125, "repository name must be lowercase"),
+        (("run", "library/UPPER"), 125, "repository name must be lowercase"),
         (("run", "busybox:bad tag"), 125, "invalid reference format"),
         (("run", "--rm", "--memory", "1k", "busybox"), 125, "Minimum memory limit allowed is 6MB"),
         (("run", "--rm", "-p", "70000:80", "busybox"), 125, "nvalid"),
@@ -148,7 +148,7 @@ def test_starting_twice_is_not_modified_and_stopping_twice_too(engine: Engine) -
     assert engine.api("POST", "/containers/box-x/kill").status == 409
 
 
-# ---- malicious images ----------------------------------------------------------------------------------------
+# ---- malicious images. Ten million entries: see the unpacker's own tests, which lower the bound ----
 
 
 def tar_of(*fill: Callable[[tarfile.TarFile], None]) -> bytes:
@@ -192,18 +192,6 @@ def test_a_malicious_tar_never_writes_outside_its_layer(engine: Engine, tmp_path
     engine.api("DELETE", "/images/evil:1?force=1")
     assert [path.name for path in tmp_path.iterdir()] == ["canary"]
     assert canary.read_text() == "unchanged"
-
-
-def test_a_tar_with_too_many_entries_is_refused(engine: Engine) -> None:
-    body = tarfile.TarInfo("entry").tobuf() * 1_200_000 + b"\0" * 1024
-    try:
-        answer = engine.api(
-            "POST", "/images/create?fromSrc=-&repo=bomb&tag=1", body, {"Content-Type": "application/x-tar"}, 110
-        )
-        assert answer.status >= 400 or b'"error"' in answer.body
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # refused before it was all sent
-    assert engine.api("GET", "/images/bomb:1/json").status == 404
 
 
 def test_a_sparse_bomb_takes_no_disk(engine: Engine) -> None:

@@ -73,7 +73,7 @@ def test_50_runs_from_16_clients_leave_nothing(engine: Engine) -> None:
     )
     assert done.returncode == 0, done.stderr + engine.log_tail()
     assert sorted(done.stdout.split(), key=int) == [str(n) for n in range(50)]
-    wait_for(lambda: not engine.held().more_than(before, 8), "all is given back")
+    wait_for(lambda: not engine.held().more_than(before, 8), lambda: str(engine.held().more_than(before, 8)))
 
 
 def test_clients_that_go_away_leave_nothing_half_made(engine: Engine) -> None:
@@ -85,4 +85,4 @@ def test_clients_that_go_away_leave_nothing_half_made(engine: Engine) -> None:
             client.kill()
     for container in engine.api("GET", "/containers/json?all=1").json:
         engine.api("DELETE", f"/containers/{container['Id']}?force=1")
-    wait_for(lambda: not engine.held().more_than(before, 8), "all is given back")
+    wait_for(lambda: not engine.held().more_than(before, 8), lambda: str(engine.held().more_than(before, 8)))

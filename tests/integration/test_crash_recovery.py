@@ -209,7 +209,7 @@ def test_death_of_a_shim_is_reported_and_cleaned_up(cli: Cli, engine: Engine) ->
     state = engine.inspect("orphan")["State"]
     assert (state["Running"], state["ExitCode"]) == (False, 137)
     cli("rm", "orphan")
-    wait_for(lambda: not engine.held().more_than(before), "everything of it is gone")
+    wait_for(lambda: not engine.held().more_than(before), lambda: str(engine.held().more_than(before)))
 
 
 def test_death_of_a_shim_while_the_engine_is_dead_is_found_at_start(cli: Cli, engine: Engine) -> None:

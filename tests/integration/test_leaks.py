@@ -26,7 +26,7 @@ def test_thirty_runs_leave_nothing(engine: Engine, way: str) -> None:
     before = engine.held()
     for _ in range(30):
         cli(*WAYS[way], code=None)
-    wait_for(lambda: not engine.held().more_than(before), f"all given back: {engine.held().more_than(before)}", 5)
+    wait_for(lambda: not engine.held().more_than(before), lambda: str(engine.held().more_than(before)))
 
 
 def test_execs_attaches_and_resizes_that_are_given_up_leave_memory_and_descriptors_flat(engine: Engine) -> None:

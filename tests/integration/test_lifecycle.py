@@ -82,9 +82,7 @@ def test_ps_shows_and_filters(cli: Cli) -> None:
         rf'^{running[:12]}\s+busybox\s+"sleep 60"\s+.* ago\s+Up .*\s+0\.0\.0\.0:18085->80/tcp.*\s+runs$', lines[1]
     )
     assert "Exited (3)" in cli.out("ps", "-a")
-    assert (
-        cli.out("ps", "-a", "--filter", "status=exited", "--filter", "exited=3", "--format", "{{.Names}}") == "ended"
-    )
+    assert cli.out("ps", "-a", "--filter", "status=exited", "--filter", "exited=3", "--format", "{{.Names}}") == "ended"
     assert cli.out("ps", "-a", "--filter", "name=run", "--format", "{{.Names}}") == "runs"
     assert cli.out("ps", "-l", "--format", "{{.Names}}") == "ended"
     assert cli.out("ps", "--no-trunc", "-q", "--format", "{{.Names}}") == running, "-q wins"

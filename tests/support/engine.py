@@ -410,7 +410,7 @@ class Engine:
             mounts=frozenset(self._mounts()),
             namespaces=frozenset(p.name for p in namespaces.iterdir()) if namespaces.exists() else frozenset(),
             links=frozenset(self.network.links()) if self.network else frozenset(),
-            cgroups=frozenset(self._cgroups()),
+            cgroups=frozenset(group for group in self._cgroups() if not group.endswith(self.cgroup_parent)),
             rules=len(rules.splitlines()),
             descriptors=descriptors,
             snapshots=frozenset(str(p) for p in (self.data / "snapshots").glob("*/[0-9]*")),

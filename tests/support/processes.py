@@ -56,7 +56,9 @@ def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 15, interval_s: float = 0.02) -> object:
+def wait_for(
+    condition: Callable[[], object], what: str | Callable[[], str], timeout_s: float = 15, interval_s: float = 0.02
+) -> object:
     """The first true value of `condition`; AssertionError with `what` when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -64,5 +66,5 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 15, 
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}")
+            raise AssertionError(f"not within {timeout_s} s: {what if isinstance(what, str) else what()}")
         time.sleep(interval_s)
