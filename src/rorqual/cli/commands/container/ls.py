@@ -187,7 +187,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         filters=values.merge_filters(flags.many("filter")),
     )
     fields = Fields(not flags.boolean("no-trunc"))
-    if quiet and format in ("", "table"):
+    if quiet:
+        if format not in ("", "table"):
+            context.err("WARNING: Ignoring custom format, because both --format and --quiet are set.")
         for container in containers:
             context.out(str(fields.get(container, "ID")))
         return
