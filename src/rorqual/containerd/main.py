@@ -54,6 +54,7 @@ from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
 from rorqual.containerd.workers import WorkerPool
+from rorqual.linux import malloc
 from rorqual.linux import process as linux_process
 from rorqual.rpc import ttrpcserver, unixsock
 from rorqual.rpc.status import Guarded
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     os.umask(0o022)
+    malloc.one_arena()
     for noisy in ("asyncio", "hpack"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     linux_process.set_name("rorqual-ctrd")
@@ -152,6 +154,7 @@ async def _run(root: Path, state: str, address: str) -> None:
     ]
     await grpc.start(sock=unixsock.listen(address))
     gc.collect()
+    malloc.trim()
     gc.freeze()
     log.info("pid %d serving on %s", os.getpid(), address)
     await stop.wait()

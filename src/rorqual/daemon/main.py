@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from rorqual.daemon import config as configuration
 from rorqual.daemon.config import DaemonConfig
 from rorqual.errdefs import Error
+from rorqual.linux import malloc
 
 log = logging.getLogger("rorqual.daemon")
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for noisy in ("asyncio", "hpack", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o022)
+    malloc.one_arena()
     try:
         asyncio.run(_run(config))
     except (Error, OSError) as e:
@@ -54,6 +56,7 @@ async def _run(config: DaemonConfig) -> None:
         await engine.start()
         await engine.serve()
         gc.collect()
+        malloc.trim()
         gc.freeze()  # what lives as long as the process is not looked at again
         await stopped.wait()
         log.info("stopping: containers go on")
