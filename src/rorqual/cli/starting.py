@@ -13,7 +13,7 @@ import time
 from rorqual import errdefs
 from rorqual.cli import terminal
 from rorqual.cli.errors import CommandError, Exit
-from rorqual.client.errors import ConnectionFailed, ResponseError
+from rorqual.client.errors import ConnectionFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,8 +213,8 @@ def resizer(resize: Callable[[int, int], None]) -> Callable[[], None]:
         if height and width:
             try:
                 resize(height, width)
-            except ResponseError:
-                # The process has ended, or has not got its terminal yet: the next change sets it.
+            except errdefs.Error:
+                # The process has ended or has no terminal yet, or the engine is away: the next change sets it.
                 return
 
     return apply

@@ -295,7 +295,9 @@ class Client:
     def _take(self, *, fresh: bool = False) -> Connection:
         if self._idle is not None and not fresh:
             connection, self._idle = self._idle, None
-            return connection
+            if not connection.stale():
+                return connection
+            connection.close()
         return Connection(self._dial())
 
     def _give_back(self, connection: Connection) -> None:

@@ -7,6 +7,8 @@ otherwise it must be closed. `hijack` gives the socket away.
 
 from __future__ import annotations
 
+import select
+
 from rorqual.client.errors import ConnectionFailed, ProtocolError
 
 TYPE_CHECKING = False
@@ -111,6 +113,12 @@ class Connection:
     def buffered(self) -> bool:
         """Whether bytes that arrived wait in the buffer (a poll of the socket does not see those)."""
         return bool(self._buffer)
+
+    def stale(self) -> bool:
+        """Whether an idle connection was ended by the peer (an engine that was restarted, or closes idle ones)."""
+        poll = select.poll()
+        poll.register(self.sock.fileno(), select.POLLIN)
+        return self.buffered() or bool(poll.poll(0))
 
     def close(self) -> None:
         self.reusable = False

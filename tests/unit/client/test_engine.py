@@ -200,3 +200,25 @@ def test_queries() -> None:
         "?b=1&c=x%20y%2F%C3%A9&d=1&d=2&e=%7B%22k%22%3A%7B%22v%22%3Atrue%7D%7D"
     )
     assert quote("/containers/a b/json") == "/containers/a%20b/json"
+
+
+def test_an_idle_connection_that_the_engine_closed_is_not_used(serve: Serve) -> None:
+    closing = answer([]).replace(b"Content-Type", b"Connection: close\r\nContent-Type")
+    server, client = serve([PING, answer([]), closing, answer([{"Id": "b"}])])
+    client.containers.list()
+    client.containers.list()
+    assert client.containers.list() == [{"Id": "b"}]
+    assert server.connections == 2
+
+
+def test_a_restarted_engine_is_dialled_again(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    first = Server(path, [PING])
+    with Client(f"unix://{path}") as client:
+        assert client.api_version == "1.41"
+        first._thread.join()
+        first.close()
+        path.unlink()
+        second = Server(path, [answer([])])
+        assert client.containers.list() == []
+        second.close()
