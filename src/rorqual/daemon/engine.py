@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from aiohttp import web
 
-from rorqual.api.image import AuthConfig
 from rorqual.daemon import listen
 from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import execs as exec_api
@@ -38,6 +37,7 @@ from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
+from rorqual.daemon.services.images.login import Login
 from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Names
 from rorqual.daemon.services.networks import Networks
@@ -49,7 +49,6 @@ from rorqual.daemon.supervisor import Supervisor
 from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.pull import Puller
 from rorqual.distribution.transport import Transport
-from rorqual.errdefs import NotImplementedHere
 from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.model import DEFAULT_POOLS, AddressPool, ControllerOptions, SandboxID
 
@@ -83,6 +82,7 @@ class Engine:
         self.lease = Lease(self.remote)
         options = RegistryOptions(insecure=config.insecure_registries, mirrors=config.registry_mirrors)
         self.transport = Transport(options)
+        self._login = Login(self.transport, options)
         puller = Puller(
             self.transport,
             options,
@@ -163,7 +163,7 @@ class Engine:
     async def start(self) -> None:
         """Bring everything up; running containers are found again before the API answers."""
         config = self.config
-        for path, mode in ((config.data_root, 0o711), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
+        for path, mode in ((config.data_root, 0o700), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
             os.makedirs(path, mode, exist_ok=True)
         await self.supervisor.ensure()
         self.database.open()
@@ -183,7 +183,7 @@ class Engine:
     async def serve(self) -> None:
         """Open the API's sockets."""
         engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
-        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login)
+        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check)
         routes = [*self._routes, *system_api.SystemRoutes(system, self.events).routes()]
         self._runner = web.ServerRunner(make_server(Front(routes)), handle_signals=False)
         await self._runner.setup()
@@ -194,9 +194,6 @@ class Engine:
             await site.start()
             self._sites.append(site)
             log.info("API listen on %s", name)
-
-    async def _login(self, given: AuthConfig) -> str:
-        raise NotImplementedHere("checking credentials at a registry is not supported: pull with them instead")
 
     async def stop(self) -> None:
         """Stop the API and let go of everything; containers go on."""

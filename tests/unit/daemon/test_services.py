@@ -256,7 +256,7 @@ async def test_names_are_unique_and_ids_have_prefixes(store):
     for id, name in (("ab" * 32, "one"), ("ac" * 32, "two")):
         with registry.reserved(name, id):
             await registry.add(container(id, name))
-    with pytest.raises(Conflict, match='Conflict. The container name "/one" is already in use'):  # noqa: SIM117
+    with pytest.raises(Conflict, match=r'Conflict\. The container name "/one" is already in use'):  # noqa: SIM117
         with registry.reserved("one", "x"):
             pass
     assert registry.get("ab").name == "one"
@@ -309,6 +309,7 @@ async def test_events_are_kept_and_streamed(tmp_path):
     async def first():
         async for event in events.stream(None, None, Filters({"container": ("one",)})):
             return event
+        return None
 
     waiting = asyncio.create_task(first())
     await asyncio.sleep(0.01)

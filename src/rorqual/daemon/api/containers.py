@@ -232,9 +232,6 @@ class ContainerRoutes:
         if container.state.status == "paused":
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
         connection = hijack.Connection(call, hijack.content_type(call, tty=tty))
-        if not container.state.running and container.state.status != "created":
-            connection.close()
-            return hijack.Hijacked()
         await self.streams.attach(container, request, connection)
         return hijack.Hijacked()
 

@@ -7,8 +7,8 @@
                                      take(): a duplicate of the socket, reading stopped --- SCM_RIGHTS --> owns it
                                      close(): our end; the connection lives on in the shim
 
-A connection that isn't a plain socket (TLS) cannot be handed over: a socketpair stands in for it, and the bytes are
-copied between for as long as it lasts.
+A connection that isn't a plain socket (TLS) cannot be handed over, nor one whose client sent more than fits with its
+request: a socketpair stands in for it, and the bytes are copied between for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -29,16 +29,26 @@ MUX_TYPE = "application/vnd.docker.multiplexed-stream"
 RAW_TYPE = "application/vnd.docker.raw-stream"
 
 
-class _Taken(asyncio.Protocol):
-    """The connection between 101 and the shim: keeps early bytes, and tells aiohttp when the client goes away."""
+class _Taken(asyncio.BufferedProtocol):
+    """The connection between 101 and the shim: keeps early bytes, and tells aiohttp when the client goes away.
+
+    The buffer that is read into has the size of what may still be kept, so that never more is read than can be passed
+    on; the rest stays in the socket, for the shim.
+    """
 
     def __init__(self, original: asyncio.Protocol, early: bytes) -> None:
         self.original = original
         self.early = bytearray(early)
-        self.sink: Any = None  # a transport to copy to, for TLS
+        self.sink: asyncio.Transport | None = None  # to copy to, for TLS
         self.transport: asyncio.Transport | None = None
+        self._buffer = bytearray(_EARLY_MAX)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = _EARLY_MAX - len(self.early)
+        return memoryview(self._buffer)[: room if room > 0 else 1]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
         if self.sink is not None:
             self.sink.write(data)
             return
@@ -91,11 +101,11 @@ class Connection:
         self._protocol.transport = self._transport
         self._transport.set_protocol(self._protocol)
         self._transport.write(_answer(request, content_type))
-        self._copy: asyncio.Transport | None = None
+        self._copy: asyncio.Task[Any] | None = None
 
     def take(self) -> tuple[int, bytes]:
         """See attach.Connection."""
-        if self._transport.get_extra_info("ssl_object") is not None:
+        if self._transport.get_extra_info("ssl_object") is not None or len(self._protocol.early) > _EARLY_MAX:
             return self._take_copied()
         self._transport.pause_reading()
         sock = self._transport.get_extra_info("socket")
@@ -106,21 +116,22 @@ class Connection:
     def _take_copied(self) -> tuple[int, bytes]:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        early = bytes(self._protocol.early)
-        self._protocol.early.clear()
-        loop = asyncio.get_running_loop()
-        copier = _Copier(self._transport)
-        task = loop.create_task(loop.create_connection(lambda: copier, sock=ours))
-
-        def connected(done: asyncio.Task[Any]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                self._protocol.sink = done.result()[0]
-                self._transport.resume_reading()
-
         self._transport.pause_reading()
-        task.add_done_callback(connected)
-        self._copy = self._transport
-        return theirs.detach(), early
+        loop = asyncio.get_running_loop()
+        connecting = loop.create_task(loop.create_connection(lambda: _Copier(self._transport), sock=ours))
+        connecting.add_done_callback(self._copying)
+        self._copy = connecting
+        return theirs.detach(), b""
+
+    def _copying(self, connecting: asyncio.Task[tuple[asyncio.Transport, asyncio.Protocol]]) -> None:
+        if connecting.cancelled() or connecting.exception() is not None:
+            self._transport.close()
+            return
+        sink, _ = connecting.result()
+        sink.write(bytes(self._protocol.early))
+        self._protocol.early.clear()
+        self._protocol.sink = sink
+        self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:
         """See attach.Connection."""

@@ -14,7 +14,7 @@ from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.images.importer import ContainerChanges, Importer
 from rorqual.daemon.services.images.service import FILTER_KEYS, Images
 from rorqual.distribution.credentials import parse_header
-from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere
+from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
 from rorqual.oci import reference as references
 from rorqual.oci.reference import Reference
 
@@ -55,6 +55,9 @@ class ImageRoutes:
                 credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
                 reference = _pulled(call.text("fromImage"), call.text("tag"))
                 await self.images.pull(reference, call.text("platform"), credentials, lines.send)
+        except Unauthenticated as e:
+            # As dockerd: 401 would be the API's own refusal, and the CLI would ask for a password of Docker Hub.
+            return await lines.finish(Internal(str(e)))
         except Error as e:
             return await lines.finish(e)
         return await lines.finish()
