@@ -190,7 +190,7 @@ class Engine:
         context = listen.tls_context(self.config)
         for name, sock in listen.sockets(self.config):
             tls = None if sock.family == socket.AF_UNIX else context
-            site = web.SockSite(self._runner, sock, ssl_context=tls, shutdown_timeout=1.0)
+            site = web.SockSite(self._runner, sock, ssl_context=tls, shutdown_timeout=1.0, backlog=listen.BACKLOG)
             await site.start()
             self._sites.append(site)
             log.info("API listen on %s", name)

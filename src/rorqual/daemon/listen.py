@@ -14,6 +14,7 @@ from rorqual.rpc import unixsock
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 4096  # on a unix socket a full queue is EAGAIN at once, and Go's clients fail of it
 _FIRST_FD = 3  # sd_listen_fds(3)
 
 
@@ -34,7 +35,7 @@ def sockets(config: DaemonConfig) -> list[tuple[str, socket.socket]]:
 def _unix(path: str, group: str) -> socket.socket:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _refuse_if_in_use(path)
-    sock = unixsock.listen(path, mode=0o660)
+    sock = unixsock.listen(path, mode=0o660, backlog=BACKLOG)
     try:
         gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError:
@@ -62,7 +63,7 @@ def _tcp(address: str, config: DaemonConfig) -> tuple[str, socket.socket]:
     if not (config.tls or config.tlsverify):
         log.warning("[DEPRECATION NOTICE]: API is accessible on http://%s:%s without encryption", host, port)
         log.warning("Access to the remote API is equivalent to root access on the host")
-    sock = socket.create_server((host.strip("[]") or "0.0.0.0", int(port)), backlog=128)
+    sock = socket.create_server((host.strip("[]") or "0.0.0.0", int(port)), backlog=BACKLOG)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", sock
 
 
