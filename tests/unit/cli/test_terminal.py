@@ -5,6 +5,7 @@ import pty
 import socket
 import termios
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -95,10 +96,19 @@ def test_detach_keys_end_the_streams_and_restore_the_terminal() -> None:
     ours, theirs = socket.socketpair()
     controller, terminal = pty.openpty()
     before = termios.tcgetattr(terminal)
-    os.write(controller, b"\x10\x11")
     streamer = Streamer(ours, b"", tty=True, stdin=terminal, stdout=-1)
+
+    def person() -> None:
+        # Before the terminal is raw, its line discipline would eat Ctrl-Q.
+        while termios.tcgetattr(terminal)[3] & termios.ICANON:
+            time.sleep(0.001)
+        os.write(controller, b"\x10\x11")
+
+    typing = threading.Thread(target=person)
+    typing.start()
     with pytest.raises(Detached, match="read escape sequence"):
         streamer.run()
+    typing.join()
     assert termios.tcgetattr(terminal) == before
     theirs.close()
     os.close(controller)
