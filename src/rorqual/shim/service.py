@@ -137,8 +137,7 @@ class TaskService:
         reply(taskapi.StartResponse(pid=process.pid))
 
     def _start_exec(self, container: Container, process: Process) -> None:
-        wants_stdin = process.stdio is not None and any(c.wants_stdin for c in process.stdio.clients)
-        child = ChildStdio(self._loop, process, None, stdin=wants_stdin, close_stdin=True)
+        child = ChildStdio(self._loop, process, None, stdin=True, close_stdin=True)
         try:
             pid, console = container.exec(process.spec, child.fds, terminal=process.terminal)
         except Exception as e:

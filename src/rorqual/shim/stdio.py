@@ -66,11 +66,6 @@ class Client:
         """Whether its fds are closed."""
         return bool(self.reason)
 
-    @property
-    def wants_stdin(self) -> bool:
-        """Whether it will send input."""
-        return self._stdin
-
     def send(self, stream: int, data: bytes) -> None:
         """Queue output of a stream, if this client wants it."""
         if self.reason or self._finishing or stream not in self._streams or self._write_fd < 0:

@@ -33,7 +33,7 @@ def resolve(root_fd: int, user: User, *, want_home: bool) -> Identity:
         entry = _by_id(passwd, uid)
     else:
         uid, gid, found, entry = _named(root_fd, user.username, passwd)
-        groups = [*found, *user.additional_gids]
+        groups = [gid, *found, *user.additional_gids]  # the primary too, as dockerd does since CVE-2022-36109
     if user.additional_groups:
         groups += _additional(root_fd, user.additional_groups)
     home = entry[5] if entry is not None and len(entry) > 5 else ""
