@@ -33,11 +33,11 @@ pytestmark = pytest.mark.root
     ("user", "ids"),
     [
         (User(5, 6, additional_gids=(7,)), ["5", "6", "7"]),
-        (User(username="www"), ["33", "34", "77 78"]),
-        (User(username="www:extra"), ["33", "77", ""]),
-        (User(username="33"), ["33", "34", "77 78"]),
-        (User(username="1234:4321"), ["1234", "4321", ""]),
-        (User(username="www:root", additional_groups=("other", "99")), ["33", "0", "78 99"]),
+        (User(username="www"), ["33", "34", "34 77 78"]),
+        (User(username="www:extra"), ["33", "77", "77"]),
+        (User(username="33"), ["33", "34", "34 77 78"]),
+        (User(username="1234:4321"), ["1234", "4321", "4321"]),
+        (User(username="www:root", additional_groups=("other", "99")), ["33", "0", "0 78 99"]),
     ],
 )
 def test_user(bundle: Bundle, user: User, ids: list[str]) -> None:
