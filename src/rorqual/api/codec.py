@@ -90,9 +90,7 @@ _encoders: dict[type, Encoder] = {}
 
 def _wrong(value: Any, where: str, wanted: str) -> InvalidArgument:
     got = _GO_NAMES.get(type(value), type(value).__name__)
-    return InvalidArgument(
-        f"invalid JSON: json: cannot unmarshal {got} into Go struct field {where} of type {wanted}"
-    )
+    return InvalidArgument(f"invalid JSON: json: cannot unmarshal {got} into Go struct field {where} of type {wanted}")
 
 
 def _decode_bool(value: Any, where: str) -> bool:
