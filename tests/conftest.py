@@ -39,12 +39,24 @@ def shared_engine(engine_kind: type[Engine]) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(shared_engine: Engine) -> Iterator[Engine]:
-    """The shared engine; the containers that a test leaves are removed after it, and a daemon it killed is started."""
+    """The shared engine, as every test finds it: no container, one image busybox:latest, the daemon running."""
     yield shared_engine
-    if not shared_engine.pids("rorquald"):
-        shared_engine.start()
-    for container in shared_engine.api("GET", "/containers/json?all=1").json:
-        shared_engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+    restore(shared_engine)
+
+
+def restore(engine: Engine) -> None:
+    """Undo what a test did or failed to undo, so that no test can make another fail."""
+    if not engine.pids("rorquald"):
+        engine.start()
+    for container in engine.api("GET", "/containers/json?all=1").json:
+        engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+    names = set()
+    for image in engine.api("GET", "/images/json").json:
+        names |= {*(image["RepoTags"] or ())} or {*(image["RepoDigests"] or ())} or {image["Id"]}
+    for name in names - {"busybox:latest"}:
+        engine.api("DELETE", f"/images/{name}?force=1")
+    if "busybox:latest" not in names:
+        engine.import_busybox()
 
 
 @pytest.fixture

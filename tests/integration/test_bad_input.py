@@ -32,7 +32,7 @@ def nothing_half_made(engine: Engine) -> object:
 @pytest.mark.parametrize(
     ("argv", "code", "text"),
     [
-        (("run", "library/UPPER"), 125, "repository name must be lowercase"),
+        (("run", "library/UPPER"), 125, "must be lowercase"),
         (("run", "busybox:bad tag"), 125, "invalid reference format"),
         (("run", "--rm", "--memory", "1k", "busybox"), 125, "Minimum memory limit allowed is 6MB"),
         (("run", "--rm", "-p", "70000:80", "busybox"), 125, "nvalid"),
