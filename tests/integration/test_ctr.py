@@ -69,10 +69,12 @@ def test_tasks_exec_runs_in_the_engines_container(ctr: Ctr, engine: Engine) -> N
 
 def test_events_are_seen(ctr: Ctr, engine: Engine) -> None:
     with subprocess.Popen([*ctr.argv, "events"], stdout=subprocess.PIPE, text=True) as watcher:
-        time.sleep(0.5)
-        engine.rorqual("run", "--rm", "busybox", "true")
-        time.sleep(1)
-        watcher.terminate()
+        try:
+            time.sleep(0.5)
+            engine.rorqual("run", "--rm", "busybox", "true")
+            time.sleep(1)
+        finally:
+            watcher.terminate()
         output = watcher.communicate(timeout=10)[0]
     for topic in ("/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete", "/containers/create"):
         assert topic in output, output
