@@ -298,16 +298,22 @@ class Engine:
         return processes.belonging(self.marker, self.cgroup_parent)
 
     def _leftovers_of_containers(self) -> list[str]:
-        """What is left of containers after the last one was removed."""
+        """What is left of containers after the last one was removed; the kernel takes a moment to end a namespace."""
+        found: list[str] = []
+
+        def nothing() -> bool:
+            held = self.held()
+            found[:] = (
+                [f"shim: {pid}" for pid in self.pids("shim")]
+                + [f"cgroup: {group}" for group in sorted(held.cgroups)]
+                + [f"network namespace: {name}" for name in sorted(held.namespaces)]
+                + [f"link: {name}" for name in sorted(held.links) if name.startswith("veth")]
+            )
+            return not found
+
         with suppress(AssertionError):
-            wait_for(lambda: not self.pids("shim"), "shims ended", 5)
-        held = self.held()
-        return (
-            [f"shim: {pid}" for pid in self.pids("shim")]
-            + [f"cgroup: {group}" for group in held.cgroups if "/" in group.split(self.cgroup_parent)[-1].strip("/")]
-            + [f"network namespace: {name}" for name in held.namespaces]
-            + [f"link: {name}" for name in held.links if name.startswith("veth")]
-        )
+            wait_for(nothing, "nothing is left", 5)
+        return found
 
     # ---- its processes -------------------------------------------------------------------------------------
 
