@@ -35,9 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="rorqual-spawner")
     parser.add_argument("--socket", required=True, help="SOCK_SEQPACKET socket to listen on")
     parser.add_argument("--containerd", required=True, help="containerd's ttrpc socket, for OOM events")
+    parser.add_argument("--parent", type=int, help="containerd's pid: end with it, even when it is gone already")
     options = parser.parse_args(argv)
+    linux_process.set_parent_death_signal(signal.SIGTERM)  # execve(2) keeps it
+    if options.parent is not None and os.getppid() != options.parent:
+        return  # it died before the signal was asked for
     reexec_sealed()
-    linux_process.set_parent_death_signal(signal.SIGTERM)
     linux_process.set_name("rorqual-spawner")
     runtime.warm_up()
     rehearse(f"{options.socket}.rehearsal-{os.getpid()}")

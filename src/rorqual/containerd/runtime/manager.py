@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _KILLED = 137  # exit status of a process whose end nobody saw: SIGKILL's
 _SHUTDOWN_TIMEOUT_S = 5.0
+_SETTLE_S = 0.25  # a process that ended may have output that nobody has closed yet: do not wait for that
 
 
 class TaskManager:
@@ -65,6 +66,20 @@ class TaskManager:
             raise NotFound(f"process {exec_id}: not found")
         return task, process
 
+    async def settle(self, task: Task, process: Process) -> None:
+        """Return when an end of the process that the shim has told, or is telling, is recorded here.
+
+        A client that saw its stream's end asks at once for the exit status. The shim answers a Wait before it closes
+        the client's stream, and answers on one connection in order; so one question is enough.
+        """
+        if process.exited.is_set() or task.shim is None or (process.status == taskapi.CREATED and not process.exec_id):
+            return
+        with suppress(Error, TimeoutError):
+            state = await self._state_of(task.shim, task.id, process.exec_id)
+            if state is not None and state.status == taskapi.STOPPED:
+                async with asyncio.timeout(_SETTLE_S):
+                    await process.exited.wait()
+
     # ---- lifecycle ----
 
     async def create(self, ns: str, spec: bytes, request: taskapi.CreateTaskRequest) -> int:
@@ -88,9 +103,7 @@ class TaskManager:
                 task.bundle.create(spec)
                 try:
                     request.bundle = task.bundle.path
-                    sock = await self._spawner.spawn(task.ns, task.id, task.bundle.path)
-                    task.shim = ttrpcclient.Client(sock)
-                    created = await task.shim.call("Create", request, taskapi.CreateTaskResponse)
+                    created = await self._spawn_and_create(task, request)
                 except BaseException:
                     await self._undo_create(task)
                     raise
@@ -115,6 +128,18 @@ class TaskManager:
             )
             self._adopt(task)
             return created.pid
+
+    async def _spawn_and_create(self, task: Task, request: taskapi.CreateTaskRequest) -> taskapi.CreateTaskResponse:
+        for last in (False, True):
+            task.shim = ttrpcclient.Client(await self._spawner.spawn(task.ns, task.id, task.bundle.path))
+            try:
+                return await task.shim.call("Create", request, taskapi.CreateTaskResponse)
+            except Unavailable:
+                # a spawner that was killed between taking the request and forking: ask its successor, once
+                if last or task.bundle.shim_pid():
+                    raise
+                task.shim.close()
+        raise AssertionError("not reached")
 
     async def _undo_create(self, task: Task) -> None:
         """A shim without a task ends when its first connection is closed."""

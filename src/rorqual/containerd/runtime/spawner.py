@@ -33,7 +33,7 @@ class Spawner:
     def __init__(self, socket_path: str, ttrpc_address: str, command: Sequence[str] = ()) -> None:
         self._path = socket_path
         self._command = [
-            *(command or (sys.executable, "-m", "rorqual.shim.spawner")),
+            *(command or (sys.executable, "-m", "rorqual.shim.spawner", "--parent", str(os.getpid()))),
             "--socket",
             socket_path,
             "--containerd",

@@ -70,6 +70,7 @@ class TasksService(TasksBase):
     @unary
     async def Get(self, scope: Scope, request: pb.GetRequest) -> pb.GetResponse:
         task, process = self._manager.process(scope.ns, request.container_id, request.exec_id)
+        await self._manager.settle(task, process)
         return pb.GetResponse(process=_process(task, process))
 
     @unary
