@@ -46,7 +46,7 @@ class Group:
             mountpoint = self._hierarchies[controller].mountpoint
             for made in group.make_directories(mountpoint, directory):
                 if "cpuset" in self._hierarchies[controller].controllers:
-                    _inherit_cpuset(made)
+                    _inherit_cpuset(made, mountpoint)
         self._apply(resources, creating=True)
 
     def update(self, resources: Resources) -> None:
@@ -250,12 +250,20 @@ class Group:
 _ENTRY_FILES = ("usage_in_bytes", "max_usage_in_bytes", "failcnt", "limit_in_bytes")
 
 
-def _inherit_cpuset(directory: str) -> None:
-    """A fresh v1 cpuset is empty and can hold nobody: start with the parent's."""
+def _inherit_cpuset(directory: str, mountpoint: str) -> None:
+    """A fresh v1 cpuset is empty and can hold nobody: start with the parent's.
+
+    The parent may be as fresh: made a moment ago by another create that has not yet filled it.
+    """
     parent = os.path.dirname(directory)
     for file in ("cpuset.cpus", "cpuset.mems"):
-        if not group.read_file(f"{directory}/{file}"):
-            group.write_file(f"{directory}/{file}", group.read_file(f"{parent}/{file}"))
+        if group.read_file(f"{directory}/{file}"):
+            continue
+        value = group.read_file(f"{parent}/{file}")
+        if not value and parent != mountpoint:
+            _inherit_cpuset(parent, mountpoint)
+            value = group.read_file(f"{parent}/{file}")
+        group.write_file(f"{directory}/{file}", value)
 
 
 def _flat(path: str) -> dict[str, int]:

@@ -84,7 +84,12 @@ def _make_ptmx(dev_fd: int) -> None:
         os.unlink("ptmx", dir_fd=dev_fd)
     except FileNotFoundError:
         pass
-    os.symlink("pts/ptmx", "ptmx", dir_fd=dev_fd)
+    try:
+        os.symlink("pts/ptmx", "ptmx", dir_fd=dev_fd)
+    except FileExistsError:
+        # another container on the same rootfs was quicker, with the same link
+        if os.readlink("ptmx", dir_fd=dev_fd) != "pts/ptmx":
+            raise
 
 
 def _make_node(root_fd: int, dev_fd: int, node: Node, bind: bool) -> None:
