@@ -239,7 +239,7 @@ class Engine:
         def answers() -> bool:
             assert self.daemon is not None
             if self.daemon.poll() is not None:
-                raise AssertionError(f"rorquald ended with status {self.daemon.returncode}{self.log_tail()}")
+                raise AssertionError(f"rorquald ended with status {self.daemon.returncode}{self.log_tail(80)}")
             with suppress(OSError, http.client.HTTPException):
                 return self.api("GET", "/_ping", timeout_s=5).status == 200
             return False
