@@ -6,8 +6,10 @@ import asyncio
 import os
 import platform as host
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+from rorqual import version
 from rorqual.api.image import AuthConfig
 from rorqual.api.system import (
     AddressPool,
@@ -33,8 +35,13 @@ from rorqual.daemon.services.images.library import Library
 from rorqual.version import API_VERSION, MIN_API_VERSION, __version__
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-_BUILT = "2026-11-24T00:00:00.000000000+00:00"
 Login = Callable[[AuthConfig], Awaitable[str]]
+
+
+def _built() -> str:
+    """When this release was installed: nothing is compiled, so its files' time stands for the build's."""
+    seconds = os.stat(version.__file__).st_mtime
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 class System:
@@ -62,7 +69,7 @@ class System:
         details = {
             "ApiVersion": API_VERSION,
             "Arch": arch,
-            "BuildTime": _BUILT,
+            "BuildTime": _built(),
             "Experimental": "false",
             "GitCommit": "",
             "GoVersion": f"python{host.python_version()}",
@@ -85,7 +92,7 @@ class System:
             os="linux",
             arch=arch,
             kernel_version=kernel,
-            build_time=_BUILT,
+            build_time=_built(),
         )
 
     async def info(self) -> Info:

@@ -8,6 +8,7 @@ import os
 import resource
 import stat
 from contextlib import suppress
+from typing import Protocol
 
 from rorqual.linux import capabilities, paths, process, pty, seccomp
 from rorqual.runc.errors import Refusal, reason
@@ -110,11 +111,11 @@ def become(plan: ProcessPlan, identity: Identity, notify: "Notify") -> bytes:
     return os.fsencode(path)
 
 
-class Notify:
+class Notify(Protocol):
     """Where a seccomp listener's fd goes: the parent sends it on to the agent."""
 
     def listener(self, fd: int) -> None:
-        raise NotImplementedError
+        """Takes the fd over."""
 
 
 def _load(plan: SeccompPlan, notify: Notify) -> None:
