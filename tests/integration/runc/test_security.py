@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,34 @@ def test_cve_2026_41579_dev_is_a_symlink(bundle: Bundle, tmp_path: Path) -> None
     with pytest.raises(StartError):
         bundle.create(replace(spec, mounts=tuple(m for m in spec.mounts if not m.destination.startswith("/dev"))))
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["/etc/target", "/proc/sys/kernel/hostname", "../../outside"])
+def test_cve_2025_52565_dev_console_is_a_symlink(bundle: Bundle, tmp_path: Path, target: str) -> None:
+    """/dev from the image, its `console` a link: the terminal is bound on no other file, inside or outside."""
+    (tmp_path / "outside").write_text("untouched")
+    (bundle.rootfs / "etc").mkdir(exist_ok=True)
+    (bundle.rootfs / "etc/target").write_text("untouched")
+    (bundle.rootfs / "dev").mkdir(exist_ok=True)
+    (bundle.rootfs / "dev/console").symlink_to(target)
+    spec = bundle.spec("sh", "-c", "cat /proc/self/mounts", process={"terminal": True})
+    kept = tuple(m for m in spec.mounts if m.destination != "/dev")
+    try:
+        made = bundle.create(replace(spec, mounts=kept))
+    except StartError:
+        pass  # refused: as good
+    else:
+        made.start()
+        assert made.console_fd is not None
+        shown = b""
+        with suppress(OSError):  # EIO: the terminal's end
+            while data := os.read(made.console_fd, 65536):
+                shown += data
+        os.close(made.console_fd)
+        wait(made.pid)
+        assert b" /etc/target " not in shown and b"hostname" not in shown
+    assert (bundle.rootfs / "etc/target").read_text() == "untouched"
+    assert (tmp_path / "outside").read_text() == "untouched"
 
 
 @pytest.mark.parametrize("kind", ["proc", "sysfs"])
