@@ -412,7 +412,11 @@ class Engine:
         namespaces = self.exec / "netns"
         rules = self.network.run("nft", "list", "ruleset", check=False) if self.network else ""
         return Held(
-            processes=frozenset(str(pid) for pid in self.pids("all")),
+            processes=frozenset(
+                f"{process.pid} {process.command[:120]}"
+                for process in processes.belonging(self.marker, self.cgroup_parent)
+                if "rorqual.containerd.worker" not in process.command  # a small pool, which ends when it is idle
+            ),
             mounts=frozenset(self._mounts()),
             namespaces=frozenset(p.name for p in namespaces.iterdir()) if namespaces.exists() else frozenset(),
             links=frozenset(self.network.links()) if self.network else frozenset(),
