@@ -52,7 +52,8 @@ def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: 
         stop.set()
         for thread in clients:
             thread.join()
-    assert engine.rorqual("run", "--rm", "busybox", "echo", "alive").out == "alive\n"
+    alive = ("run", "--rm", "busybox", "echo", "alive")
+    wait_for(lambda: engine.rorqual(*alive, code=None).out == "alive\n", "a new container runs")
     # A container that was being created when its daemon died may stay, as with Docker; nobody was told of it.
     for container in engine.api("GET", "/containers/json?all=1").json:
         assert engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1").status == 204
