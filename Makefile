@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST  ?= $(BIN)/pytest
 
-.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance clean help
+.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance test-crash clean help
 
 help:
 	@echo 'make install           the commands rorqual, rq, rorquald, rorqual-containerd, rorqual-runc in $(BIN)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test              unit, contract and integration tests (the latter need root)'
 	@echo 'make lint              ruff, mypy, import-linter'
 	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
+	@echo 'make test-crash        processes of the engine killed at random moments under load'
 	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
 
 install: $(VENV)/.installed
@@ -61,6 +62,10 @@ bench: install-dev
 test-conformance: install-dev
 	scripts/system-packages test
 	$(BIN)/python tests/conformance/docker_py/run.py
+
+# Kills the engine's processes at random moments under load. Not yet part of `make test`: see docs/compatibility.md.
+test-crash: install-dev
+	$(PYTEST) tests/failpoints
 
 proto: install-dev
 	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpclib_python_out=. \

@@ -274,6 +274,13 @@ class Snapshots(_Service):
             return False
         return True
 
+    async def active(self) -> list[str]:
+        """The keys of the writable ones."""
+        request = snapshots_pb2.ListSnapshotsRequest(snapshotter=self.snapshotter)
+        with translated():
+            answers = await self._stub.List(request, metadata=self._metadata)
+        return [info.name for answer in answers for info in answer.info if info.kind == snapshots_pb2.ACTIVE]
+
     async def usage(self, key: str) -> int:
         """Bytes that the snapshot itself holds, its parents' not counted. Raises: NotFound."""
         answer = await self._call("Usage", snapshots_pb2.UsageRequest(snapshotter=self.snapshotter, key=key))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import signal
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,12 +23,14 @@ from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.supervisor import Supervisor
-from rorqual.errdefs import Error, NotFound, Unavailable
+from rorqual.errdefs import Conflict, Error, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
 _KILLED = 137  # what nobody saw the end of
 _RECONNECT_S = 0.05
+_ORPHAN_AGE_S = 1.0
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}\Z")  # what the daemon names its tasks and snapshots; others' are left alone
 
 
 class Exits:
@@ -101,6 +105,31 @@ class Exits:
         ready.set()
         for container in self._registry:
             self._revive(container)
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove what a create or a start left that was cut short: ours by its name, and unknown twice."""
+        found = await self._unknown()
+        if not found:
+            return
+        await asyncio.sleep(_ORPHAN_AGE_S)  # a create under way has its record by then
+        for id in found & await self._unknown():
+            log.warning("container %s: no record of it: removing its task and files", id[:12])
+            try:
+                await self._remote.tasks.kill(id, signal.SIGKILL, everything=True)
+            except NotFound:
+                pass  # it has no task
+            try:
+                await self._forget(id)
+            except Conflict:
+                await asyncio.sleep(_ORPHAN_AGE_S)  # it is dying
+                await self._forget(id)
+            await self._remote.snapshots.remove(id)
+
+    async def _unknown(self) -> set[str]:
+        tasks = {t.container_id for t in await self._remote.tasks.states()}
+        names = tasks | set(await self._remote.snapshots.active())
+        return {name for name in names if _CONTAINER_ID.match(name) and self._registry.by_id(name) is None}
 
     async def _compare(self, container: Container, task: TaskState | None) -> None:
         if container.lock.locked():
