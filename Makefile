@@ -63,7 +63,8 @@ test-conformance: install-dev
 	scripts/system-packages test
 	$(BIN)/python tests/conformance/docker_py/run.py
 
-# Kills the engine's processes at random moments under load. Not yet part of `make test`: see docs/compatibility.md.
+# Kills the engine's processes at random moments under load. Not yet part of `make test`: a client whose request was cut
+# may still wait too long, and a snapshot's directory may stay until containerd's next start.
 test-crash: install-dev
 	$(PYTEST) tests/failpoints
 
