@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from rorqual import errdefs
-from rorqual.shim.detach import parse_keys
+from rorqual.shim.detach import DEFAULT_KEYS, parse_keys
 from rorqual.shim.loop import IN, Loop
 from rorqual.shim.stdio import STDERR, STDOUT, Client, Stdio
 
@@ -102,7 +102,7 @@ class StreamServer:
             raise errdefs.Conflict("the process's streams are not the shim's")
         if not fds:
             raise errdefs.InvalidArgument("attach: no connection was passed")
-        keys = parse_keys(request.get("detach_keys") or "") if request.get("tty") else b""
+        keys = parse_keys(request.get("detach_keys") or DEFAULT_KEYS) if request.get("tty") else b""
         early = base64.b64decode(request.get("early") or "")
         wanted = {STDOUT: request.get("stdout"), STDERR: request.get("stderr")}
         fd = fds.pop()
