@@ -1,6 +1,8 @@
 """Processes of the engine killed at random moments while clients start containers: it always comes back, and clean."""
 
+import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -33,6 +35,9 @@ def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: 
                 cli(*action, code=None, timeout_s=15)
             except subprocess.TimeoutExpired:
                 hung.append(f"{cli.name} {' '.join(action)}")
+                for daemon in ("rorquald", "containerd"):  # what they wait for goes to their log
+                    for pid in engine.pids(daemon):
+                        os.kill(pid, signal.SIGUSR1)
 
     engine.rorqual("run", "--rm", "busybox", "true")
     before = engine.held()
@@ -63,4 +68,4 @@ def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: 
         return [item for item in engine.held().more_than(before, 16) if not item.startswith("processes")]
 
     wait_for(lambda: not beyond(), lambda: str(beyond()))
-    assert not hung
+    assert not hung, f"{hung}{engine.log_tail(400)}"

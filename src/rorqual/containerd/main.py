@@ -56,7 +56,7 @@ from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
 from rorqual.containerd.workers import WorkerPool
 from rorqual.linux import malloc
 from rorqual.linux import process as linux_process
-from rorqual.rpc import ttrpcserver, unixsock
+from rorqual.rpc import stacks, ttrpcserver, unixsock
 from rorqual.rpc.status import Guarded
 
 log = logging.getLogger("rorqual.containerd")
@@ -106,6 +106,7 @@ async def _run(root: Path, state: str, address: str) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    stacks.dump_on_signal()
 
     # metadata
     db = Database(root / "meta.db")

@@ -44,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def _run(config: DaemonConfig) -> None:
     from rorqual.daemon.engine import Engine
+    from rorqual.rpc import stacks
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    stacks.dump_on_signal()
     engine = Engine(config)
     if config.pidfile:
         _write_pidfile(config.pidfile)

@@ -1,7 +1,8 @@
 """rorqual-containerd's services as the daemon uses them: one small class a service, errors as errdefs.
 
 Every call is in the engine's containerd namespace. What a call returns is a dataclass of ours: no protobuf message
-leaves this module.
+leaves this module. Containerd's end is not the caller's: a call waits for its successor, and one that was under way is
+made again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from google.protobuf import any_pb2, field_mask_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from rorqual.errdefs import AlreadyExists, DataLoss, NotFound
+from rorqual.errdefs import AlreadyExists, Conflict, DataLoss, Error, NotFound
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
 from rorqual.rpc.channel import UnixChannel, scope
@@ -37,7 +38,7 @@ from rorqual.rpc.proto import (
     tasks_grpc,
     tasks_pb2,
 )
-from rorqual.rpc.status import translated
+from rorqual.rpc.status import ConnectionLost, translated
 
 SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
@@ -45,6 +46,8 @@ RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResourc
 TASK_OPTIONS_TYPE = "rorqual.shim.v1.TaskOptions"
 RUNTIME_NAME = "io.containerd.rorqual.v1"
 GC_ROOT = "containerd.io/gc.root"
+_PATIENCE_S = 15.0  # until the supervisor has started another containerd
+_LOSSES = 5  # a call that outlives so many containerds is what ends them
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,29 @@ class _Service:
         self._stub = stub
         self._metadata = metadata
 
-    async def _call(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
+    async def _call(self, method: str, request: Any) -> Any:
+        """A call that may be made twice. Raises: the server's errors, Unavailable."""
+        for last in (*[False] * _LOSSES, True):
+            try:
+                return await self._call_once(method, request)
+            except ConnectionLost:
+                if last:
+                    raise
+        raise AssertionError("not reached")
+
+    async def _make(self, method: str, request: Any, *done: type[Error]) -> Any:
+        """A call that must not be made twice; None when the connection was lost and the second found it done."""
+        try:
+            return await self._call_once(method, request)
+        except ConnectionLost:
+            try:
+                return await self._call(method, request)
+            except done:
+                return None
+
+    async def _call_once(self, method: str, request: Any) -> Any:
         with translated():
-            return await getattr(self._stub, method)(request, metadata=self._metadata, timeout=timeout_s)
+            return await getattr(self._stub, method)(request, metadata=self._metadata)
 
 
 class Containers(_Service):
@@ -129,7 +152,7 @@ class Containers(_Service):
             snapshotter=snapshotter,
             snapshot_key=key,
         )
-        await self._call("Create", containers_pb2.CreateContainerRequest(container=container))
+        await self._make("Create", containers_pb2.CreateContainerRequest(container=container), AlreadyExists)
 
     async def delete(self, id: str) -> None:
         """Remove the record; it may be gone already."""
@@ -153,11 +176,13 @@ class Tasks(_Service):
             terminal=terminal,
             options=any_pb2.Any(type_url=TASK_OPTIONS_TYPE, value=options),
         )
-        return int((await self._call("Create", request)).pid)
+        created = await self._make("Create", request, AlreadyExists)
+        return int(created.pid) if created is not None else (await self.get(id)).pid
 
     async def start(self, id: str, exec_id: str = "") -> int:
         """Run it; the pid. Raises: what the runtime says."""
-        return int((await self._call("Start", tasks_pb2.StartRequest(container_id=id, exec_id=exec_id))).pid)
+        started = await self._make("Start", tasks_pb2.StartRequest(container_id=id, exec_id=exec_id), Conflict)
+        return int(started.pid) if started is not None else (await self.get(id, exec_id)).pid
 
     async def delete(self, id: str) -> Exit:
         """Remove a stopped task. Raises: NotFound, Conflict while it runs."""
@@ -182,7 +207,7 @@ class Tasks(_Service):
     async def kill(self, id: str, signum: int, exec_id: str = "", *, everything: bool = False) -> None:
         """Send a signal. Raises: NotFound when there is no such process any more."""
         request = tasks_pb2.KillRequest(container_id=id, exec_id=exec_id, signal=signum, all=everything)
-        await self._call("Kill", request)
+        await self._make("Kill", request, NotFound)
 
     async def exec(self, id: str, exec_id: str, process: bytes, *, terminal: bool, stdin: bool) -> None:
         """Add an exec (process: runtime-spec JSON), not yet started."""
@@ -195,7 +220,7 @@ class Tasks(_Service):
             terminal=terminal,
             spec=any_pb2.Any(type_url=PROCESS_TYPE, value=process),
         )
-        await self._call("Exec", request)
+        await self._make("Exec", request, AlreadyExists)
 
     async def resize(self, id: str, height: int, width: int, exec_id: str = "") -> None:
         """Set the terminal's size."""
@@ -247,7 +272,8 @@ class Snapshots(_Service):
         request = snapshots_pb2.PrepareSnapshotRequest(
             snapshotter=self.snapshotter, key=key, parent=parent, labels=labels
         )
-        return _mounts((await self._call("Prepare", request)).mounts)
+        prepared = await self._make("Prepare", request, AlreadyExists)
+        return _mounts(prepared.mounts) if prepared is not None else await self.mounts(key)
 
     async def mounts(self, key: str) -> tuple[Mount, ...]:
         """Raises: NotFound."""
@@ -257,7 +283,7 @@ class Snapshots(_Service):
     async def commit(self, name: str, key: str, labels: Mapping[str, str]) -> None:
         """Make the active snapshot `key` the committed `name`. Raises: AlreadyExists, NotFound."""
         request = snapshots_pb2.CommitSnapshotRequest(snapshotter=self.snapshotter, name=name, key=key, labels=labels)
-        await self._call("Commit", request)
+        await self._make("Commit", request, AlreadyExists, NotFound)
 
     async def remove(self, key: str) -> None:
         """Remove; it may be gone already. Raises: Conflict while others stand on it."""
@@ -277,8 +303,7 @@ class Snapshots(_Service):
     async def active(self) -> list[str]:
         """The keys of the writable ones."""
         request = snapshots_pb2.ListSnapshotsRequest(snapshotter=self.snapshotter)
-        with translated():
-            answers = await self._stub.List(request, metadata=self._metadata)
+        answers = await self._call("List", request)
         return [info.name for answer in answers for info in answer.info if info.kind == snapshots_pb2.ACTIVE]
 
     async def usage(self, key: str) -> int:
@@ -447,7 +472,9 @@ class Remote:
     def __init__(self, address: str, namespace: str, snapshotter: str) -> None:
         self.address = address
         self.namespace = namespace
-        self._channel = channel = UnixChannel(address)
+        self._channel = channel = UnixChannel(address, patience_s=_PATIENCE_S)
+        # Apart: who follows the events is who has containerd started again, and must not wait for that.
+        self._event_channel = UnixChannel(address)
         metadata = scope(namespace)
         self.containers = Containers(containers_grpc.ContainersStub(channel), metadata)
         self.tasks = Tasks(tasks_grpc.TasksStub(channel), metadata)
@@ -455,8 +482,9 @@ class Remote:
         self.images = Images(images_grpc.ImagesStub(channel), metadata)
         self.content = Content(content_grpc.ContentStub(channel), metadata)
         self.leases = Leases(leases_grpc.LeasesStub(channel), metadata)
-        self.events = TaskEvents(events_grpc.EventsStub(channel), metadata, namespace)
+        self.events = TaskEvents(events_grpc.EventsStub(self._event_channel), metadata, namespace)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._channel.close()
+        self._event_channel.close()

@@ -1,9 +1,14 @@
 """A gRPC connection to rorqual-containerd's socket, whatever the length of its path.
 
+Containerd may be away for the moment that its supervisor needs to start it again: a call that finds nobody listening
+waits for that. A call that was under way is lost: status.ConnectionLost tells it from a refusal.
+
 Used by rorquald. Calls are made through the generated stubs (rorqual.rpc.proto.*_grpc), inside status.translated().
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from grpclib.client import Channel
 from grpclib.protocol import H2Protocol
@@ -12,17 +17,30 @@ from rorqual.rpc import unixsock
 
 NAMESPACE = "containerd-namespace"
 LEASE = "containerd-lease"
+_POLL_S = 0.02
 
 
 class UnixChannel(Channel):
-    """A channel that connects by rorqual.rpc.unixsock; reconnects by itself on the next call after a loss."""
+    """A channel that connects by rorqual.rpc.unixsock; reconnects by itself on the next call after a loss.
 
-    def __init__(self, address: str) -> None:
+    `patience_s` is how long a call waits for a server that does not listen.
+    """
+
+    def __init__(self, address: str, *, patience_s: float = 0.0) -> None:
         super().__init__(path=address)
         self._address = address
+        self._patience_s = patience_s
 
     async def _create_connection(self) -> H2Protocol:
-        sock = unixsock.connect(self._address)  # a unix socket connects at once or fails at once
+        deadline = self._loop.time() + self._patience_s
+        while True:
+            try:
+                sock = unixsock.connect(self._address)  # a unix socket connects at once or fails at once
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self._loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_POLL_S)
         sock.setblocking(False)
         _, protocol = await self._loop.create_connection(self._protocol_factory, sock=sock)
         return protocol

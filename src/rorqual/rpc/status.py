@@ -34,15 +34,19 @@ def from_grpc(error: GRPCError) -> errdefs.Error:
     return codes.error_of(error.status.value, error.message or error.status.name.lower())
 
 
+class ConnectionLost(errdefs.Unavailable):
+    """The server went away before it answered: whether it did what was asked is unknown."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Around a client's calls: raises errdefs' classes for the server's statuses, Unavailable for a lost connection."""
+    """Around a client's calls: raises errdefs' classes for the server's statuses, ConnectionLost for none."""
     try:
         yield
     except GRPCError as e:
         raise from_grpc(e) from e
     except (StreamTerminatedError, ProtocolError, OSError) as e:
-        raise errdefs.Unavailable(f"containerd: {e or type(e).__name__}") from e
+        raise ConnectionLost(f"containerd: {e or type(e).__name__}") from e
 
 
 class Service(Protocol):

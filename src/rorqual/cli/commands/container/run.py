@@ -90,10 +90,10 @@ def _attached(context: Context, flags: Values, id: str, body: JSON, keys: str) -
         waiter = starting.Waiter(client, id, removed=body["HostConfig"]["AutoRemove"])
         try:
             _start(context, id)
-        except Exit:
+        except Exit as e:
             sock.close()
-            if body["HostConfig"]["AutoRemove"]:
-                waiter.result()
+            if body["HostConfig"]["AutoRemove"] and not isinstance(e.__cause__, ConnectionFailed):
+                waiter.result()  # an engine that is gone may never have heard of the start
             raise
         if resize is not None:
             resize()

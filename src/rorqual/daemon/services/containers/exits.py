@@ -100,7 +100,13 @@ class Exits:
     async def _look(self, ready: asyncio.Event) -> None:
         """Compare the records with the tasks there are, and record what was missed."""
         tasks = {t.container_id: t for t in await self._remote.tasks.states()}
-        work = [self._compare(c, tasks.get(c.id)) for c in self._registry]
+        work: list[Coroutine[Any, Any, None]] = []
+        for container in self._registry:
+            if container.lock.locked():
+                name = f"look at {container.short_id}"
+                self._background.spawn(self._compare_later(container), name)
+            else:
+                work.append(self._compare(container, tasks.get(container.id)))
         await asyncio.gather(*work)
         ready.set()
         for container in self._registry:
@@ -131,9 +137,19 @@ class Exits:
         names = tasks | set(await self._remote.snapshots.active())
         return {name for name in names if _CONTAINER_ID.match(name) and self._registry.by_id(name) is None}
 
+    async def _compare_later(self, container: Container) -> None:
+        """After the start or the end that is under way: it may not hear of an exit that nobody told."""
+        async with container.lock:
+            pass
+        if self._registry.by_id(container.id) is not container:
+            return
+        try:
+            task: TaskState | None = await self._remote.tasks.get(container.id)
+        except NotFound:
+            task = None
+        await self._compare(container, task)
+
     async def _compare(self, container: Container, task: TaskState | None) -> None:
-        if container.lock.locked():
-            return  # a start or an end is under way and sees to it
         if container.state.running:
             if task is None:
                 await self._ended(container, container.state.pid, Exit(_KILLED, clock.now_ns()))
@@ -150,6 +166,8 @@ class Exits:
                 await self._registry.save_state(container)
                 return
             await self._cleanup(container)
+            if container.host.auto_remove:
+                await self._remover.remove(container, volumes=True)
 
     def _revive(self, container: Container) -> None:
         """At the daemon's start: containers whose policy says so, and those that waited to be started again."""
