@@ -10,10 +10,15 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rorqual import errdefs
-from rorqual.rpc import metrics, taskapi
+from rorqual.rpc import taskapi
+from rorqual.runc.cgroups import locate
+from rorqual.runc.cgroups.group import Group
+from rorqual.shim.forked import in_child
+from rorqual.shim.loop import log
 from rorqual.shim.rootfs import mount_rootfs, unmount_rootfs
 
 _OUTPUT_MAX = 1 << 20
@@ -22,6 +27,8 @@ Fds = tuple[int, int, int] | None
 
 class OCIRuntime:
     """A runtime binary. `args` go before the command, as `--add-runtime`'s runtimeArgs do."""
+
+    create_prefix = ""  # the runtime's messages say it themselves
 
     def __init__(self, binary: str, args: Sequence[str], root: str) -> None:
         self._binary = binary
@@ -32,18 +39,27 @@ class OCIRuntime:
         self, container_id: str, bundle: str, fds: Fds, rootfs: list[taskapi.Mount], *, terminal: bool
     ) -> OCIContainer:
         """Create the container; see shim.runtime.Runtime."""
+        spec = _prepare_spec(f"{bundle}/config.json")
         mount_rootfs(bundle, rootfs)
-        container = OCIContainer(self, container_id, bundle)
+        container = OCIContainer(self, container_id, bundle, spec)
         try:
             container.create(fds, terminal=terminal)
         except BaseException:
-            unmount_rootfs(bundle)
+            self._undo(container)
             raise
         return container
+
+    def _undo(self, container: OCIContainer) -> None:
+        """What a failed create left; most runtimes have removed it themselves, and say so."""
+        try:
+            container.delete(force=True)
+        except errdefs.Error as e:
+            log(f"after a failed create: {e}")
 
     def call(self, bundle: str, *args: str, fds: Fds = None) -> bytes:
         """Run one command; its stdout unless `fds` are its stdio. Raises errdefs.Error, the runtime's own message."""
         log_path = f"{bundle}/runtime.log"
+        _truncate(log_path)  # so that an error found there is this command's
         argv = [self._binary, "--root", self._root, "--log", log_path, "--log-format", "json", *self._args, *args]
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -77,14 +93,22 @@ class OCIRuntime:
 
 
 class OCIContainer:
-    """A container of another runtime; see shim.runtime.Container."""
+    """A container of another runtime; see shim.runtime.Container.
 
-    shares_pid_namespace = True  # not known here: killing what is left does no harm
+    Limits and life are the runtime's business; what is only read (processes, figures, OOM kills) comes from the cgroups
+    that the spec names, because not every runtime has a command for it (crun has no `events`).
+    """
 
-    def __init__(self, runtime: OCIRuntime, container_id: str, bundle: str) -> None:
+    exec_prefix = ""  # the runtime's messages say it themselves
+
+    def __init__(self, runtime: OCIRuntime, container_id: str, bundle: str, spec: dict[str, Any]) -> None:
         self.id = container_id
         self.pid = 0
         self.console_fd: int | None = None
+        linux = spec.get("linux") or {}
+        kinds = {n.get("type") for n in linux.get("namespaces") or () if not n.get("path")}
+        self.shares_pid_namespace = "pid" not in kinds
+        self._cgroups_path = str(linux.get("cgroupsPath") or "")
         self._runtime = runtime
         self._bundle = bundle
 
@@ -109,12 +133,24 @@ class OCIContainer:
         return _read_pid(pid_file), console
 
     def kill(self, signum: int, *, all_processes: bool = False) -> None:
-        """Send a signal."""
-        self._call("kill", *(["--all"] if all_processes else []), self.id, str(signum))
+        """Send a signal; a frozen container is thawed by SIGKILL, or it could not die."""
+
+        def work(group: Group) -> bool:
+            for pid in group.pids() if all_processes else [self.pid]:
+                try:
+                    os.kill(pid, signum)
+                except ProcessLookupError:
+                    continue  # it ended by itself
+            if signum == signal.SIGKILL and group.is_frozen():
+                group.thaw()
+            return True
+
+        self._of_group(work)
 
     def pids(self) -> list[int]:
         """Its processes."""
-        return [int(pid) for pid in json.loads(self._call("ps", "--format", "json", self.id) or b"[]") or []]
+        pids: list[int] = self._of_group(lambda group: group.pids())
+        return pids
 
     def pause(self) -> None:
         """Freeze it."""
@@ -132,30 +168,27 @@ class OCIContainer:
         self._call("update", "--resources", path, self.id)
 
     def metrics(self) -> bytes:
-        """Its figures, from `events --stats`."""
-        data = json.loads(self._call("events", "--stats", self.id))["data"]
-        usage = data.get("cpu", {}).get("usage", {})
-        memory = data.get("memory", {}).get("usage", {})
-        pids = data.get("pids", {})
-        return metrics.Metrics(
-            pids=metrics.PidsStat(int(pids.get("current", 0)), int(pids.get("limit", 0))),
-            cpu=metrics.CPUStat(
-                metrics.CPUUsage(int(usage.get("total", 0)), int(usage.get("kernel", 0)), int(usage.get("user", 0)))
-            ),
-            memory=metrics.MemoryStat(
-                usage=metrics.MemoryEntry(
-                    int(memory.get("limit", 0)), int(memory.get("usage", 0)), int(memory.get("max", 0))
-                )
-            ),
-        ).encode()
+        """Its figures."""
+        from rorqual.shim.runtime import to_metrics
+
+        return bytes.fromhex(self._of_group(lambda group: to_metrics(group.stats()).encode().hex()))
 
     def oom_watch(self) -> int | None:
-        """Not offered by the command line."""
-        return None
+        """An eventfd of its memory cgroup."""
+
+        def work() -> tuple[bool, list[int]]:
+            fd = self._group().oom_watch()
+            return fd is not None, [] if fd is None else [fd]
+
+        try:
+            received = in_child(work)[1]
+        except errdefs.Error:
+            return None  # a runtime that keeps its cgroups elsewhere
+        return received[0] if received else None
 
     def oom_killed(self) -> bool:
-        """Not known."""
-        return False
+        """Whether the kernel has killed a process of it for want of memory."""
+        return bool(self._of_group(lambda group: group.oom_kills() > 0))
 
     def delete(self, *, force: bool = False) -> None:
         """Remove it; one that is gone is no error."""
@@ -163,6 +196,12 @@ class OCIContainer:
             self._call("delete", *(["--force"] if force else []), self.id)
         finally:
             unmount_rootfs(self._bundle)
+
+    def _group(self) -> Group:
+        return locate.new(self._cgroups_path, self.id)
+
+    def _of_group(self, work: Callable[[Group], Any]) -> Any:
+        return in_child(lambda: (work(self._group()), []))[0]
 
     def _call(self, *args: str) -> bytes:
         return self._runtime.call(self._bundle, *args)
@@ -193,6 +232,32 @@ class OCIContainer:
             except FileNotFoundError:
                 pass  # bind failed
             os.close(directory)
+
+
+# runtime-spec 1.1 and later brought these; documents without them are 1.0.2's, which every runtime accepts.
+_NEWER_LINUX = frozenset({"timeOffsets", "netDevices", "memoryPolicy"})
+_NEWER_PROCESS = frozenset({"scheduler", "ioPriority", "execCPUAffinity"})
+
+
+def _prepare_spec(path: str) -> dict[str, Any]:
+    """The bundle's spec, its ociVersion the least that describes it: crun before 1.9 knows no other than 1.0."""
+    with open(path, "rb") as file:
+        spec: dict[str, Any] = json.load(file)
+    newer = _NEWER_LINUX & (spec.get("linux") or {}).keys() or _NEWER_PROCESS & (spec.get("process") or {}).keys()
+    mapped = any(m.get("uidMappings") or m.get("gidMappings") for m in spec.get("mounts") or ())
+    if not newer and not mapped and "domainname" not in spec:
+        spec["ociVersion"] = "1.0.2"
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            json.dump(spec, file)
+        os.rename(path + ".tmp", path)
+    return spec
+
+
+def _truncate(path: str) -> None:
+    try:
+        os.truncate(path, 0)
+    except FileNotFoundError:
+        return  # the first command
 
 
 def _read_all(fd: int) -> bytes:

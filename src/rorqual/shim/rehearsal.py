@@ -25,6 +25,8 @@ _ROUND_TIMEOUT_S = 1.0
 class _Actor:
     """A container whose processes end at once."""
 
+    exec_prefix = ""
+
     def __init__(self) -> None:
         self.console_fd: int | None = None
         self.shares_pid_namespace = False
@@ -66,6 +68,8 @@ class _Actor:
 
 class _Stage:
     """Makes actors."""
+
+    create_prefix = ""
 
     def create(
         self, container_id: str, bundle: str, fds: object, rootfs: list[taskapi.Mount], *, terminal: bool

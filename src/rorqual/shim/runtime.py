@@ -22,9 +22,11 @@ Fds = tuple[int, int, int] | None
 class Container(Protocol):
     """A created container. Its processes are this process's children, and this process reaps them.
 
-    `console_fd` is the master of init's pty, taken over by the caller, or None. Methods raise errdefs errors.
+    `console_fd` is the master of init's pty, taken over by the caller, or None. Methods raise errdefs errors;
+    `exec_prefix` goes before the text of a failed exec.
     """
 
+    exec_prefix: str
     pid: int
     console_fd: int | None
     shares_pid_namespace: bool
@@ -64,7 +66,9 @@ class Container(Protocol):
 
 
 class Runtime(Protocol):
-    """What makes containers."""
+    """What makes containers. `create_prefix` goes before the text of a failed create."""
+
+    create_prefix: str
 
     def create(
         self, container_id: str, bundle: str, fds: Fds, rootfs: list[taskapi.Mount], *, terminal: bool
@@ -89,6 +93,8 @@ def warm_up() -> None:
 class _BuiltIn:
     """Whatever runs more than a few lines of the runtime does so in a child (rorqual.shim.forked says why)."""
 
+    create_prefix = "runc create failed: "
+
     def __init__(self, root: str) -> None:
         self._root = root
 
@@ -111,6 +117,8 @@ class _BuiltIn:
 
 
 class _BuiltInContainer:
+    exec_prefix = "exec failed: "
+
     def __init__(
         self, root: str, container_id: str, value: dict[str, Any], console: int | None, oom_watch: int | None
     ) -> None:

@@ -103,15 +103,14 @@ class TaskService:
         init = Process("", request.terminal, request.stdin, request.stdout, request.stderr)
         driver = logdrivers.open_driver(options.log) if init.owns_streams() else None
         child = ChildStdio(self._loop, init, driver, stdin=options.open_stdin, close_stdin=options.stdin_once)
+        runtime = self._runtime_for(options)
         try:
-            container = self._runtime_for(options).create(
-                self._id, self._bundle, child.fds, request.rootfs, terminal=request.terminal
-            )
+            container = runtime.create(self._id, self._bundle, child.fds, request.rootfs, terminal=request.terminal)
         except Exception as e:
             child.close()
             if init.stdio is not None:
                 init.stdio.close()
-            raise _wrapped(e, "OCI runtime create failed: runc create failed: ") from e
+            raise _wrapped(e, f"OCI runtime create failed: {runtime.create_prefix}") from e
         child.started(container.console_fd)
         if options.console_size is not None and container.console_fd is not None:
             _set_size(init, *options.console_size)
@@ -145,7 +144,7 @@ class TaskService:
             self._processes.pop(process.exec_id, None)
             if process.stdio is not None:
                 process.stdio.close()
-            raise _wrapped(e, "OCI runtime exec failed: exec failed: ") from e
+            raise _wrapped(e, f"OCI runtime exec failed: {container.exec_prefix}") from e
         child.started(console)
         process.pid = pid
 
