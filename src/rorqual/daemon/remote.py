@@ -7,6 +7,9 @@ made again.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +50,8 @@ TASK_OPTIONS_TYPE = "rorqual.shim.v1.TaskOptions"
 RUNTIME_NAME = "io.containerd.rorqual.v1"
 GC_ROOT = "containerd.io/gc.root"
 _PATIENCE_S = 15.0  # until the supervisor has started another containerd
+_DESTROY_TRIES = 100
+_DESTROY_PAUSE_S = 0.02  # between SIGKILL and the next look
 _LOSSES = 5  # a call that outlives so many containerds is what ends them
 
 
@@ -188,6 +193,21 @@ class Tasks(_Service):
         """Remove a stopped task. Raises: NotFound, Conflict while it runs."""
         answer = await self._call("Delete", tasks_pb2.DeleteTaskRequest(container_id=id))
         return Exit(answer.exit_status, _ns(answer.exited_at))
+
+    async def destroy(self, id: str) -> None:
+        """End and remove a task whatever it does; it may be gone already. Raises: Conflict when it cannot be ended."""
+        for _ in range(_DESTROY_TRIES):
+            try:
+                await self.delete(id)
+                return
+            except NotFound:
+                return
+            except Conflict as e:
+                refusal = e
+            with contextlib.suppress(NotFound):
+                await self.kill(id, signal.SIGKILL, everything=True)
+            await asyncio.sleep(_DESTROY_PAUSE_S)
+        raise refusal
 
     async def delete_exec(self, id: str, exec_id: str) -> Exit:
         """Remove a stopped exec. Raises: NotFound."""

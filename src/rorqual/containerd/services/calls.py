@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +13,8 @@ from grpclib.server import Stream
 from rorqual.containerd.identifiers import check_identifier
 from rorqual.errdefs import Conflict, InvalidArgument
 from rorqual.rpc.channel import LEASE, NAMESPACE
+
+log = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
@@ -57,6 +61,31 @@ def unary(
 
     handler.__doc__ = method.__doc__
     return handler
+
+
+def whole(
+    method: Callable[[S, Scope, Any], Coroutine[Any, Any, Any]],
+) -> Callable[[S, Stream[Any, Any]], Coroutine[Any, Any, None]]:
+    """As unary, for a method that must run to its end when its caller goes away: half of it is worse than none."""
+    running: set[asyncio.Task[Any]] = set()
+
+    async def to_its_end(self: S, scope: Scope, request: Any) -> Any:
+        task = asyncio.create_task(method(self, scope, request))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_unheard)
+            raise
+
+    to_its_end.__doc__ = method.__doc__
+    return unary(to_its_end)
+
+
+def _unheard(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("the caller had gone away: %s", error)
 
 
 def timestamp(time_ns: int) -> Timestamp | None:

@@ -14,7 +14,7 @@ from rorqual.containerd.filters import select
 from rorqual.containerd.metadata.containers import Containers
 from rorqual.containerd.runtime.manager import TaskManager
 from rorqual.containerd.runtime.task import Process, Task
-from rorqual.containerd.services.calls import Scope, timestamp, unary
+from rorqual.containerd.services.calls import Scope, timestamp, unary, whole
 from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.rpc import taskapi
 from rorqual.rpc.proto import containers_pb2, metrics_pb2, task_pb2
@@ -53,16 +53,16 @@ class TasksService(TasksBase):
         pid = await self._manager.create(scope.ns, container.spec.value, create)
         return pb.CreateTaskResponse(container_id=request.container_id, pid=pid)
 
-    @unary
+    @whole
     async def Start(self, scope: Scope, request: pb.StartRequest) -> pb.StartResponse:
         task, process = self._manager.process(scope.ns, request.container_id, request.exec_id)
         return pb.StartResponse(pid=await self._manager.start(task, process))
 
-    @unary
+    @whole
     async def Delete(self, scope: Scope, request: pb.DeleteTaskRequest) -> pb.DeleteResponse:
         return _deleted(request.container_id, await self._manager.delete(scope.ns, request.container_id))
 
-    @unary
+    @whole
     async def DeleteProcess(self, scope: Scope, request: pb.DeleteProcessRequest) -> pb.DeleteResponse:
         process = await self._manager.delete_process(scope.ns, request.container_id, request.exec_id)
         return _deleted(request.exec_id, process)
@@ -77,13 +77,13 @@ class TasksService(TasksBase):
     async def List(self, scope: Scope, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
         return pb.ListTasksResponse(tasks=[_process(t, t.init) for t in self._manager.all(scope.ns)])
 
-    @unary
+    @whole
     async def Kill(self, scope: Scope, request: pb.KillRequest) -> Empty:
         task, _process = self._manager.process(scope.ns, request.container_id, request.exec_id)
         await self._manager.kill(task, request.exec_id, request.signal, everyone=request.all)
         return Empty()
 
-    @unary
+    @whole
     async def Exec(self, scope: Scope, request: pb.ExecProcessRequest) -> Empty:
         await self._manager.exec(
             scope.ns,
@@ -113,12 +113,12 @@ class TasksService(TasksBase):
         await task.connection().call("CloseIO", close, taskapi.Empty)
         return Empty()
 
-    @unary
+    @whole
     async def Pause(self, scope: Scope, request: pb.PauseTaskRequest) -> Empty:
         await self._manager.pause(self._manager.get(scope.ns, request.container_id))
         return Empty()
 
-    @unary
+    @whole
     async def Resume(self, scope: Scope, request: pb.ResumeTaskRequest) -> Empty:
         await self._manager.resume(self._manager.get(scope.ns, request.container_id))
         return Empty()
@@ -134,7 +134,7 @@ class TasksService(TasksBase):
     async def Checkpoint(self, scope: Scope, request: pb.CheckpointTaskRequest) -> pb.CheckpointTaskResponse:
         raise NotImplementedHere("checkpoint is not implemented: unimplemented")
 
-    @unary
+    @whole
     async def Update(self, scope: Scope, request: pb.UpdateTaskRequest) -> Empty:
         task = self._manager.get(scope.ns, request.container_id)
         update = taskapi.UpdateTaskRequest(task.id, _any(request.resources), dict(request.annotations))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import signal
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,7 +22,7 @@ from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.supervisor import Supervisor
-from rorqual.errdefs import Conflict, Error, NotFound, Unavailable
+from rorqual.errdefs import Error, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -122,15 +121,10 @@ class Exits:
         for id in found & await self._unknown():
             log.warning("container %s: no record of it: removing its task and files", id[:12])
             try:
-                await self._remote.tasks.kill(id, signal.SIGKILL, everything=True)
-            except NotFound:
-                pass  # it has no task
-            try:
                 await self._forget(id)
-            except Conflict:
-                await asyncio.sleep(_ORPHAN_AGE_S)  # it is dying
-                await self._forget(id)
-            await self._remote.snapshots.remove(id)
+                await self._remote.snapshots.remove(id)
+            except Error as e:
+                log.warning("container %s: what is left of it could not be removed: %s", id[:12], e)
 
     async def _unknown(self) -> set[str]:
         tasks = {t.container_id for t in await self._remote.tasks.states()}
@@ -252,10 +246,7 @@ class Exits:
                 log.warning("container %s: clean-up after its end: %s", container.id, result)
 
     async def _forget(self, id: str) -> None:
-        try:
-            await self._remote.tasks.delete(id)
-        except NotFound:
-            pass
+        await self._remote.tasks.destroy(id)
         await self._remote.containers.delete(id)
 
     def _retry_later(self, container: Container, delay_s: float) -> None:

@@ -128,7 +128,7 @@ class Starter:
         """Undo; what can't be is logged, it must not hide the first failure."""
         attach.drop(container)
         for what, undo in (
-            ("task", self._delete_task(container)),
+            ("task", self._tasks.destroy(container.id)),
             ("record", self._records.delete(container.id)),
             ("network", self._networking.release(container)),
         ):
@@ -143,23 +143,6 @@ class Starter:
         container.wake_exit()
         if container.host.auto_remove:
             await self._remover.remove(container, volumes=True)
-
-    async def _delete_task(self, container: Container) -> None:
-        try:
-            await self._tasks.delete(container.id)
-        except NotFound:
-            return
-        except Conflict:
-            await self._tasks.kill(container.id, 9, everything=True)
-            for _ in range(100):
-                await asyncio.sleep(0.02)
-                try:
-                    await self._tasks.delete(container.id)
-                    return
-                except Conflict:
-                    continue
-                except NotFound:
-                    return
 
     # ---- what the task is made from ----
 
