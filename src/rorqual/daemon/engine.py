@@ -35,6 +35,7 @@ from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.healthwatch import HealthWatch
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.login import Login
@@ -128,6 +129,10 @@ class Engine:
         )
         lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, config)
+        bundles = config.state_dir / "tasks" / config.containerd_namespace
+        health = HealthWatch(
+            self.registry, bundles, self.events, self.background, lambda c: lifecycle.restart(c, "", None)
+        )
         self.exits = Exits(
             self.registry,
             self.remote,
@@ -137,6 +142,7 @@ class Engine:
             self.networking,
             self.events,
             self.background,
+            health,
         )
         networks = Networks(self.controller, self.networking, self.registry, self.events)
         self._routes = [
@@ -150,6 +156,7 @@ class Engine:
                 self.remote.snapshots,
                 views.Listing(self.registry),
                 self.background,
+                health,
             ).routes(),
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
             *image_api.ImageRoutes(images, importer, self.background).routes(),

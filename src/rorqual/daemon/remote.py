@@ -452,6 +452,7 @@ _TASK_EVENTS: dict[str, Any] = {
     "/tasks/oom": task_events_pb2.TaskOOM,
     "/tasks/paused": task_events_pb2.TaskPaused,
     "/tasks/resumed": task_events_pb2.TaskResumed,
+    "/tasks/health": task_events_pb2.TaskOOM,  # our shim's own, of the same form
 }
 
 

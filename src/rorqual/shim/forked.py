@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from rorqual import errdefs
+from rorqual.linux import process
 
 _ANSWER_MAX = 1 << 20
 
@@ -25,10 +27,11 @@ def in_child(work: Callable[[], tuple[Any, list[int]]]) -> tuple[Any, list[int]]
     Raises the errdefs error that it raised, errdefs.Error for anything else, Internal when the child was killed.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    shim = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _child(theirs, work)
+        _child(theirs, shim, work)
     theirs.close()
     with ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANSWER_MAX)
@@ -43,10 +46,13 @@ def in_child(work: Callable[[], tuple[Any, list[int]]]) -> tuple[Any, list[int]]
     return answer["value"], fds
 
 
-def _child(end: socket.socket, work: Callable[[], tuple[Any, list[int]]]) -> None:
+def _child(end: socket.socket, shim: int, work: Callable[[], tuple[Any, list[int]]]) -> None:
     status = 1
     try:
         fds: list[int] = []
+        process.set_parent_death_signal(signal.SIGKILL)  # a killed shim's container is not to be half made by nobody
+        if os.getppid() != shim:
+            return
         try:
             value, fds = work()
             answer: dict[str, Any] = {"value": value}

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from rorqual import errdefs
 from rorqual.linux import process as linux_process
 from rorqual.rpc import unixsock
+from rorqual.shim.forward import HEALTH, OOM, forward
 from rorqual.shim.loop import Loop, log
-from rorqual.shim.oom import forward_oom
 from rorqual.shim.options import TaskOptions
 from rorqual.shim.rpcserver import Server
 from rorqual.shim.runtime import Runtime, runtime_for
@@ -43,6 +43,7 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
         connection,
         lambda options: runtime_for(options, f"{state}/runc/{namespace}"),
         on_oom=lambda: _oom(containerd, namespace, container_id, bundle),
+        on_health=lambda: _tell(containerd, namespace, HEALTH, container_id),
     )
     loop.run()
 
@@ -62,9 +63,10 @@ def build(
     runtime: Callable[[TaskOptions], Runtime],
     *,
     on_oom: Callable[[], None],
+    on_health: Callable[[], None],
 ) -> Parts:
     """Connect a shim's parts on `loop`: the Task service on `connection` and shim.sock, and stream.sock."""
-    service = TaskService(loop, container_id, bundle, runtime, on_oom=on_oom, shutdown=loop.stop)
+    service = TaskService(loop, container_id, bundle, runtime, on_oom=on_oom, on_health=on_health, shutdown=loop.stop)
     server = Server(loop, SERVICES, service.methods())
     streams = StreamServer(loop, unixsock.listen(f"{bundle}/stream.sock", socket.SOCK_SEQPACKET), service.find)
     server.listen(unixsock.listen(f"{bundle}/shim.sock"))
@@ -88,6 +90,14 @@ def _oom(containerd: str, namespace: str, container_id: str, bundle: str) -> Non
     try:
         with open(f"{bundle}/oom", "w") as file:
             file.write(str(time.time_ns()))
-        forward_oom(containerd, namespace, container_id)
+    except OSError as e:
+        log(f"oom mark: {e}")
+    _tell(containerd, namespace, OOM, container_id)
+
+
+def _tell(containerd: str, namespace: str, topic: str, container_id: str) -> None:
+    """A containerd that is away reads it from the bundle later."""
+    try:
+        forward(containerd, namespace, topic, container_id)
     except (OSError, errdefs.Error) as e:
-        log(f"oom event: {e}")
+        log(f"{topic}: {e}")

@@ -23,6 +23,7 @@ class TaskOptions:
     console_size: tuple[int, int] | None = None
     runtime: str = ""
     runtime_args: tuple[str, ...] = ()
+    health: dict[str, Any] | None = None  # rorqual.shim.health.HealthOptions
 
     @classmethod
     def parse(cls, message: Any_ | None) -> TaskOptions:
@@ -40,6 +41,7 @@ class TaskOptions:
                 console_size=(int(size[0]), int(size[1])) if size and any(size) else None,
                 runtime="" if runtime == "rorqual" else runtime,
                 runtime_args=tuple(values.get("runtime_args") or ()),
+                health=values.get("health"),
             )
         except (ValueError, TypeError, AttributeError, LookupError) as e:
             raise InvalidArgument(f"{TYPE_URL}: {e}") from e

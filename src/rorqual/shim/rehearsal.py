@@ -100,7 +100,9 @@ def rehearse(directory: str) -> None:
 def _act(directory: str) -> None:
     ours, theirs = socket.socketpair()
     loop = Loop()
-    parts = build(loop, "rehearsal", directory, theirs, lambda _options: _Stage(), on_oom=lambda: None)
+    parts = build(
+        loop, "rehearsal", directory, theirs, lambda _options: _Stage(), on_oom=lambda: None, on_health=lambda: None
+    )
     log = {"driver": "json-file", "path": f"{directory}/log", "max_size": -1, "max_file": 1}
     task_options = json.dumps({"log": log, "open_stdin": False, "runtime": "rorqual"}).encode()
     create = taskapi.CreateTaskRequest(

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rorqual import errdefs
 from rorqual.rpc import taskapi
@@ -24,6 +24,9 @@ from rorqual.shim.rpcserver import Method
 from rorqual.shim.runtime import Container, Runtime
 from rorqual.version import __version__
 
+if TYPE_CHECKING:
+    from rorqual.shim.health import Monitor
+
 METRICS_URL = "io.containerd.cgroups.v1.Metrics"
 Reply = Callable[[Message], None]
 
@@ -31,7 +34,8 @@ Reply = Callable[[Message], None]
 class TaskService:
     """One container.
 
-    `bundle` is its directory, `runtime` chooses what runs it, `on_oom` is called at an OOM kill, `shutdown` ends it.
+    `bundle` is its directory, `runtime` chooses what runs it, `on_oom` is called at an OOM kill, `on_health` when its
+    health has changed, `shutdown` ends it.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TaskService:
         runtime: Callable[[TaskOptions], Runtime],
         *,
         on_oom: Callable[[], None],
+        on_health: Callable[[], None],
         shutdown: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -49,12 +54,15 @@ class TaskService:
         self._bundle = bundle
         self._runtime_for = runtime
         self._on_oom = on_oom
+        self._on_health = on_health
         self._shutdown = shutdown
         self._container: Container | None = None
         self._options = TaskOptions()
         self._processes: dict[str, Process] = {}
         self._oom_fd = -1
         self._oom_seen = False
+        self._health: Monitor | None = None
+        self._children: dict[int, Callable[[int], None]] = {}  # other children of ours than the container's processes
         loop.on_child(self.reap)
 
     @property
@@ -133,7 +141,24 @@ class TaskService:
         else:
             self._start_exec(container, process)
         process.status = taskapi.RUNNING
+        if not request.exec_id:
+            self._begin_health(container)
         reply(taskapi.StartResponse(pid=process.pid))
+
+    def _begin_health(self, container: Container) -> None:
+        if self._options.health is None:
+            return
+        from rorqual.shim import health, probes  # most containers have no check, and their shims no use for this
+
+        self._health = health.Monitor(
+            self._loop,
+            health.HealthOptions.parse(self._options.health),
+            f"{self._bundle}/health",
+            probes.spawner(self._options.health["probe"], container),
+            self._children.__setitem__,
+            self._on_health,
+        )
+        self._health.start()
 
     def _start_exec(self, container: Container, process: Process) -> None:
         child = ChildStdio(self._loop, process, None, stdin=True, close_stdin=True)
@@ -194,6 +219,8 @@ class TaskService:
             process = by_pid.get(pid)
             if process is not None:
                 self._exited(process, status)
+            elif pid in self._children:
+                self._children.pop(pid)(status)
 
     def _exited(self, process: Process, wait_status: int) -> None:
         container = self._container
@@ -204,6 +231,8 @@ class TaskService:
             except errdefs.Error as e:
                 log(f"kill of what is left: {e}")
         if not process.exec_id:
+            if self._health is not None:
+                self._health.stop()
             self._check_oom()
 
         process.exited(wait_status)
@@ -242,12 +271,16 @@ class TaskService:
 
     def _pause(self, _request: taskapi.PauseRequest, reply: Reply) -> None:
         self._need_container().pause()
+        if self._health is not None:
+            self._health.stop()
         self.find("").status = taskapi.PAUSED
         reply(Empty())
 
     def _resume(self, _request: taskapi.ResumeRequest, reply: Reply) -> None:
         self._need_container().resume()
         self.find("").status = taskapi.RUNNING
+        if self._health is not None:
+            self._health.start()
         reply(Empty())
 
     def _update(self, request: taskapi.UpdateTaskRequest, reply: Reply) -> None:

@@ -32,6 +32,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.filters import Filters
+from rorqual.daemon.services.healthwatch import HealthWatch
 from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.rpc.stream import Attach
 
@@ -51,6 +52,7 @@ class ContainerRoutes:
     snapshots: Snapshots
     listing: views.Listing
     background: Background
+    health: HealthWatch
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -108,6 +110,7 @@ class ContainerRoutes:
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /containers/{id}/json."""
         container = self._get(call)
+        self.health.refresh(container)
         answer = views.inspect(container, self.networking, self.registry, self.starter.log_path(container))
         if call.flag("size"):
             own, root = await self._size(container)

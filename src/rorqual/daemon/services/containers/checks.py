@@ -7,7 +7,7 @@ from dataclasses import replace
 from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
 from rorqual.api.network import NetworkingConfig
 from rorqual.daemon.config import DaemonConfig
-from rorqual.daemon.services import signals
+from rorqual.daemon.services import health, signals
 from rorqual.daemon.services.containers import networking, ports
 from rorqual.daemon.spec import builder, capabilities, devices, resources, security
 from rorqual.errdefs import InvalidArgument
@@ -154,17 +154,7 @@ def container_config(config: ContainerConfig) -> None:
         raise InvalidArgument(
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
         )
-    health = config.healthcheck
-    if health is not None:
-        for value, what in (
-            (health.interval, "Interval"),
-            (health.timeout, "Timeout"),
-            (health.start_period, "StartPeriod"),
-        ):
-            if value and value < 1_000_000:
-                raise InvalidArgument(f"{what} in Healthcheck cannot be less than 1ms")
-        if health.retries < 0:
-            raise InvalidArgument("Retries in Healthcheck cannot be negative")
+    health.check(config.healthcheck)
 
 
 def endpoints(host: HostConfig, networks: NetworkingConfig | None) -> None:

@@ -15,7 +15,7 @@ from rorqual.api.container import CreateRequest, MountPoint
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import GC_ROOT, Mount
-from rorqual.daemon.services import clock, names
+from rorqual.daemon.services import clock, health, names
 from rorqual.daemon.services.containers import checks
 from rorqual.daemon.services.containers.networking import network_name
 from rorqual.daemon.services.containers.record import Container
@@ -96,6 +96,7 @@ class Creator:
         host = checks.host_config(request.host_config or HostConfig(), self._config)
         checks.endpoints(host, request.networking_config)
         user_config = _plain_config(request)
+        user_config = replace(user_config, healthcheck=health.from_labels(user_config.labels, user_config.healthcheck))
         checks.container_config(user_config)
         if not user_config.image:
             raise InvalidArgument("no image specified") if not user_config.cmd else NotFound("No such image: ")
@@ -108,7 +109,8 @@ class Creator:
         id = secrets.token_hex(32)
         bare = names.check(name) if name else names.generate(self._registry.names)
         with self._registry.reserved(bare, id):
-            container = await self._make(id, bare, config, host, image, asked, _endpoints(request, host))
+            again = health.restarts_unhealthy(user_config.labels)
+            container = await self._make(id, bare, config, host, image, asked, _endpoints(request, host), again)
         attributes = container.event_attributes()
         self._events.publish("container", "create", id, attributes)
         return container, _warnings(host)
@@ -122,6 +124,7 @@ class Creator:
         image: LocalImage,
         asked: list[mounts.Wanted],
         endpoints: dict[str, EndpointSettings],
+        restart_unhealthy: bool,
     ) -> Container:
         path, args = merge.command(config)
         labels = {GC_ROOT: clock.rfc3339(clock.now_ns())}
@@ -141,6 +144,7 @@ class Creator:
                 mounts=points,
                 snapshotter=self._snapshots.snapshotter,
                 platform="linux",
+                restart_unhealthy=restart_unhealthy,
                 rootfs=rootfs,
             )
             await self._registry.add(container)

@@ -21,6 +21,7 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.healthwatch import HealthWatch
 from rorqual.daemon.supervisor import Supervisor
 from rorqual.errdefs import Error, NotFound, Unavailable
 
@@ -45,6 +46,7 @@ class Exits:
         networking: Networking,
         events: Events,
         background: Background,
+        health: HealthWatch,
     ) -> None:
         self._registry = registry
         self._remote = remote
@@ -54,6 +56,7 @@ class Exits:
         self._networking = networking
         self._events = events
         self._background = background
+        self._health = health
 
     async def run(self, ready: asyncio.Event) -> None:
         """Follow, forever; `ready` is set once the first look around is done."""
@@ -90,6 +93,8 @@ class Exits:
             else:
                 name = f"exit of {container.short_id}"
                 self._background.spawn(self._ended(container, event.pid, event.exit), name)
+        elif event.topic == "health":
+            self._health.refresh(container)
         elif event.topic == "oom":
             container.state = container.state.oom()
             self._events.publish("container", "oom", container.id, container.event_attributes())
@@ -107,6 +112,8 @@ class Exits:
             else:
                 work.append(self._compare(container, tasks.get(container.id)))
         await asyncio.gather(*work)
+        for container in self._registry:
+            self._health.refresh(container)
         ready.set()
         for container in self._registry:
             self._revive(container)
@@ -149,8 +156,18 @@ class Exits:
                 await self._ended(container, container.state.pid, Exit(_KILLED, clock.now_ns()))
             elif task.exit is not None:
                 await self._ended(container, container.state.pid, task.exit)
+            elif task.status != container.state.status and task.status in (states.RUNNING, states.PAUSED):
+                await self._frozen_or_thawed(container, task.status)
         elif task is not None:
             await self._adopt(container, task)
+
+    async def _frozen_or_thawed(self, container: Container, status: str) -> None:
+        """A pause or an unpause that the daemon's end cut short."""
+        async with container.lock:
+            state = container.state
+            if state.running and state.status != status:
+                container.state = state.pause() if status == states.PAUSED else state.unpause()
+                await self._registry.save_state(container)
 
     async def _adopt(self, container: Container, task: TaskState) -> None:
         """A start that the daemon's end cut short: a task that runs is kept, one that doesn't is undone."""
@@ -207,6 +224,7 @@ class Exits:
         for run in container.execs.values():
             if run.running:
                 finish_exec(run, Exit(_KILLED, end.at_ns))
+        self._health.ended(container)
         policy = container.host.restart_policy
         again = states.should_restart(
             policy.name,

@@ -14,7 +14,7 @@ from typing import Any
 
 from rorqual.api import codec
 from rorqual.api.config import ContainerConfig, HostConfig, PortBinding
-from rorqual.api.container import MountPoint
+from rorqual.api.container import Health, MountPoint
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.remote import Mount
 from rorqual.daemon.services.containers.state import State
@@ -72,6 +72,8 @@ class Container:
     state: State = field(default_factory=State)
     restarts: int = 0
     stopped_by_user: bool = False
+    health: Health | None = None  # None without a health check
+    restart_unhealthy: bool = False
     networks: dict[str, EndpointSettings] = field(default_factory=dict)  # as they are, while running
     ports: dict[str, tuple[PortBinding, ...] | None] = field(default_factory=dict)
     # In memory only:
@@ -125,6 +127,7 @@ class Container:
             "Mounts": codec.to_json(self.mounts),
             "Snapshotter": self.snapshotter,
             "Platform": self.platform,
+            "RestartUnhealthy": self.restart_unhealthy,
         }
         return ContainerRow(self.id, self.name, _dump(document), self.state_text())
 
@@ -135,6 +138,7 @@ class Container:
                 "State": self.state.to_json(),
                 "Restarts": self.restarts,
                 "StoppedByUser": self.stopped_by_user,
+                "Health": None if self.health is None else codec.to_json(self.health),
                 "Networks": codec.to_json(self.networks),
                 "Ports": codec.to_json(self.ports),
             }
@@ -170,6 +174,8 @@ def from_row(row: ContainerRow) -> Container:
         state=State.from_json(state["State"]),
         restarts=state["Restarts"],
         stopped_by_user=state["StoppedByUser"],
+        health=codec.from_json(Health, state["Health"]) if state.get("Health") else None,
+        restart_unhealthy=document.get("RestartUnhealthy", False),
         networks=_endpoints(state["Networks"]),
         ports={
             port: None if bindings is None else tuple(codec.from_json(PortBinding, b) for b in bindings)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Containers, Mount, Tasks
-from rorqual.daemon.services import clock
+from rorqual.daemon.services import clock, health
 from rorqual.daemon.services.containers import attach, checks
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.networking import Networking, hostname_of
@@ -120,7 +120,7 @@ class Starter:
             await self._tasks.start(container.id)
         except Error as e:
             raise _wrapped(e, "failed to start task for container: ") from e
-        container.state = state
+        container.state, container.health = state, health.starting(container.config)
         await self._registry.save_state(container)
         self._events.publish("container", "start", container.id, container.event_attributes())
 
@@ -165,6 +165,7 @@ class Starter:
             "console_size": list(host.console_size[:2]) or [0, 0],
             "runtime": binary.path or "rorqual",
             "runtime_args": list(binary.args),
+            "health": health.task_options(container.config, host, hostname_of(container), self._default_ulimits()),
         }
         return json.dumps(options).encode()
 
@@ -200,12 +201,15 @@ class Starter:
                 hosts_file=hosts_file,
                 resolv_file=resolv_file,
                 init_path=self._init_path() if host.init else "",
-                default_ulimits={n: (u["soft"], u["hard"]) for n, u in self._config.default_ulimits.items()},
+                default_ulimits=self._default_ulimits(),
                 default_shm_size=self._config.default_shm_size,
                 no_new_privileges=self._config.no_new_privileges,
                 seccomp_profile=self._seccomp_default(),
             )
         )
+
+    def _default_ulimits(self) -> dict[str, tuple[int, int]]:
+        return {n: (u["soft"], u["hard"]) for n, u in self._config.default_ulimits.items()}
 
     def _seccomp_default(self) -> str:
         profile = self._config.seccomp_profile

@@ -9,6 +9,7 @@ from rorqual.api.container import (
     ContainerState,
     ContainerSummary,
     DriverData,
+    Health,
     NetworkSettings,
     PortSummary,
     SummaryHostConfig,
@@ -30,13 +31,17 @@ _FILTER_NAMES = (
 FILTER_KEYS = frozenset(_FILTER_NAMES.split())
 
 
-def status_text(state: states.State, now_ns: int) -> str:
-    """`Up 3 seconds`, `Exited (0) 2 minutes ago`."""
+def status_text(state: states.State, now_ns: int, health: Health | None = None) -> str:
+    """`Up 3 seconds`, `Up 3 seconds (healthy)`, `Exited (0) 2 minutes ago`."""
     if state.status == states.CREATED:
         return "Created"
     if state.running:
         up = f"Up {clock.duration((now_ns - state.started_ns) / 1e9)}"
-        return f"{up} (Paused)" if state.status == states.PAUSED else up
+        if state.status == states.PAUSED:
+            return f"{up} (Paused)"
+        if health is None:
+            return up
+        return f"{up} (health: starting)" if health.status == "starting" else f"{up} ({health.status})"
     ago = clock.duration((now_ns - state.finished_ns) / 1e9)
     if state.status == states.RESTARTING:
         return f"Restarting ({state.exit_code}) {ago} ago"
@@ -59,7 +64,7 @@ def summary(container: Container, image_name: str, now_ns: int) -> ContainerSumm
         ports=_ports(container),
         labels=container.config.labels or {},
         state=container.state.status,
-        status=status_text(container.state, now_ns),
+        status=status_text(container.state, now_ns, container.health),
         host_config=SummaryHostConfig(container.host.network_mode, container.host.annotations),
         network_settings=SummaryNetworkSettings(_networks(container)),
         mounts=container.mounts,
@@ -104,7 +109,7 @@ def inspect(container: Container, networking: Networking, registry: Registry, lo
         created=clock.rfc3339(container.created_ns),
         path=container.path,
         args=container.args,
-        state=_state(container.state),
+        state=_state(container.state, container.health),
         image=container.image_id,
         resolv_conf_path=resolv,
         hostname_path=hostname,
@@ -123,7 +128,7 @@ def inspect(container: Container, networking: Networking, registry: Registry, lo
     )
 
 
-def _state(state: states.State) -> ContainerState:
+def _state(state: states.State, health: Health | None) -> ContainerState:
     return ContainerState(
         status=state.status,
         running=state.running or state.status == states.RESTARTING,
@@ -136,6 +141,7 @@ def _state(state: states.State) -> ContainerState:
         error=state.error,
         started_at=clock.rfc3339(state.started_ns),
         finished_at=clock.rfc3339(state.finished_ns),
+        health=health,
     )
 
 
@@ -211,7 +217,7 @@ class Listing:
         return self._passes_more(c, filters)
 
     def _passes_more(self, c: Container, filters: Filters) -> bool:
-        if "health" in filters and "none" not in filters.get("health"):
+        if not filters.one_of("health", c.health.status if c.health else "none"):
             return False
         if "ancestor" in filters and not _is_ancestor(c, filters.get("ancestor")):
             return False

@@ -1,4 +1,4 @@
-"""Tells containerd of an OOM kill: Events/Forward over ttrpc, one short connection for each."""
+"""Tells containerd what nobody asked for (OOM kills, health): Events/Forward over ttrpc, one short connection each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from rorqual.rpc import ttrpc, unixsock
 from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp
 
 EVENTS_SERVICE = "containerd.services.events.ttrpc.v1.Events"
+OOM, HEALTH = "/tasks/oom", "/tasks/health"
+_TYPES = {OOM: "containerd.events.TaskOOM", HEALTH: "rorqual.shim.v1.TaskHealth"}
 _TIMEOUT_S = 2.0  # the event is also a file in the bundle: never hold the shim up for it
 
 
 @dataclass(slots=True)
-class TaskOOM(Message):
-    """containerd.events.TaskOOM."""
+class TaskEvent(Message):
+    """containerd.events.TaskOOM, and ours of health: both only name the container."""
 
     container_id: str = ""
     FIELDS = (Field(1, "container_id", "string"),)
@@ -44,10 +46,10 @@ class ForwardRequest(Message):
     FIELDS = (Field(1, "envelope", Envelope),)
 
 
-def forward_oom(address: str, namespace: str, container_id: str) -> None:
-    """Publish /tasks/oom. Raises OSError when containerd cannot be reached, and its error."""
-    event = Any_("containerd.events.TaskOOM", TaskOOM(container_id).encode())
-    envelope = Envelope(Timestamp.from_ns(time.time_ns()), namespace, "/tasks/oom", event)
+def forward(address: str, namespace: str, topic: str, container_id: str) -> None:
+    """Publish one. Raises OSError when containerd cannot be reached, and its error."""
+    event = Any_(_TYPES[topic], TaskEvent(container_id).encode())
+    envelope = Envelope(Timestamp.from_ns(time.time_ns()), namespace, topic, event)
     request = ttrpc.Request(EVENTS_SERVICE, "Forward", ForwardRequest(envelope).encode())
     parser = ttrpc.Parser()
     with unixsock.connect(address, timeout_s=_TIMEOUT_S) as sock:
