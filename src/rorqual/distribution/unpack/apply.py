@@ -145,7 +145,7 @@ class _Layer:
             if whiteouts.convert(self._kind, parent, base):
                 self._tree.forget()
             return
-        if not 0 <= entry.mtime_ns <= _MAX_TIME_NS or not 0 <= entry.atime_ns <= _MAX_TIME_NS:
+        if abs(entry.mtime_ns) > _MAX_TIME_NS or abs(entry.atime_ns) > _MAX_TIME_NS:
             entry.mtime_ns = entry.atime_ns = 0
         if entry.kind == tar.REGULAR:
             self._regular(parent, base, entry)
@@ -258,6 +258,9 @@ class _Layer:
             parent, base = self._tree.split(entry.name)
             _make_special(parent, base, entry)
         os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if entry.mode & _SPECIAL_BITS and entry.kind != tar.SYMLINK:
+            # mknod and chown drop them; what was made a moment ago is no link.
+            os.chmod(base, entry.mode, dir_fd=parent)
         if entry.xattrs:
             # By way of /proc: there is no lsetxattr relative to an fd before Linux 6.13.
             self._set_xattrs(b"/proc/self/fd/%d/%s" % (parent, base), entry, special=True)
