@@ -16,7 +16,7 @@ help:
 	@echo 'make test              unit, contract and integration tests (the latter need root)'
 	@echo 'make lint              ruff, mypy, import-linter'
 	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
-	@echo 'make test-crash        processes of the engine killed at random moments under load'
+	@echo 'make test-crash        ten times the random kills that make test has'
 	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
 
 install: $(VENV)/.installed
@@ -63,10 +63,9 @@ test-conformance: install-dev
 	scripts/system-packages test
 	$(BIN)/python tests/conformance/docker_py/run.py
 
-# Kills the engine's processes at random moments under load. Not yet part of `make test`: a client whose request was cut
-# may still wait too long, and a snapshot's directory may stay until containerd's next start.
+# More of the random kills than `make test` has.
 test-crash: install-dev
-	$(PYTEST) tests/failpoints
+	RORQUAL_TEST_SEEDS=1,2,3,4,5,6,7,8,9,10 $(PYTEST) tests/failpoints
 
 proto: install-dev
 	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpclib_python_out=. \

@@ -18,10 +18,11 @@ ACTIONS = (
     ("run", "--rm", "busybox", "no-such-program"),
     ("run", "-d", "--rm", "busybox", "sleep", "0.3"),
 )
+SEEDS = [int(seed) for seed in os.environ.get("RORQUAL_TEST_SEEDS", "1,2").split(",")]
 VICTIMS = (("rorquald",), ("containerd",), ("rorquald", "containerd"), ("containerd", "rorquald"))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.timeout(180)
 def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: Engine, seed: int) -> None:
     engine, dice, stop = fresh_engine, random.Random(seed), threading.Event()

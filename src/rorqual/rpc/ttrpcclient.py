@@ -65,6 +65,7 @@ class Client:
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(errdefs.Unavailable("ttrpc: closed"))
+                future.exception()  # its caller may have gone, or fail by the write that found the end: nothing to log
 
     def _readable(self) -> None:
         try:

@@ -16,6 +16,8 @@ import pytest
 from grpclib.client import Channel
 from support.processes import alive
 
+from rorqual.containerd.runtime.bundle import Bundle
+from rorqual.containerd.runtime.leftovers import clean_up
 from rorqual.rpc.channel import UnixChannel, scope
 from rorqual.rpc.proto.containers_grpc import ContainersStub
 from rorqual.rpc.proto.content_grpc import ContentStub
@@ -80,7 +82,8 @@ class Containerd:
             pid = int(file.read_text())
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
-            subprocess.run(["umount", "-l", str(file.parent / "rootfs")], check=False, stderr=subprocess.DEVNULL)
+            bundle = Bundle(file.parent.parent.name, file.parent.name, str(file.parent))
+            clean_up(bundle, f"{self.state}/runc/{bundle.ns}/{bundle.id}")  # an init may outlive its shim
 
 
 class Client:

@@ -149,6 +149,7 @@ class TaskManager:
             task.shim = None
             if pid:
                 await self._wait_gone(pid)
+                await self._clean_up(task)  # a shim that was killed in the middle has left its container half made
         await asyncio.to_thread(task.bundle.remove)
 
     async def _abandon(self, task: Task, creation: asyncio.Task[int]) -> None:
@@ -265,7 +266,7 @@ class TaskManager:
     async def _wait_gone(self, pid: int) -> None:
         """Wait for a shim's end; one that stays is killed."""
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid)  # 0 when it is not known: EINVAL
         except (OSError, ValueError):
             return
         try:
@@ -349,7 +350,8 @@ class TaskManager:
         if await self._reconnect(task):
             return
         log.warning("shim of %s/%s is dead: cleaning up", task.ns, task.id)
-        await asyncio.to_thread(clean_up, task.bundle, f"{self._state}/runc/{task.ns}/{task.id}")
+        await self._wait_gone(task.bundle.shim_pid())
+        await self._clean_up(task)
         record = task.bundle.exit_record()
         now = time.time_ns()
         for process in list(task.processes.values()):
@@ -357,6 +359,9 @@ class TaskManager:
                 self._exited(task, process, record.status, record.exited_at_ns)
             else:
                 self._exited(task, process, _KILLED, now)
+
+    async def _clean_up(self, task: Task) -> None:
+        await asyncio.to_thread(clean_up, task.bundle, f"{self._state}/runc/{task.ns}/{task.id}")
 
     async def _reconnect(self, task: Task) -> bool:
         """Whether the shim answers on its socket; then everything of the task is watched again."""

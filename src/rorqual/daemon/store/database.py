@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rorqual.errdefs import DataLoss
 
@@ -76,4 +76,7 @@ class Database:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+        if isinstance(result, sqlite3.Cursor):
+            # Its end resets a statement that this thread may be using by then: it must not happen in another thread.
+            return cast(T, None)
         return result

@@ -1,0 +1,197 @@
+"""Eight clients do what clients do while the engine's processes are killed: model and reality agree, nothing leaks.
+
+Each client owns its containers, so it knows of each the set of states that it may be in: one after a success, two after
+an answer that was lost. A killed shim ends its container, and is told to the model before it is killed.
+"""
+
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+from support.engine import Answer, Engine
+from support.processes import alive, wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+CLIENTS = 8
+ROUNDS = 12
+ABSENT = "absent"
+SEEDS = [int(seed) for seed in os.environ.get("RORQUAL_TEST_SEEDS", "1").split(",")]
+VICTIMS = (("rorquald",), ("containerd",), ("rorquald", "containerd"), ("spawner",), ("shim",), ("shim", "rorquald"))
+
+
+@dataclass
+class Owned:
+    """A container and the states that it may be in."""
+
+    name: str
+    states: set[str] = field(default_factory=lambda: {ABSENT})
+    begun: float = 0.0  # its last operation that succeeded
+    shim_killed: float = -1.0
+    history: list[str] = field(default_factory=list)  # for the text of a failure
+
+    def now(self) -> set[str]:
+        """The states it may be in at this moment."""
+        if self.shim_killed >= self.begun and self.states & {"running", "paused"}:
+            return self.states | {"exited"}
+        return self.states
+
+
+# (method, path after the name, states from which it acts, the state it leads to)
+OPERATIONS = {
+    "start": ("POST", "/start", {"created", "exited"}, "running"),
+    "stop": ("POST", "/stop?t=1", {"running", "paused"}, "exited"),
+    "kill": ("POST", "/kill", {"running", "paused"}, "exited"),
+    "restart": ("POST", "/restart?t=0", {"created", "running", "paused", "exited"}, "running"),
+    "pause": ("POST", "/pause", {"running"}, "paused"),
+    "unpause": ("POST", "/unpause", {"paused"}, "running"),
+    "remove": ("DELETE", "?force=1&v=1", {"created", "running", "paused", "exited"}, ABSENT),
+}
+
+
+class Client:
+    """Acts on its own containers until told to stop."""
+
+    def __init__(self, engine: Engine, number: int, seed: int) -> None:
+        self.engine = engine
+        self.dice = random.Random(seed * 1000 + number)
+        self.owned = [Owned(f"chaos-{number}-{i}") for i in range(3)]
+        self.wrong: list[str] = []
+        self.done = 0
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._act(self.dice.choice(self.owned))
+
+    def _act(self, owned: Owned) -> None:
+        before, begun = set(owned.now()), time.monotonic()
+        name = "create" if before == {ABSENT} else self.dice.choice(["create", *OPERATIONS, "exec"])
+        if name == "create":
+            body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
+            answer = self._ask("POST", f"/containers/create?name={owned.name}", body)
+            acts, after = {ABSENT}, "created"
+        elif name == "exec":
+            answer = self._ask("POST", f"/containers/{owned.name}/exec", {"Cmd": ["true"]})
+            if answer is not None and answer.status == 201:
+                self._ask("POST", f"/exec/{answer.json['Id']}/start", {"Detach": True})
+            return
+        else:
+            method, rest, acts, after = OPERATIONS[name]
+            answer = self._ask(method, f"/containers/{owned.name}{rest}")
+        self.done += 1
+        before |= owned.now()  # its shim may have been killed meanwhile
+        status = answer.status if answer is not None else "lost"
+        owned.history.append(f"{time.strftime('%X')} {sorted(before)} {name}: {status}")
+        if answer is None or answer.status >= 500:
+            cut = {after, "exited"} if name == "restart" else {after}  # it stops, then starts
+            owned.states = before | (cut if before & acts else set())
+        elif answer.status == 404:
+            self._expect(ABSENT in before, name, owned, before, answer)
+            owned.states = {ABSENT}
+        elif answer.status < 400 and answer.status != 304:
+            self._expect(bool(before & acts), name, owned, before, answer)
+            owned.states, owned.begun = {after}, begun
+        elif answer.status == 304:
+            owned.states = before - acts - {ABSENT}  # there was nothing to do
+        else:
+            owned.states = before - {ABSENT}  # refused: it is as it was, and it is there
+            self._expect(bool(owned.states), name, owned, before, answer)
+
+    def _expect(self, true: bool, name: str, owned: Owned, before: set[str], answer: Answer) -> None:
+        if not true:
+            self.wrong.append("\n  ".join([f"{owned.name}: {answer.body[:200]!r}", *owned.history[-8:]]))
+
+    def _ask(self, method: str, path: str, body: object = None) -> Answer | None:
+        """None when nobody answered."""
+        try:
+            return self.engine.api(method, path, body, timeout_s=40)
+        except TimeoutError:
+            self.wrong.append(f"{method} {path}: no answer in 40 s")
+            for daemon in ("rorquald", "containerd"):  # what they wait for goes to their log
+                for pid in self.engine.pids(daemon):
+                    os.kill(pid, signal.SIGUSR1)
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.02)
+        return None
+
+
+def kill_a_shim(engine: Engine, clients: list[Client], dice: random.Random) -> None:
+    by_name = {owned.name: owned for client in clients for owned in client.owned}
+    files = list((engine.exec / "containerd" / "tasks").glob("*/*/shim.pid"))
+    for file in dice.sample(files, min(2, len(files))):
+        with suppress(OSError, ValueError, http.client.HTTPException, KeyError):
+            name = engine.inspect(file.parent.name)["Name"].removeprefix("/")
+            pid = int(file.read_text())
+            by_name[name].shim_killed = float("inf")
+            os.kill(pid, signal.SIGKILL)
+            by_name[name].shim_killed = time.monotonic()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.timeout(240)
+def test_model_and_reality_agree_after_random_operations_and_kills(fresh_engine: Engine, seed: int) -> None:
+    engine, dice, stop = fresh_engine, random.Random(seed), threading.Event()
+    engine.rorqual("run", "--rm", "busybox", "true")
+    before = engine.held()
+    clients = [Client(engine, number, seed) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=client.run, args=(stop,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(ROUNDS):
+            time.sleep(0.5 + dice.random())
+            for victim in dice.choice(VICTIMS):
+                if victim == "shim":
+                    kill_a_shim(engine, clients, dice)
+                elif engine.pids(victim):
+                    engine.kill(victim)
+            if not engine.pids("rorquald"):
+                engine.start()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert sum(client.done for client in clients) > 10 * ROUNDS
+    wrong = [line for client in clients for line in client.wrong]
+    assert not wrong, "\n".join(wrong) + engine.log_tail(200)
+    wait_for(lambda: not disagreements(engine, clients), lambda: str(disagreements(engine, clients)), 10)
+    for container in engine.api("GET", "/containers/json?all=1").json:
+        assert engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1").status == 204
+
+    def beyond() -> list[str]:
+        # The long-lived processes are others than before; those of containers show by their cgroups.
+        return [item for item in engine.held().more_than(before, 24) if not item.startswith("processes")]
+
+    wait_for(lambda: not beyond(), lambda: f"{beyond()}{engine.log_tail(60)}")
+
+
+def disagreements(engine: Engine, clients: list[Client]) -> list[str]:
+    """Where the engine's records differ from the model, or from the processes that there are."""
+    found: list[str] = []
+    records = {c["Names"][0].removeprefix("/"): c for c in engine.api("GET", "/containers/json?all=1").json}
+    for client in clients:
+        for owned in client.owned:
+            record = records.pop(owned.name, None)
+            state = record["State"] if record else ABSENT
+            if state not in owned.now():
+                found.append(f"{owned.name} is {state}, not {sorted(owned.now())}: {owned.history[-6:]}")
+            if record is None:
+                continue
+            pid = engine.inspect(record["Id"])["State"]["Pid"]
+            if (state in ("running", "paused")) != (pid > 0 and alive(pid)):
+                found.append(f"{owned.name} is {state}, its pid {pid}")
+            if state == "running":
+                run = engine.api("POST", f"/containers/{owned.name}/exec", {"Cmd": ["true"]})
+                started = engine.api("POST", f"/exec/{run.json['Id']}/start", {"Detach": True})
+                if started.status != 200:
+                    found.append(f"{owned.name}: exec: {started.message}")
+    found += [f"{name} is nobody's" for name in records]
+    running = {c["Id"] for c in engine.api("GET", "/containers/json").json}
+    shims = {p.parent.name for p in (engine.exec / "containerd" / "tasks").glob("*/*/shim.pid")}
+    return found + [f"a shim of {id[:12]}, which does not run" for id in shims - running]
