@@ -21,7 +21,7 @@ from rorqual import errdefs
 from rorqual.containerd.content.store import ContentStore
 from rorqual.containerd.identifiers import check_digest, check_identifier, check_labels
 from rorqual.containerd.metadata.leases import Leases
-from rorqual.containerd.metadata.records import Resource, Usage
+from rorqual.containerd.metadata.records import ContentInfo, Resource, Usage
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter
 from rorqual.containerd.workers import WorkerPool
 from rorqual.rpc.ingest import LINE_MAX, Request, Unpack
@@ -78,9 +78,10 @@ class IngestServer:
             raise errdefs.PermissionDenied(f"ingest: uid {uid} is not allowed")
         request = Request.from_line(await _read_line(sock))
         check_identifier(request.ns, "namespace")
-        check_digest(request.digest)
+        if request.digest:
+            check_digest(request.digest)
         check_labels(dict(request.labels))
-        if request.lease:
+        if request.lease and request.digest:
             self._leases.hold(request.ns, request.lease, Resource("content", request.digest))
         with self._content.locked(request.ns, request.ref):
             if request.unpack is None:
@@ -88,12 +89,17 @@ class IngestServer:
             return await self._store_and_unpack(request, request.unpack, sock)
 
     async def _store(self, request: Request, sock: socket.socket) -> dict[str, Any]:
-        existing = self._content.adopt(request.ns, request.digest, request.labels)
+        existing = self._existing(request)
         if existing is not None:
             diff_id = existing.labels.get(UNCOMPRESSED_LABEL)
             return {"exists": True, "diff_id": diff_id, "size": existing.size}
         result = await self._receive(request, "", sock)
-        return {"ok": True, "diff_id": None, "size": result["size"]}
+        return {"ok": True, "diff_id": None, "size": result["size"], "digest": result["digest"]}
+
+    def _existing(self, request: Request) -> ContentInfo | None:
+        if not request.digest:
+            return None
+        return self._content.adopt(request.ns, request.digest, request.labels)
 
     async def _store_and_unpack(self, request: Request, unpack: Unpack, sock: socket.socket) -> dict[str, Any]:
         snapshotter = self._snapshotters.get(unpack.snapshotter)
@@ -111,7 +117,7 @@ class IngestServer:
             if existing is not None:
                 path = self._content.blobs.path(request.digest)
                 job = {"kind": "apply", "path": path, "directory": directory, "whiteouts": "overlay"}
-                result = {**await self._workers.run(job, []), "size": existing.size}
+                result = {**await self._workers.run(job, []), "size": existing.size, "digest": request.digest}
                 label = {UNCOMPRESSED_LABEL: result["diff_id"]}
                 self._content.table.update(ns, request.digest, label, [f"labels.{UNCOMPRESSED_LABEL}"])
             else:
@@ -122,7 +128,7 @@ class IngestServer:
             await snapshotter.remove(ns, key)
             raise
         word = "exists" if existing is not None else "ok"
-        return {word: True, "diff_id": result["diff_id"], "size": result["size"]}
+        return {word: True, "diff_id": result["diff_id"], "size": result["size"], "digest": result["digest"]}
 
     async def _receive(self, request: Request, directory: str, sock: socket.socket) -> dict[str, Any]:
         """The client's bytes to a blob, through a worker; with DataLoss the ingest is dropped, else it is resumable."""
@@ -141,15 +147,18 @@ class IngestServer:
         sock.setblocking(True)  # the flag is the open socket's, which the worker shares
         try:
             result = await self._workers.run(job, [sock.fileno()])
-        except errdefs.DataLoss:
-            self._content.table.end(ns, ref)
-            self._content.remove_ingest_files([ingest.id])
+        except errdefs.Error as e:
+            if isinstance(e, errdefs.DataLoss) or not request.digest:
+                self._content.table.end(ns, ref)
+                self._content.remove_ingest_files([ingest.id])
             raise
+        if request.lease:
+            self._leases.hold(ns, request.lease, Resource("content", result["digest"]))
         labels = dict(request.labels)
         if result["diff_id"]:
             labels[UNCOMPRESSED_LABEL] = result["diff_id"]
         try:
-            await self._content.finish(ns, ref, ingest, request.digest, result["size"], labels)
+            await self._content.finish(ns, ref, ingest, result["digest"], result["size"], labels)
         except errdefs.AlreadyExists:
             pass  # another ref's writer was faster with the same bytes
         return result

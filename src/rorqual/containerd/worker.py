@@ -57,7 +57,7 @@ class IngestSource:
             raise errdefs.DataLoss(f"ingest: {self.offset} bytes are on disk, more than the blob's {size}")
         self._file.seek(0)
         self._client = client
-        self._hasher = hashlib.new(digest.partition(":")[0])
+        self._hasher = hashlib.new(digest.partition(":")[0] or "sha256")
         self._digest = digest
         self._size = size
         self._buffer = bytearray(_READ_SIZE)
@@ -93,13 +93,14 @@ class IngestSource:
         while self.read():
             pass
 
-    def check(self) -> None:
-        """All was read. Raises Unavailable when the client stopped early (resumable), DataLoss for other bytes."""
+    def check(self) -> str:
+        """The digest, when all was read. Raises Unavailable when the client stopped early (resumable), DataLoss."""
         if self._size and self.offset < self._size:
             raise errdefs.Unavailable(f"ingest: connection ended after {self.offset} of {self._size} bytes")
-        digest = f"{self._digest.partition(':')[0]}:{self._hasher.hexdigest()}"
-        if digest != self._digest:
+        digest = f"{self._digest.partition(':')[0] or 'sha256'}:{self._hasher.hexdigest()}"
+        if self._digest and digest != self._digest:
             raise errdefs.DataLoss(f"unexpected commit digest {digest}, expected {self._digest}")
+        return digest
 
     def close(self) -> None:
         """Close the file; the socket is the caller's."""
@@ -107,7 +108,7 @@ class IngestSource:
 
 
 def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-    """{"path", "digest", "size", "directory" ("" for no unpack)} and the client's socket."""
+    """{"path", "digest" ("" when not known), "size", "directory" ("" for no unpack)} and the client's socket."""
     client = socket.socket(fileno=os.dup(fds[0]))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
     source = IngestSource(job["path"], client, job["digest"], job["size"])
@@ -122,8 +123,7 @@ def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
                 source.check()
                 raise
         source.drain()
-        source.check()
-        return {**unpacked, "size": source.offset}
+        return {**unpacked, "size": source.offset, "digest": source.check()}
     finally:
         source.close()
         client.close()

@@ -34,7 +34,11 @@ class Unpack:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is going to be sent. `size` in bytes (0: unknown); `lease` holds the blob and the snapshot."""
+    """What is going to be sent. `size` in bytes (0: unknown); `lease` holds the blob and the snapshot.
+
+    `digest` "": not known yet, the result tells it. Such bytes cannot be resumed and are kept only when whole, so they
+    must be compressed (a plain tar that is cut short looks like a shorter one) and `ref` must be used once.
+    """
 
     ns: str
     ref: str
@@ -86,10 +90,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`diff_id` of the unpacked layer, None without `unpack`; `size` of the blob in bytes."""
+    """`diff_id` of the unpacked layer, None without `unpack`; `size` of the blob in bytes, and its digest."""
 
     diff_id: str | None
     size: int
+    digest: str
 
 
 class Writer:
@@ -117,7 +122,7 @@ class Writer:
         await self._loop.sock_sendall(self._need(), request.to_line())
         answer = await self._line()
         if answer.get("exists"):
-            self.existing = Result(answer.get("diff_id"), int(answer.get("size") or request.size))
+            self.existing = Result(answer.get("diff_id"), int(answer.get("size") or request.size), request.digest)
             self.abort()
         else:
             self.offset = int(answer["offset"])
@@ -141,7 +146,7 @@ class Writer:
             pass  # the server has closed already; its answer is still to be read
         answer = await self._line()
         self.abort()
-        return Result(answer.get("diff_id"), int(answer["size"]))
+        return Result(answer.get("diff_id"), int(answer["size"]), answer.get("digest") or "")
 
     def abort(self) -> None:
         """Close the connection. A second call does nothing."""

@@ -59,7 +59,7 @@ def layer_directories(containerd: Any) -> list[Path]:
 
 async def test_a_layer_is_stored_and_unpacked_in_one_pass(containerd: Any, client: Any) -> None:
     result = await send(containerd, request(key="k", labels={"a": "b"}))
-    assert result == Result(DIFF_ID, len(BLOB))
+    assert result == Result(DIFF_ID, len(BLOB), DIGEST)
     (directory,) = layer_directories(containerd)
     assert (directory / "etc/motd").read_bytes() == b"hello\n"
     info = (await client(client.content.Info, content_pb2.InfoRequest(digest=DIGEST))).info
@@ -71,16 +71,16 @@ async def test_a_layer_is_stored_and_unpacked_in_one_pass(containerd: Any, clien
 
 
 async def test_without_unpack_the_blob_alone_is_stored(containerd: Any, client: Any) -> None:
-    assert await send(containerd, request()) == Result(None, len(BLOB))
+    assert await send(containerd, request()) == Result(None, len(BLOB), DIGEST)
     async with await open_ingest(containerd.ingest, request(ref="again")) as writer:
-        assert writer.existing == Result(None, len(BLOB))
+        assert writer.existing == Result(None, len(BLOB), DIGEST)
     await no_layer_directories(containerd)
 
 
 async def test_a_blob_already_here_is_unpacked_without_sending_it(containerd: Any, client: Any) -> None:
     await send(containerd, request())
     async with await open_ingest(containerd.ingest, request(key="k")) as writer:
-        assert writer.existing == Result(DIFF_ID, len(BLOB))
+        assert writer.existing == Result(DIFF_ID, len(BLOB), DIGEST)
     assert await snapshot_names(client) == {"k"}
 
 
@@ -102,7 +102,7 @@ async def test_a_cut_connection_resumes_where_it_was(containerd: Any, client: An
     async with await open_ingest(containerd.ingest, request(key=key)) as writer:
         assert writer.offset == half
         await writer.write(BLOB[half:])
-        assert await writer.commit() == Result(DIFF_ID if key else None, len(BLOB))
+        assert await writer.commit() == Result(DIFF_ID if key else None, len(BLOB), DIGEST)
     if key:
         (directory,) = layer_directories(containerd)
         assert (directory / "etc/motd").read_bytes() == b"hello\n"
@@ -219,7 +219,7 @@ async def test_sigkill_in_the_middle_leaves_only_the_resumable_bytes(containerd:
     async with await open_ingest(containerd.ingest, request(key="k")) as again:
         assert again.offset == half
         await again.write(BLOB[half:])
-        assert await again.commit() == Result(DIFF_ID, len(BLOB))
+        assert await again.commit() == Result(DIFF_ID, len(BLOB), DIGEST)
     for _ in range(100):
         if len(layer_directories(containerd)) == 1:
             break
@@ -253,3 +253,18 @@ async def test_unknown_snapshotters_and_leases_are_told(containerd: Any) -> None
         await send(containerd, Request(NS, "r", DIGEST, len(BLOB), unpack=Unpack("native", "k")))
     with pytest.raises(errdefs.NotFound):
         await send(containerd, request(lease="none"))
+
+
+async def test_bytes_of_unknown_digest_become_a_blob_that_the_answer_names(containerd: Any, client: Any) -> None:
+    result = await send(containerd, request(digest="", size=0, key="k", ref="unnamed"))
+    assert (result.digest, result.diff_id, result.size) == (DIGEST, DIFF_ID, len(BLOB))
+    again = await send(containerd, request(digest="", size=0, key="k2", ref="unnamed-2"))
+    assert again.digest == DIGEST
+
+
+async def test_bytes_of_unknown_digest_that_are_cut_leave_nothing(containerd: Any, client: Any) -> None:
+    with pytest.raises(errdefs.DataLoss):
+        await send(containerd, request(digest="", size=0, key="k", ref="unnamed"), BLOB[:-100])
+    assert await snapshot_names(client) == set()
+    await no_layer_directories(containerd)
+    assert not any((containerd.root / "content/ingest").iterdir())
