@@ -64,7 +64,7 @@ class Engine:
         root, ingest = config.data_root, config.containerd_address.with_name("ingest.sock")
         self.background = Background()
         self.database = DaemonDB(root / "daemon.db")
-        self.journal = Journal(root / "events.db")
+        self.journal = Journal(root / "events")
         self.events = Events(self.journal)
         self.supervisor = Supervisor(
             address=config.containerd_address,

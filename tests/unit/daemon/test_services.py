@@ -295,7 +295,7 @@ async def test_listing_filters(store):
 
 
 async def test_events_are_kept_and_streamed(tmp_path):
-    journal = Journal(tmp_path / "events.db")
+    journal = Journal(tmp_path / "events")
     journal.open()
     events = Events(journal)
     events.start()

@@ -14,6 +14,7 @@ from rorqual.daemon.services import clock
 from rorqual.daemon.services.events import FILTER_KEYS, Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.system import System
+from rorqual.errdefs import InvalidArgument
 
 _PING_HEADERS = {
     "Builder-Version": "1",
@@ -57,9 +58,11 @@ class SystemRoutes:
         """GET /events."""
         filters = Filters.parse(call.text("filters"), FILTER_KEYS)
         since, until = call.text("since"), call.text("until")
-        events = self.events.stream(
-            clock.parse_when(since) if since else None, clock.parse_when(until) if until else None, filters
-        )
+        since_ns = clock.parse_when(since) if since else None
+        until_ns = clock.parse_when(until) if until else None
+        if since_ns is not None and until_ns is not None and until_ns < since_ns:
+            raise InvalidArgument(f"`since` time ({since}) cannot be after `until` time ({until})")
+        events = self.events.stream(since_ns, until_ns, filters)
         response = await http.stream(call, "application/json")
         async for event in events:
             await response.write(codec.to_bytes(event) + b"\n")

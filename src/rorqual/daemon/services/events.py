@@ -1,15 +1,16 @@
 """Events: published by every service, streamed to clients, kept in the journal.
 
-Publishing costs an append to a list and a put for each listener; the journal follows in the background, in groups.
-A listener that doesn't read is cut off after _QUEUE_MAX events instead of growing without bound.
+Publishing writes the journal and wakes the listeners. A listener is only a position in time: it reads the newest events
+from memory, and from the journal when it has fallen behind, so that one who reads slowly neither loses events nor makes
+the daemon grow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
@@ -17,48 +18,65 @@ from rorqual.api import codec
 from rorqual.api.system import EventActor, EventMessage
 from rorqual.daemon.services.clock import now_ns
 from rorqual.daemon.services.filters import Filters
+from rorqual.errdefs import Error
 
 log = logging.getLogger(__name__)
 
 _FILTER_KEYS = "config container daemon event image label network node plugin scope secret service type volume id"
 FILTER_KEYS = frozenset(_FILTER_KEYS.split())
-_QUEUE_MAX = 16_384
+_RECENT = 1024  # events held in memory
+_BATCH = 256  # read from the journal at a time
+_RECOVERED = 2048  # events of the last run that are looked at for what it had told already
 
 
 class JournalStore(Protocol):
-    """Where events are kept."""
+    """Where events are kept, by time."""
 
-    async def append(self, events: list[tuple[int, str]]) -> None:
-        """Add (time in ns, JSON) of each."""
+    def append(self, time_ns: int, body: bytes) -> None:
+        """Add one. Raises: OSError."""
 
-    async def between(self, since_ns: int, until_ns: int) -> list[str]:
-        """JSON of the events in that time."""
+    def after(self, time_ns: int, limit: int) -> list[bytes]:
+        """At most `limit` after that time, the oldest first (blocking)."""
+
+    def last(self, count: int) -> list[bytes]:
+        """The newest (blocking)."""
 
 
 class Events:
-    """Owns the flush task between start() and stop()."""
+    """The one publisher; streams end at stop()."""
 
     def __init__(self, journal: JournalStore) -> None:
         self._journal = journal
-        self._listeners: set[asyncio.Queue[EventMessage | None]] = set()
-        self._unsaved: list[EventMessage] = []
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._recent: deque[EventMessage] = deque(maxlen=_RECENT)
+        self._forgotten_ns = 0  # the newest event that is in the journal only
         self._last_ns = 0
+        self._listeners: set[asyncio.Event] = set()
+        self._stopped = False
+        self._disk_failed = False
+        self._told: dict[tuple[str, str], EventMessage] = {}
 
     def start(self) -> None:
-        """Begin to write the journal."""
-        self._task = asyncio.create_task(self._write(), name="events journal")
+        """Learn what the last run had told (blocking; the journal is open)."""
+        for body in self._journal.last(_RECOVERED):
+            event = _parse(body)
+            if event is not None:
+                self._last_ns = self._forgotten_ns = event.time_nano
+                self._told[event.actor.id, event.action.split(":", 1)[0]] = event
+
+    def told(self, actor_id: str, action: str, since_ns: int) -> EventMessage | None:
+        """The newest event of that kind that the last run of the daemon published of the actor, after `since_ns`.
+
+        A daemon that was killed between telling and storing would tell again what it finds unrecorded. An answer is
+        given once: what happens later is this run's to tell.
+        """
+        event = self._told.pop((actor_id, action), None)
+        return event if event is not None and event.time_nano > since_ns else None
 
     async def stop(self) -> None:
-        """End every stream; write what is left."""
-        for queue in self._listeners:
-            queue.put_nowait(None)
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self._flush()
+        """End every stream."""
+        self._stopped = True
+        for wake in self._listeners:
+            wake.set()
 
     @property
     def listeners(self) -> int:
@@ -81,61 +99,76 @@ class Events:
             time=time_ns // 1_000_000_000,
             time_nano=time_ns,
         )
-        self._unsaved.append(message)
-        self._wake.set()
-        for queue in tuple(self._listeners):
-            if queue.qsize() >= _QUEUE_MAX:
-                self._listeners.discard(queue)
-                queue.put_nowait(None)
-            else:
-                queue.put_nowait(message)
+        self._keep(message)
+        if len(self._recent) == _RECENT:
+            self._forgotten_ns = self._recent[0].time_nano
+        self._recent.append(message)
+        for wake in self._listeners:
+            wake.set()
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            await asyncio.sleep(0.02)  # a start makes several events: one transaction for all
-            await self._flush()
-
-    async def _flush(self) -> None:
-        self._wake.clear()
-        batch, self._unsaved = self._unsaved, []
-        if not batch:
-            return
-        rows = [(e.time_nano, codec.to_bytes(e).decode()) for e in batch]
+    def _keep(self, message: EventMessage) -> None:
         try:
-            await self._journal.append(rows)
-        except Exception:
-            log.exception("events: %d events could not be written to the journal", len(batch))
+            self._journal.append(message.time_nano, codec.to_bytes(message))
+        except OSError as e:  # a full disk must not stop containers; said once, not for every event
+            if not self._disk_failed:
+                log.warning("events: the journal cannot be written: %s", e)
+            self._disk_failed = True
+        else:
+            self._disk_failed = False
 
     async def stream(self, since_ns: int | None, until_ns: int | None, filters: Filters) -> AsyncIterator[EventMessage]:
-        """Past events from `since`, then new ones until `until`; forever without. Cancel to end it."""
-        queue: asyncio.Queue[EventMessage | None] = asyncio.Queue()
-        self._listeners.add(queue)
+        """Past events from `since`, then new ones until `until`; forever without. Close it to end it early."""
+        wake = asyncio.Event()
+        self._listeners.add(wake)
+        # Docker's rule: with `until` alone, everything before it.
+        position = self._last_ns if since_ns is None and until_ns is None else (since_ns or 0) - 1
         try:
-            last_ns = 0
-            if since_ns is not None or until_ns is not None:
-                await self._flush()
-                begin = since_ns if since_ns is not None else now_ns()
-                for body in await self._journal.between(begin, until_ns if until_ns is not None else now_ns()):
-                    event = codec.from_json(EventMessage, json.loads(body))
-                    last_ns = event.time_nano
+            while not self._stopped:
+                wake.clear()
+                batch = await self._after(position)
+                for event in batch:
+                    position = event.time_nano
+                    if until_ns is not None and position > until_ns:
+                        return
                     if matches(event, filters):
                         yield event
-            while True:
-                timeout_s = None if until_ns is None else (until_ns - now_ns()) / 1e9
-                if timeout_s is not None and timeout_s <= 0:
+                if not batch and not await self._more(wake, until_ns):
                     return
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        new = await queue.get()
-                except TimeoutError:
-                    return
-                if new is None:
-                    return
-                if new.time_nano > last_ns and matches(new, filters):
-                    yield new
         finally:
-            self._listeners.discard(queue)
+            self._listeners.discard(wake)
+
+    async def _after(self, position: int) -> list[EventMessage]:
+        if position < self._forgotten_ns:
+            bodies = await asyncio.to_thread(self._journal.after, position, _BATCH)
+            events = [event for body in bodies if (event := _parse(body)) is not None]
+            if events:
+                return events
+        found: list[EventMessage] = []
+        for event in reversed(self._recent):
+            if event.time_nano <= position:
+                break
+            found.append(event)
+        found.reverse()
+        return found
+
+    async def _more(self, wake: asyncio.Event, until_ns: int | None) -> bool:
+        """Wait for the next event; False when `until` comes first."""
+        timeout_s = None if until_ns is None else (until_ns - now_ns()) / 1e9
+        if timeout_s is not None and timeout_s <= 0:
+            return False
+        try:
+            async with asyncio.timeout(timeout_s):
+                await wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _parse(body: bytes) -> EventMessage | None:
+    try:
+        return codec.from_json(EventMessage, json.loads(body))
+    except (ValueError, Error):
+        return None  # torn by a power cut
 
 
 def matches(event: EventMessage, filters: Filters) -> bool:
@@ -160,7 +193,7 @@ def matches(event: EventMessage, filters: Filters) -> bool:
 
 def _names(event: EventMessage, values: tuple[str, ...]) -> bool:
     name = event.actor.attributes.get("name", "")
-    return any(v == name or v == event.actor.id or (len(v) >= 4 and event.actor.id.startswith(v)) for v in values)
+    return any(name.startswith(v) or event.actor.id.startswith(v) for v in values)
 
 
 def _image_matches(event: EventMessage, values: tuple[str, ...]) -> bool:

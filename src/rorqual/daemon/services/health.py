@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ _INTERVAL_S, _TIMEOUT_S, _START_INTERVAL_S, _RETRIES = 30.0, 30.0, 5.0, 3
 # Opt-in labels, beyond Docker. Only those given with the container count: an image's drive nothing (CVE-2026-53488).
 HTTP_LABEL, TCP_LABEL = "rorqual.health.http", "rorqual.health.tcp"
 RESTART_LABEL = "rorqual.health.restart"
+_KINDS = frozenset({"CMD", "CMD-SHELL", "HTTP", "TCP"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -90,8 +91,8 @@ def target(kind: str, text: str) -> Target:
 
 
 def enabled(config: HealthConfig | None) -> bool:
-    """Whether there is something to run."""
-    return config is not None and bool(config.test) and config.test[0] != "NONE"  # type: ignore[index]
+    """Whether there is something to run: nothing for ["NONE"], nor (as in dockerd) for a kind that isn't known."""
+    return config is not None and bool(config.test) and config.test[0] in _KINDS  # type: ignore[index]
 
 
 def check(config: HealthConfig | None) -> None:
@@ -120,11 +121,8 @@ def task_options(
     health = config.healthcheck
     if health is None or not enabled(health):
         return None
-    probe = _probe(config, host, hostname, ulimits)
-    if probe is None:
-        return None
     return {
-        "probe": probe,
+        "probe": _probe(health.test or (), config, host, hostname, ulimits),
         "interval_s": health.interval / 1e9 or _INTERVAL_S,
         "timeout_s": health.timeout / 1e9 or _TIMEOUT_S,
         "start_period_s": health.start_period / 1e9,
@@ -134,16 +132,18 @@ def task_options(
 
 
 def _probe(
-    config: ContainerConfig, host: HostConfig, hostname: str, ulimits: Mapping[str, tuple[int, int]]
-) -> dict[str, Any] | None:
-    kind, *rest = (config.healthcheck and config.healthcheck.test) or ("NONE",)
+    test: Sequence[str],
+    config: ContainerConfig,
+    host: HostConfig,
+    hostname: str,
+    ulimits: Mapping[str, tuple[int, int]],
+) -> dict[str, Any]:
+    kind, *rest = test
     if kind in ("HTTP", "TCP"):
         to = target(kind, rest[0] if rest else "")
         return {"kind": kind.lower(), "host": to.host, "port": to.port, "path": to.path}
     if kind == "CMD-SHELL":
         rest = [*(config.shell or ("/bin/sh", "-c")), *rest]
-    elif kind != "CMD":
-        return None  # dockerd runs nothing for a kind it does not know
     process = builder.exec_process(
         config,
         host,

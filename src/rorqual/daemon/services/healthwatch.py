@@ -49,10 +49,13 @@ class HealthWatch:
         if found is None:
             return
         changed = found.status != container.health.status
+        told = self._events.told(container.id, "health_status", container.state.started_ns)
         container.health = found
         if not changed:
             return
-        self._events.publish("container", f"health_status: {found.status}", container.id, container.event_attributes())
+        action = f"health_status: {found.status}"
+        if told is None or told.action != action:
+            self._events.publish("container", action, container.id, container.event_attributes())
         self._background.spawn(self._registry.save_state(container), f"health of {container.short_id}")
         if found.status == health.UNHEALTHY and container.restart_unhealthy:
             self._background.spawn(self._restart_unhealthy(container), f"restart of unhealthy {container.short_id}")

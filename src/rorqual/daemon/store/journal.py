@@ -2,8 +2,8 @@
 
     <root>/events/<time of the first event, ns>.jsonl        one line an event: 19 digits of ns, a space, JSON
 
-An append is one write(2) of some 10 us in the event loop: what was published is there after a SIGKILL of the daemon at any
-moment, and a client that reads slowly is served from here instead of from memory. Power loss may cost the last seconds.
+An append is one write(2), some 10 us in the event loop: what was published is there after a SIGKILL at any moment,
+and a client that reads slowly is served from here instead of from memory. Power loss may cost the last seconds.
 """
 
 from __future__ import annotations

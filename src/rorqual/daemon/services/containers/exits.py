@@ -172,6 +172,8 @@ class Exits:
     async def _adopt(self, container: Container, task: TaskState) -> None:
         """A start that the daemon's end cut short: a task that runs is kept, one that doesn't is undone."""
         async with container.lock:
+            if container.removing or container.state.running:
+                return  # somebody else saw to it meanwhile
             if task.status in ("running", "paused"):
                 container.state = container.state.start(task.pid, clock.now_ns())
                 await self._registry.save_state(container)
@@ -240,7 +242,8 @@ class Exits:
         container.networks, container.ports = {}, {}
         attributes = container.event_attributes()
         attributes |= {"exitCode": str(end.status), "execDuration": str(ran_ns // 10**9)}
-        self._events.publish("container", "die", container.id, attributes)
+        if self._events.told(container.id, "die", container.state.started_ns) is None:
+            self._events.publish("container", "die", container.id, attributes)
         remove = container.host.auto_remove and not again
         steps: list[Coroutine[Any, Any, Any]] = [self._cleanup(container)]
         if not remove:
