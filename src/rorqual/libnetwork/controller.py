@@ -67,15 +67,19 @@ class Controller:
 
     def _open(self, live: frozenset[SandboxID]) -> None:
         os.makedirs(os.path.dirname(os.path.abspath(self._store_path)), mode=0o711, exist_ok=True)
-        self._monitor = Monitor()  # before the table is written: no change is missed
-        engine = Engine(self._store_path, self._exec_root, self.options)
+        monitor = Monitor()  # before the table is written: no change is missed
         try:
-            engine.start(live)
+            engine = Engine(self._store_path, self._exec_root, self.options)
+            try:
+                engine.start(live)
+            except BaseException:
+                engine.close()
+                raise
         except BaseException:
-            engine.close()
-            self._monitor.close()
+            monitor.close()
             raise
-        self._engine = engine
+        # Only now: after a failure `stop` finds nothing of ours to end, and the failure is what is reported.
+        self._engine, self._monitor = engine, monitor
 
     async def stop(self, *, purge: bool = False) -> None:
         """End this process's part; everything in the kernel stays and works, unless `purge`: then sandboxes, bridges,
