@@ -1,13 +1,15 @@
 """SIGKILL of any process of the engine: what must go on goes on, and after the restart everything is known again."""
 
 import json
+import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.engine import Cli, Engine
+from support.engine import Cli, Engine, Result
 from support.processes import alive, wait_for
 from support.terminal import Terminal
 
@@ -248,3 +250,26 @@ def test_an_image_that_is_known_survives_a_crash_at_once(cli: Cli, engine: Engin
     back(engine)
     assert cli.out("run", "--rm", "copy:1", "echo", "there") == "there"
     cli("rmi", "copy:1")
+
+
+@pytest.mark.parametrize("victim", ["containerd", "spawner"])
+def test_no_run_notices_a_kill_below_the_daemon(cli: Cli, engine: Engine, victim: str) -> None:
+    done: list[Result] = []
+    stop = threading.Event()
+
+    def run_again_and_again() -> None:
+        while not stop.is_set():
+            done.append(cli("run", "--rm", "busybox", "echo", "hi", code=None))
+
+    thread = threading.Thread(target=run_again_and_again)
+    thread.start()
+    try:
+        for kills in range(3):
+            wait_for(lambda kills=kills: len(done) > 3 * kills, "runs go on", 30)  # type: ignore[misc]
+            time.sleep(random.random() * 0.1)
+            engine.kill(victim)
+            wait_for(lambda: engine.pids(victim), f"another {victim}")
+    finally:
+        stop.set()
+        thread.join()
+    assert not [str(result) for result in done if (result.code, result.out) != (0, "hi\n")]
