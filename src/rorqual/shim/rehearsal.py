@@ -104,7 +104,10 @@ def _act(directory: str) -> None:
         loop, "rehearsal", directory, theirs, lambda _options: _Stage(), on_oom=lambda: None, on_health=lambda: None
     )
     log = {"driver": "json-file", "path": f"{directory}/log", "max_size": -1, "max_file": 1}
-    task_options = json.dumps({"log": log, "open_stdin": False, "runtime": "rorqual"}).encode()
+    probe = {"kind": "exec", "process": {}}
+    health = {"probe": probe, "interval_s": 0, "timeout_s": 1, "start_period_s": 0, "start_interval_s": 1, "retries": 1}
+    given = {"log": log, "open_stdin": False, "runtime": "rorqual", "health": health}
+    task_options = json.dumps(given).encode()
     create = taskapi.CreateTaskRequest(
         "rehearsal",
         directory,

@@ -24,7 +24,7 @@ from rorqual.linux import process as linux_process
 from rorqual.linux.sealed import reexec_sealed
 from rorqual.rpc import unixsock
 from rorqual.shim import main as shim
-from rorqual.shim import runtime
+from rorqual.shim import health, probes, runtime  # noqa: F401  (health checks' modules, for the shims to share)
 from rorqual.shim.rehearsal import rehearse
 
 _REQUEST_MAX = 64 * 1024
