@@ -160,6 +160,7 @@ def _become(
         with suppress(OSError):  # ENOSYS, EPERM, EDQUOT: kernels and sandboxes without keyrings
             process.join_session_keyring(plan.keyring)
     identity.own_session(slave)
+    process.cloexec_from(3 + plan.preserve_fds)  # now, since a seccomp profile may not know close_range(2)
     identity.set_limits(plan, warnings)
     scheduling.apply(plan)
     return identity.become(plan, who, _Listener(end))
@@ -174,7 +175,6 @@ def _environment(plan: ProcessPlan, who: users.Identity) -> dict[bytes, bytes]:
 
 def _exec_or_die(executable: bytes, plan: ProcessPlan, environment: dict[bytes, bytes]) -> NoReturn:
     """The parent no longer listens: as the user would see it from a shell, the text goes to stderr."""
-    process.cloexec_from(3 + plan.preserve_fds)
     try:
         os.execve(executable, plan.arguments, environment)
     except OSError as e:
@@ -219,7 +219,6 @@ def execute(
     sync.send(end, sync.READY, master, warnings=warnings)
     if master is not None:
         os.close(master)
-    process.cloexec_from(3 + plan.preserve_fds)
     try:
         os.execve(executable, plan.arguments, environment)
     except OSError as e:
