@@ -89,7 +89,7 @@ class Client:
         status = answer.status if answer is not None else "lost"
         owned.history.append(f"{time.strftime('%X')} {sorted(before)} {name}: {status}")
         if answer is None or answer.status >= 500:
-            cut = {after, "exited"} if name == "restart" else {after}  # it stops, then starts
+            cut = {after, "exited"} if name in ("restart", "remove") else {after}  # both end it first
             owned.states = before | (cut if before & acts else set())
         elif answer.status == 404:
             self._expect(ABSENT in before, name, owned, before, answer)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _KILLED = 137  # exit status of a process whose end nobody saw: SIGKILL's
 _SHUTDOWN_TIMEOUT_S = 5.0
+_DIAL_S = 0.01
 _SETTLE_S = 0.25  # a process that ended may have output that nobody has closed yet: do not wait for that
 
 
@@ -365,9 +367,8 @@ class TaskManager:
 
     async def _reconnect(self, task: Task) -> bool:
         """Whether the shim answers on its socket; then everything of the task is watched again."""
-        try:
-            sock = unixsock.connect(f"{task.bundle.path}/shim.sock", timeout_s=1)
-        except OSError:
+        sock = await self._dial(task.bundle)
+        if sock is None:
             return False
         shim = ttrpcclient.Client(sock)
         try:
@@ -387,6 +388,17 @@ class TaskManager:
             if not process.exited.is_set() and (not process.exec_id or process.status != taskapi.CREATED):
                 self._watch(task, process)
         return True
+
+    async def _dial(self, bundle: Bundle) -> socket.socket | None:
+        """A connection to shim.sock, where a shim that was just forked listens in a moment; None: there is no shim."""
+        deadline = time.monotonic() + _SHUTDOWN_TIMEOUT_S
+        while True:
+            try:
+                return unixsock.connect(f"{bundle.path}/shim.sock", timeout_s=1)
+            except OSError:
+                if not _alive(bundle.shim_pid()) or time.monotonic() > deadline:
+                    return None
+            await asyncio.sleep(_DIAL_S)
 
     async def _state_of(
         self, shim: ttrpcclient.Client, container_id: str, exec_id: str
@@ -466,6 +478,14 @@ class TaskManager:
 
     def _publish(self, task: Task, topic: str, event: Any) -> None:
         self._exchange.publish(task.ns, topic, event)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return pid != 0
 
 
 _NAMES = ("unknown", "created", "running", "stopped", "paused", "pausing")
