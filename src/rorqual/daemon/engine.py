@@ -36,9 +36,11 @@ from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.healthwatch import HealthWatch
+from rorqual.daemon.services.images.commit import Committer
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.login import Login
+from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Names
 from rorqual.daemon.services.networks import Networks
@@ -94,7 +96,8 @@ class Engine:
             max_downloads=config.max_concurrent_downloads,
         )
         images = Images(self.library, puller, self.lease, usages, self.events, config.storage_driver)
-        importer = Importer(self.remote, self.library, self.lease, ingest, self.events, root / "tmp")
+        maker = Maker(self.remote, self.lease, ingest)
+        importer = Importer(self.library, maker, self.lease, self.events)
 
         self.networking = Networking(self.controller, self.registry, config)
         streams = Streams(config.state_dir, config.containerd_namespace, self.events)
@@ -128,6 +131,7 @@ class Engine:
             config,
         )
         lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
+        committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -159,7 +163,7 @@ class Engine:
                 health,
             ).routes(),
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
-            *image_api.ImageRoutes(images, importer, self.background).routes(),
+            *image_api.ImageRoutes(images, importer, committer, self.registry, self.background).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
         ]
@@ -207,6 +211,7 @@ class Engine:
         for site in self._sites:
             with contextlib.suppress(RuntimeError):
                 await site.stop()
+        self.exits.stop_retrying()
         await self.background.drain(self.config.shutdown_timeout)
         await self.events.stop()
         if self._runner is not None:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from rorqual.api.config import ContainerConfig
 from rorqual.api.image import PruneImagesResponse
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Lines, Route
 from rorqual.daemon.background import Background
+from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.filters import Filters
-from rorqual.daemon.services.images.importer import ContainerChanges, Importer
+from rorqual.daemon.services.images.commit import CommitOptions, Committer
+from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.service import FILTER_KEYS, Images
 from rorqual.distribution.credentials import parse_header
 from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
@@ -27,6 +30,8 @@ class ImageRoutes:
 
     images: Images
     importer: Importer
+    committer: Committer
+    registry: Registry
     background: Background
 
     def routes(self) -> list[Route]:
@@ -35,6 +40,7 @@ class ImageRoutes:
             Route("GET", "/images/json", self.list),
             Route("POST", "/images/create", self.create),
             Route("POST", "/images/prune", self.prune),
+            Route("POST", "/commit", self.commit),
             Route("GET", "/images/{name:path}/json", self.inspect),
             Route("GET", "/images/{name:path}/history", self.history),
             Route("POST", "/images/{name:path}/tag", self.tag),
@@ -66,11 +72,30 @@ class ImageRoutes:
         if call.text("fromSrc") != "-":
             raise NotImplementedHere("import from a URL is not supported: fetch it and pipe it in")
         name = _pulled(call.text("repo"), call.text("tag")) if call.text("repo") else None
-        changes = ContainerChanges.parse(call.request.rel_url.query.getall("changes", []))
-        id = await self.importer.import_tar(
-            call.request.content.iter_any(), name, changes, call.text("message"), call.text("platform")
-        )
+        changes = call.request.rel_url.query.getall("changes", [])
+        body = aiter(call.request.content.iter_any())
+        id = await self.importer.import_tar(body, name, changes, call.text("message"), call.text("platform"))
         await lines.send({"status": id})
+
+    async def commit(self, call: Call) -> web.StreamResponse:
+        """POST /commit: an image of a container's changes."""
+        config = await call.json(ContainerConfig) if call.request.can_read_body else None
+        name = None
+        if call.text("repo"):
+            name = references.parse(call.text("repo"))
+            if name.digest is not None:
+                raise InvalidArgument("cannot import digest reference")
+            name = (name.with_tag(call.text("tag")) if call.text("tag") else name).with_default_tag()
+        options = CommitOptions(
+            name,
+            author=call.text("author"),
+            comment=call.text("comment"),
+            changes=tuple(call.request.rel_url.query.getall("changes", [])),
+            pause=call.flag("pause", default=True),
+            config=None if config == ContainerConfig() else config,
+        )
+        container = self.registry.get(call.text("container"))
+        return http.json_response({"Id": await self.committer.commit(container, options)}, status=201)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/json."""

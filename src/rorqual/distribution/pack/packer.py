@@ -58,12 +58,14 @@ _CAPABILITY = b"security.capability"
 class Options:
     """`whiteouts`: "overlay" reads an overlayfs upper directory and writes OCI whiteouts; "plain" takes all as it is.
 
-    `owner` maps (uid, gid) of the disk to those of the tar. With `sparse`, holes worth it are not stored.
+    `owner` maps (uid, gid) of the disk to those of the tar. With `sparse`, holes worth it are not stored. What `skip`
+    says yes to (name in the tar, without a trailing slash; its stat) is left out, a directory with all in it.
     """
 
     whiteouts: Literal["plain", "overlay"] = "plain"
     owner: Callable[[int, int], tuple[int, int]] | None = None
     sparse: bool = True
+    skip: Callable[[bytes, os.stat_result], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,8 @@ class Packer:
             return None
         try:
             info = os.fstat(fd)
+            if self._options.skip is not None and self._options.skip(whole, info):
+                return None
             if not stat.S_ISDIR(info.st_mode):
                 self._entry(fd, info, whole)
                 return None

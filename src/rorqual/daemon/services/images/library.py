@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rorqual.daemon.remote import ImageRecord
@@ -29,6 +29,8 @@ from rorqual.oci.platform import Platform
 log = logging.getLogger(__name__)
 
 DANGLING = "rorqual-dangling"
+# moby's own label for it, so that what others make here keeps its history.
+PARENT_LABEL = "org.mobyproject.image.parent"
 
 
 class NameStore(Protocol):
@@ -53,12 +55,16 @@ class BlobReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """An image that is here. `target` is what its names point at; `tagged_ns` when that was last set."""
+    """An image that is here. `target` is what its names point at; `tagged_ns` when that was last set.
+
+    `parent`: the ID of the image that it was made from here, "" for one that came from elsewhere.
+    """
 
     image: Image
     manifest: Manifest
     target: Descriptor
     tagged_ns: int = 0
+    parent: str = ""
 
     @property
     def id(self) -> str:
@@ -95,6 +101,8 @@ class Library:
                 known = by_target.get(record.target.digest)
                 try:
                     image = known or await self.read(record.target, record.updated_ns)
+                    if parent := record.labels.get(PARENT_LABEL, ""):
+                        image = replace(image, parent=parent)
                 except (Error, ValueError) as e:
                     log.warning("image %s can't be used here: %s", record.name, e)
                     continue
@@ -136,6 +144,10 @@ class Library:
     def by_id(self) -> dict[str, LocalImage]:
         """Every image once."""
         return {image.id: image for image in self._names.values()}
+
+    def children_of(self, id: str) -> list[LocalImage]:
+        """The images that were made from an image."""
+        return [image for image in self.by_id().values() if image.parent == id]
 
     def names_of(self, id: str) -> list[str]:
         """The names that stand for an image, sorted."""
@@ -203,14 +215,14 @@ class Library:
         before = self._names.get(name)
         if before is not None and before.id != image.id and self.names_of(before.id) == [name]:
             await self._put(f"{DANGLING}@{before.target.digest}", before)
-        await self._put(name, LocalImage(image.image, image.manifest, image.target, tagged_ns))
+        await self._put(name, replace(image, tagged_ns=tagged_ns))
         dangling = f"{DANGLING}@{image.target.digest}"
         if dangling in self._names:
             await self.remove([dangling])
         return before if before is not None and before.id != image.id else None
 
     async def _put(self, name: str, image: LocalImage) -> None:
-        await self._store.put(name, image.target, {})
+        await self._store.put(name, image.target, {PARENT_LABEL: image.parent} if image.parent else {})
         self._names[name] = image
 
     async def keep(self, image: LocalImage) -> None:

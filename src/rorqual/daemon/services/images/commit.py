@@ -1,0 +1,234 @@
+"""POST /commit: a container's changes become a layer on its image's.
+
+Source: Engine API ImageCommit; moby daemon/commit.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from rorqual.api import codec
+from rorqual.api.config import ContainerConfig
+from rorqual.daemon.remote import Mount, Snapshots
+from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.images import changes, initlayer
+from rorqual.daemon.services.images.library import Library, LocalImage
+from rorqual.daemon.services.images.making import MadeLayer, Maker
+from rorqual.daemon.services.images.stores import Lease
+from rorqual.daemon.spec import merge
+from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
+from rorqual.errdefs import Conflict, NotImplementedHere
+from rorqual.oci.image import ContainerConfig as ImageConfig
+from rorqual.oci.image import Healthcheck
+from rorqual.oci.reference import Reference
+from rorqual.version import __version__
+
+# The end of an archive and nothing else: no change, no layer. Fewer bytes than the smallest member needs with it.
+_EMPTY_TAR_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOptions:
+    """`name` None: an image without a name. `config` replaces the container's where it says something."""
+
+    name: Reference | None
+    author: str = ""
+    comment: str = ""
+    changes: tuple[str, ...] = ()
+    pause: bool = True
+    config: ContainerConfig | None = None
+
+
+class Pausing(Protocol):
+    """Freezes containers: services.containers.lifecycle."""
+
+    async def pause(self, container: Container) -> None:
+        """Raises: Conflict."""
+
+    async def unpause(self, container: Container) -> None:
+        """Raises: Conflict."""
+
+
+class Committer:
+    """Makes images of containers."""
+
+    def __init__(
+        self, library: Library, maker: Maker, snapshots: Snapshots, lease: Lease, pausing: Pausing, events: Events
+    ) -> None:
+        self._library = library
+        self._maker = maker
+        self._snapshots = snapshots
+        self._lease = lease
+        self._pausing = pausing
+        self._events = events
+
+    async def commit(self, container: Container, options: CommitOptions) -> str:
+        """The new image's ID. Raises: Conflict, InvalidArgument, NotFound (the container's image is gone)."""
+        config = self._config(container, options)
+        base = await self._library.find(container.image_id)
+        async with self._lease.held():
+            made = await self._layer(container, pause=options.pause)
+            try:
+                document = _document(base, container, config, options, made)
+                layers = list(base.manifest.layers)
+                if made is not None:
+                    await self._maker.place(made, base.image.chain_ids[-1] if base.image.chain_ids else None)
+                    layers.append(made.descriptor)
+            except BaseException:
+                if made is not None:
+                    await asyncio.shield(self._maker.drop(made))
+                raise
+            image = replace(await self._maker.image(document, layers), parent=base.id)
+            await self._name(image, options.name)
+        reference = options.name.familiar if options.name is not None else ""
+        attributes = {"comment": options.comment, "imageID": image.id, "imageRef": reference}
+        self._events.publish("container", "commit", container.id, {**container.event_attributes(), **attributes})
+        return image.id
+
+    async def _name(self, image: LocalImage, name: Reference | None) -> None:
+        if name is None:
+            await self._library.keep(image)
+            return
+        await self._library.put(str(name), image, clock.now_ns())
+        self._events.publish("image", "tag", image.id, {**image.image.config.labels, "name": name.familiar})
+
+    @staticmethod
+    def _config(container: Container, options: CommitOptions) -> ContainerConfig:
+        given = options.config if options.config is not None else container.config
+        changed = changes.apply(given, options.changes)
+        return merge.merge(changed, image_config(container.config))
+
+    async def _layer(self, container: Container, *, pause: bool) -> MadeLayer | None:
+        """The container's changes; None when there are none."""
+        upper, lowers = _directories(await self._snapshots.mounts(container.snapshot_key))
+        async with AsyncExitStack() as stack:
+            if pause and container.state.running and container.state.status != "paused":
+                await stack.enter_async_context(self._paused(container))
+            stream = await stack.enter_async_context(Stream(lambda write: _pack(upper, lowers, write)))
+            pieces = aiter(stream)
+            first = await anext(pieces)
+            if len(first) == _EMPTY_TAR_BYTES:
+                # Pieces are far larger, unless it is the only one.
+                return None
+            return await self._maker.layer(_behind(first, pieces))
+
+    @asynccontextmanager
+    async def _paused(self, container: Container) -> AsyncIterator[None]:
+        await self._pausing.pause(container)
+        try:
+            yield
+        finally:
+            try:
+                await asyncio.shield(self._pausing.unpause(container))
+            except Conflict:
+                pass  # it was killed meanwhile
+
+
+async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _directories(mounts: tuple[Mount, ...]) -> tuple[str, list[str]]:
+    """The container's own directory and those below it, the uppermost first.
+
+    Raises: NotImplementedHere for a snapshotter whose snapshots are whole copies.
+    """
+    if len(mounts) == 1 and mounts[0].type == "overlay":
+        options = dict(option.partition("=")[::2] for option in mounts[0].options)
+        if "upperdir" in options:
+            return options["upperdir"], options.get("lowerdir", "").split(":")
+    if len(mounts) == 1 and mounts[0].type == "bind" and mounts[0].source.endswith("/fs"):
+        # An image without layers: what is in the snapshot is the container's.
+        return mounts[0].source, []
+    raise NotImplementedHere("commit needs a storage driver that keeps a container's changes apart (overlay2)")
+
+
+def _pack(upper: str, lowers: list[str], write: Write) -> Packed:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fds = [os.open(upper, flags)]
+    try:
+        fds += [os.open(lower, flags) for lower in lowers if lower]
+        options = Options(whiteouts="overlay", skip=initlayer.skipper(fds[0], fds[1:]))
+        packer = Packer(write, options)
+        packer.tree(fds[0])
+        return packer.finish()
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _document(
+    base: LocalImage, container: Container, config: ContainerConfig, options: CommitOptions, made: MadeLayer | None
+) -> bytes:
+    """The image config, with the fields that Docker's own commits have."""
+    created = clock.rfc3339(clock.now_ns())
+    old = json.loads(base.image.raw)
+    step: dict[str, Any] = {"created": created}
+    if options.author:
+        step["author"] = options.author
+    step["created_by"] = " ".join(container.config.cmd or ())
+    if options.comment:
+        step["comment"] = options.comment
+    if made is None:
+        step["empty_layer"] = True
+    diff_ids = [str(diff_id) for diff_id in base.image.diff_ids]
+    if made is not None:
+        diff_ids.append(str(made.diff_id))
+    document: dict[str, Any] = {
+        "architecture": base.image.platform.architecture,
+        "comment": options.comment,
+        "config": image_config(config).to_json(),
+        "container": container.id,
+        "container_config": codec.to_json(container.config),
+        "created": created,
+        "docker_version": __version__,
+        "history": [*(old.get("history") or []), step],
+        "os": base.image.platform.os,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    }
+    if options.author:
+        document["author"] = options.author
+    for key in ("variant", "os.version", "os.features"):
+        if key in old:
+            document[key] = old[key]
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def image_config(config: ContainerConfig) -> ImageConfig:
+    """What of a container's config an image has."""
+    health = config.healthcheck
+    return ImageConfig(
+        user=config.user,
+        env=config.env or (),
+        cmd=config.cmd,
+        entrypoint=config.entrypoint,
+        working_dir=config.working_dir,
+        exposed_ports=tuple(config.exposed_ports or ()),
+        volumes=tuple(config.volumes or ()),
+        labels=config.labels or {},
+        stop_signal=config.stop_signal,
+        stop_timeout_s=config.stop_timeout,
+        healthcheck=None
+        if health is None
+        else Healthcheck(
+            health.test or (),
+            health.interval,
+            health.timeout,
+            health.start_period,
+            health.start_interval,
+            health.retries,
+        ),
+        shell=config.shell,
+        on_build=config.on_build,
+        args_escaped=config.args_escaped,
+    )

@@ -1,0 +1,103 @@
+"""New images: layers that are made here go into the store and onto disk in one pass, configs and manifests around them.
+
+tar -> gzip -> ingest socket -> blob + sha256 + unpacked snapshot (in a worker of rorqual-containerd)
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rorqual.daemon.remote import Remote
+from rorqual.daemon.services.clock import now_ns
+from rorqual.daemon.services.images.compress import gzipped
+from rorqual.daemon.services.images.library import LocalImage
+from rorqual.daemon.services.images.stores import Documents, Layers, Lease
+from rorqual.distribution.stores import Layer
+from rorqual.oci import image as images
+from rorqual.oci import manifest as manifests
+from rorqual.oci import mediatypes
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.digest import Digest
+from rorqual.rpc.ingest import Request, Unpack, open_ingest
+
+_GC = "containerd.io/gc.ref."
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLayer:
+    """A layer's blob, what it unpacks to, and the active snapshot `key` that holds that, until it is placed."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    key: str
+
+
+class Maker:
+    """Everything is made under the lease, which the caller holds until a name keeps the image."""
+
+    def __init__(self, remote: Remote, lease: Lease, ingest: Path) -> None:
+        self._remote = remote
+        self._lease = lease
+        self._ingest = str(ingest)
+        self._documents = Documents(remote, lease)
+        self._layers = Layers(remote, ingest, lease)
+        self._serial = itertools.count(1)
+
+    async def layer(self, pieces: AsyncIterator[bytes]) -> MadeLayer:
+        """The tar in `pieces`, however compressed, as a blob and unpacked. Raises: what unpacking raises.
+
+        Place it, or drop it.
+        """
+        key = f"make-{os.getpid()}-{now_ns()}-{next(self._serial)}"
+        request = Request(
+            ns=self._remote.namespace,
+            ref=key,
+            digest="",
+            lease=self._lease.id,
+            unpack=Unpack(self._remote.snapshots.snapshotter, key),
+        )
+        media_type = mediatypes.OCI_LAYER_GZIP
+        async with await open_ingest(self._ingest, request) as writer:
+            first = True
+            async for piece in gzipped(pieces):
+                if first and piece.startswith(_ZSTD):
+                    media_type = mediatypes.OCI_LAYER_ZSTD
+                first = False
+                await writer.write(piece)
+            result = await writer.commit()
+        return MadeLayer(Descriptor(media_type, Digest(result.digest), result.size), Digest(result.diff_id or ""), key)
+
+    async def place(self, made: MadeLayer, parent: Digest | None) -> Digest:
+        """Puts the layer on top of the chain `parent`; the chain ID of both."""
+        chain_id = images.chain_ids([parent, made.diff_id])[-1] if parent else made.diff_id
+        await self._layers.adopt(Layer(made.descriptor, made.diff_id, chain_id, parent), made.key)
+        return chain_id
+
+    async def drop(self, made: MadeLayer) -> None:
+        """Removes what was unpacked of a layer that is not placed; its blob ends with the lease."""
+        await self._remote.snapshots.remove(made.key)
+
+    async def image(
+        self, config: bytes, layers: Sequence[Descriptor], media_type: str = mediatypes.OCI_MANIFEST
+    ) -> LocalImage:
+        """Config and manifest of layers that are here, in their places; the image has no name yet."""
+        image = images.parse(config)
+        docker = media_type == mediatypes.DOCKER_MANIFEST
+        described = Descriptor(mediatypes.DOCKER_CONFIG if docker else mediatypes.OCI_CONFIG, image.digest, len(config))
+        manifest = manifests.build(media_type, described, list(layers))
+        await self.store(image, manifest)
+        return LocalImage(image, manifest, manifest.descriptor)
+
+    async def store(self, image: images.Image, manifest: manifests.Manifest) -> None:
+        """Both documents, with references to what they need."""
+        top = image.chain_ids[-1] if image.chain_ids else None
+        labels = {f"{_GC}snapshot.{self._remote.snapshots.snapshotter}": str(top)} if top else {}
+        await self._documents.put(manifest.config, image.raw, labels)
+        references = {f"{_GC}content.config": str(manifest.config.digest)}
+        references |= {f"{_GC}content.l.{n}": str(layer.digest) for n, layer in enumerate(manifest.layers)}
+        await self._documents.put(manifest.descriptor, manifest.raw, references)
