@@ -1,4 +1,4 @@
-"""The runtime-spec's config.json (1.2) as frozen dataclasses: `Spec.from_json`, `Spec.to_json`.
+"""The runtime-spec's config.json (1.2) as records: `Spec.from_json`, `Spec.to_json`.
 
 Pure data. A field's JSON name is its Python name in camel case unless `_JSON_NAMES` says otherwise; unknown JSON
 members are ignored as the spec asks; a known member of a wrong type or range raises InvalidArgument that names it by
@@ -7,29 +7,40 @@ its path (`process.user.uid`). Absent members take the field's default, and `to_
 Source: runtime-spec config.md and config-linux.md.
 """
 
-import dataclasses
-import json
-import types
-import typing
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from __future__ import annotations
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.oci import jsontext
+from rorqual.record import record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    low: int
-    high: int
+    _Decoder = Callable[[Any, str], Any]
+    _Plan = tuple[tuple[str, str, _Decoder, bool, Any], ...]  # attribute, JSON name, decoder, required, default
 
-
-# CVE-2024-40635: IDs above 2^31-1 turn negative in somebody's int32, and -1 means "leave unchanged" to the kernel.
-ID = Annotated[int, _Range(0, 2**31 - 1)]
-UInt16 = Annotated[int, _Range(0, 2**16 - 1)]
-UInt32 = Annotated[int, _Range(0, 2**32 - 1)]
-UInt64 = Annotated[int, _Range(0, 2**64 - 1)]
-Int64 = Annotated[int, _Range(-(2**63), 2**63 - 1)]
+# Integers by their ranges; an annotation's name is looked up in _RANGES.
+ID = int
+UInt16 = int
+UInt32 = int
+UInt64 = int
+Int64 = int
+OOMScore = int
+Seconds = int
+ArgIndex = int
+_RANGES = {
+    # CVE-2024-40635: IDs above 2^31-1 turn negative in somebody's int32, and -1 means "leave unchanged" to the kernel.
+    "ID": (0, 2**31 - 1),
+    "UInt16": (0, 2**16 - 1),
+    "UInt32": (0, 2**32 - 1),
+    "UInt64": (0, 2**64 - 1),
+    "Int64": (-(2**63), 2**63 - 1),
+    "OOMScore": (-1000, 1000),
+    "Seconds": (1, 2**31 - 1),
+    "ArgIndex": (0, 5),
+}
 
 
 # JSON names that aren't the camel case of the Python name.
@@ -53,13 +64,13 @@ _JSON_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConsoleSize:
     height: UInt16 = 0
     width: UInt16 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class User:
     """`uid` and `gid` count unless `username` is given.
 
@@ -75,7 +86,7 @@ class User:
     additional_groups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capabilities:
     bounding: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
@@ -84,14 +95,14 @@ class Capabilities:
     ambient: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rlimit:
     type: str
     hard: UInt64
     soft: UInt64
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scheduler:
     policy: str
     nice: Int64 = 0
@@ -102,19 +113,19 @@ class Scheduler:
     period: UInt64 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IOPriority:
     cls: str = ""
     priority: Int64 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CPUAffinity:
     initial: str = ""
     final: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Process:
     cwd: str = "/"
     args: tuple[str, ...] = ()
@@ -126,35 +137,36 @@ class Process:
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool = False
     apparmor_profile: str = ""
-    oom_score_adj: Annotated[int, _Range(-1000, 1000)] | None = None
+    oom_score_adj: OOMScore | None = None
     selinux_label: str = ""
     scheduler: Scheduler | None = None
     io_priority: IOPriority | None = None
     exec_cpu_affinity: CPUAffinity | None = None
 
     @classmethod
-    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Process":
+    def from_json(cls, data: bytes | str | dict[str, Any]) -> Process:
         """The process document that `runc exec --process` takes. Raises: InvalidArgument naming the member."""
-        return typing.cast(Process, _decode(cls, _object(data), ""))
+        made: Process = _decode(cls, _object(data), "")
+        return made
 
     def to_json(self) -> bytes:
         return _dump(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Root:
     path: str
     readonly: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IDMapping:
     container_id: UInt32 = 0
     host_id: UInt32 = 0
     size: UInt32 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mount:
     destination: str
     type: str = ""
@@ -164,15 +176,15 @@ class Mount:
     gid_mappings: tuple[IDMapping, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hook:
     path: str
     args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
-    timeout: Annotated[int, _Range(1, 2**31 - 1)] | None = None
+    timeout: Seconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hooks:
     prestart: tuple[Hook, ...] = ()
     create_runtime: tuple[Hook, ...] = ()
@@ -182,13 +194,13 @@ class Hooks:
     poststop: tuple[Hook, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Namespace:
     type: str
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Device:
     """A node to make. `file_mode` is permission bits; major and minor are unused for FIFOs (`p`)."""
 
@@ -201,7 +213,7 @@ class Device:
     gid: ID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeviceRule:
     """A device cgroup rule; None as major or minor means any."""
 
@@ -212,7 +224,7 @@ class DeviceRule:
     access: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Memory:
     """Bytes; -1 means unlimited. `swap` is memory plus swap."""
 
@@ -227,7 +239,7 @@ class Memory:
     check_before_update: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CPU:
     """`quota` and `period` (and their real-time likes) in microseconds."""
 
@@ -242,14 +254,14 @@ class CPU:
     idle: Int64 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pids:
     """Zero or less means unlimited."""
 
     limit: Int64 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WeightDevice:
     major: Int64
     minor: Int64
@@ -257,7 +269,7 @@ class WeightDevice:
     leaf_weight: UInt16 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ThrottleDevice:
     """`rate` in bytes or operations a second."""
 
@@ -266,7 +278,7 @@ class ThrottleDevice:
     rate: UInt64 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlockIO:
     weight: UInt16 | None = None
     leaf_weight: UInt16 | None = None
@@ -277,31 +289,31 @@ class BlockIO:
     throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HugepageLimit:
     page_size: str
     limit: UInt64
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InterfacePriority:
     name: str
     priority: UInt32
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetworkResources:
     class_id: UInt32 | None = None
     priorities: tuple[InterfacePriority, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rdma:
     hca_handles: UInt32 | None = None
     hca_objects: UInt32 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resources:
     devices: tuple[DeviceRule, ...] = ()
     memory: Memory | None = None
@@ -314,23 +326,24 @@ class Resources:
     unified: dict[str, str] | None = None
 
     @classmethod
-    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Resources":
+    def from_json(cls, data: bytes | str | dict[str, Any]) -> Resources:
         """What `update` takes. Raises: InvalidArgument naming the member."""
-        return typing.cast(Resources, _decode(cls, _object(data), ""))
+        made: Resources = _decode(cls, _object(data), "")
+        return made
 
     def to_json(self) -> bytes:
         return _dump(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SeccompArg:
-    index: Annotated[int, _Range(0, 5)]
+    index: ArgIndex
     value: UInt64
     op: str
     value_two: UInt64 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SeccompSyscall:
     names: tuple[str, ...]
     action: str
@@ -338,7 +351,7 @@ class SeccompSyscall:
     args: tuple[SeccompArg, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seccomp:
     default_action: str
     default_errno_ret: UInt32 | None = None
@@ -349,15 +362,16 @@ class Seccomp:
     syscalls: tuple[SeccompSyscall, ...] = ()
 
     @classmethod
-    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Seccomp":
+    def from_json(cls, data: bytes | str | dict[str, Any]) -> Seccomp:
         """Raises: InvalidArgument naming the member."""
-        return typing.cast(Seccomp, _decode(cls, _object(data), ""))
+        made: Seccomp = _decode(cls, _object(data), "")
+        return made
 
     def to_json(self) -> bytes:
         return _dump(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IntelRdt:
     clos_id: str = ""
     l3_cache_schema: str = ""
@@ -366,24 +380,24 @@ class IntelRdt:
     enable_mbm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Personality:
     domain: str
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimeOffset:
     secs: Int64 = 0
     nanosecs: UInt32 = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NetDevice:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Linux:
     uid_mappings: tuple[IDMapping, ...] = ()
     gid_mappings: tuple[IDMapping, ...] = ()
@@ -403,7 +417,7 @@ class Linux:
     time_offsets: dict[str, TimeOffset] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Spec:
     oci_version: str = "1.2.0"
     process: Process | None = None
@@ -416,9 +430,10 @@ class Spec:
     linux: Linux | None = None
 
     @classmethod
-    def from_json(cls, data: "bytes | str | dict[str, Any]") -> "Spec":
+    def from_json(cls, data: bytes | str | dict[str, Any]) -> Spec:
         """Raises: InvalidArgument naming the member that is wrong, or the place where the JSON ends being JSON."""
-        return typing.cast(Spec, _decode(cls, _object(data), ""))
+        made: Spec = _decode(cls, _object(data), "")
+        return made
 
     def to_json(self) -> bytes:
         return _dump(self)
@@ -426,23 +441,21 @@ class Spec:
 
 # --- the codec: one plan a class, made from its annotations at first use -------------------------------------------
 
-_Decoder = Callable[[Any, str], Any]
-_Plan = tuple[tuple[str, str, _Decoder, bool, Any], ...]  # attribute, JSON name, decoder, required, default
 _plans: dict[type, _Plan] = {}
 
 
 def warm() -> None:
     """Make every plan now: a process that forks calls it once, so that its children needn't."""
     for value in list(globals().values()):
-        if isinstance(value, type) and dataclasses.is_dataclass(value) and value is not _Range:
+        if isinstance(value, type) and hasattr(value, "_record_defaults"):
             _plan(value)
 
 
-def _object(data: "bytes | str | dict[str, Any]") -> dict[str, Any]:
+def _object(data: bytes | str | dict[str, Any]) -> dict[str, Any]:
     if isinstance(data, dict):
         return data
     try:
-        value = json.loads(data)
+        value = jsontext.loads(data)
     except (ValueError, RecursionError) as e:
         raise InvalidArgument(f"invalid JSON: {e}") from e
     if not isinstance(value, dict):
@@ -465,18 +478,11 @@ def _camel(name: str) -> str:
 def _plan(cls: type) -> _Plan:
     plan = _plans.get(cls)
     if plan is None:
-        hints = typing.get_type_hints(cls, include_extras=True)
-        plan = tuple(
-            (
-                field.name,
-                _JSON_NAMES.get(field.name) or _camel(field.name),
-                _decoder(hints[field.name]),
-                field.default is dataclasses.MISSING,
-                field.default,
-            )
-            for field in dataclasses.fields(cls)
+        defaults: dict[str, Any] = cls._record_defaults  # type: ignore[attr-defined]
+        plan = _plans[cls] = tuple(
+            (name, _JSON_NAMES.get(name) or _camel(name), _decoder(hint), name not in defaults, defaults.get(name))
+            for name, hint in cls.__annotations__.items()
         )
-        _plans[cls] = plan
     return plan
 
 
@@ -512,12 +518,12 @@ def _flag(value: Any, path: str) -> bool:
     return value
 
 
-def _integer(bounds: _Range | None) -> _Decoder:
+def _integer(low: int, high: int) -> _Decoder:
     def decode(value: Any, path: str) -> int:
         if type(value) is not int:
             raise _wrong(path, "an integer", value)
-        if bounds is not None and not bounds.low <= value <= bounds.high:
-            raise _wrong(path, f"between {bounds.low} and {bounds.high}", value)
+        if not low <= value <= high:
+            raise _wrong(path, f"between {low} and {high}", value)
         return value
 
     return decode
@@ -538,7 +544,8 @@ def _texts(value: Any, path: str) -> tuple[str, ...]:
         joined = "".join(value)
         if joined.isascii() and "\0" not in joined:
             return tuple(value)
-    return typing.cast("tuple[str, ...]", _tuple_of(_text)(value, path))
+    texts: tuple[str, ...] = _tuple_of(_text)(value, path)
+    return texts
 
 
 def _map_of(item: _Decoder) -> _Decoder:
@@ -554,19 +561,19 @@ def _object_of(cls: type) -> _Decoder:
     return lambda value, path: _decode(cls, value, path)
 
 
-def _decoder(hint: Any) -> _Decoder:
-    origin = typing.get_origin(hint)
-    if origin is Annotated:
-        return _integer(hint.__metadata__[0])
-    if origin in (types.UnionType, typing.Union):
-        return _decoder(next(arm for arm in typing.get_args(hint) if arm is not types.NoneType))
-    if origin is tuple:
-        item = typing.get_args(hint)[0]
-        return _texts if item is str else _tuple_of(_decoder(item))
-    if origin is dict:
-        return _map_of(_decoder(typing.get_args(hint)[1]))
-    scalars: dict[Any, _Decoder] = {str: _text, bool: _flag, int: _integer(None)}
-    return scalars.get(hint) or _object_of(hint)
+def _decoder(hint: str) -> _Decoder:
+    """Of an annotation as it is written above."""
+    hint = hint.removesuffix(" | None")
+    if hint.startswith("tuple["):
+        item = hint[len("tuple[") : -len(", ...]")]
+        return _texts if item == "str" else _tuple_of(_decoder(item))
+    if hint.startswith("dict["):
+        return _map_of(_decoder(hint[len("dict[str, ") : -len("]")]))
+    if hint in _RANGES:
+        return _integer(*_RANGES[hint])
+    if hint == "bool":
+        return _flag
+    return _text if hint == "str" else _object_of(globals()[hint])
 
 
 def _encode(value: Any) -> Any:
@@ -574,7 +581,7 @@ def _encode(value: Any) -> Any:
         return [_encode(member) for member in value]
     if isinstance(value, dict):
         return {key: _encode(member) for key, member in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(value, "_record_defaults"):
         document = {}
         for attribute, name, _, required, default in _plan(type(value)):
             member = getattr(value, attribute)
@@ -589,4 +596,4 @@ _ALWAYS = frozenset({"ociVersion", "cwd", "uid", "gid", "user", "containerID", "
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(_encode(value), separators=(",", ":"), ensure_ascii=False).encode()
+    return jsontext.dumps(_encode(value)).encode()

@@ -1,0 +1,57 @@
+"""JSON by CPython's C scanner and encoder alone: the `json` package imports `re` and `enum`, 6 ms for a short command.
+
+Whatever is not plain good JSON goes to `json`, for its errors. An interpreter without `_json` uses `json` for all.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+try:
+    import _json
+except ImportError:
+    _json = None  # type: ignore[assignment]
+
+_BLANKS = " \t\n\r"
+
+
+class _Settings:
+    """What `json.JSONDecoder` is to the scanner."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = None
+
+
+def loads(data: bytes | str) -> Any:
+    """Raises: ValueError (json.JSONDecodeError) with the place; RecursionError."""
+    if _json is not None:
+        try:
+            text = (data if isinstance(data, str) else str(data, "utf-8")).strip(_BLANKS)
+            value, end = _json.make_scanner(_Settings)(text, 0)  # type: ignore[arg-type]
+            if end == len(text):
+                return value
+        except (ValueError, StopIteration, TypeError):  # TypeError: NaN, which `parse_constant` would make
+            pass
+    import json
+
+    return json.loads(data)
+
+
+def dumps(value: Any) -> str:
+    """Without blanks, and with all characters as they are."""
+    if _json is None:
+        import json
+
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    encoder = _json.make_encoder(None, _refuse, _json.encode_basestring, None, ":", ",", False, False, False)
+    return "".join(encoder(value, 0))
+
+
+def _refuse(value: object) -> None:
+    raise TypeError(f"{type(value).__name__} is no JSON value")
