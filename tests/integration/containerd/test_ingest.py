@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.image import digest_of, layer_tar
+from support.processes import wait_for
 
 from rorqual import errdefs
 from rorqual.rpc.ingest import Request, Result, Unpack, Writer, open_ingest
@@ -115,8 +116,9 @@ async def test_other_bytes_than_the_digest_says_are_dropped(containerd: Any, cli
     with pytest.raises(errdefs.DataLoss, match="unexpected commit digest"):
         await send(containerd, wanted, lie)
     assert await snapshot_names(client) == set()
-    assert list((containerd.root / "content/ingest").iterdir()) == []
     assert (await client(client.content.ListStatuses, content_pb2.ListStatusesRequest())).statuses == []
+    ingests = containerd.root / "content/ingest"  # files go in a thread, after their rows
+    await asyncio.to_thread(wait_for, lambda: list(ingests.iterdir()) == [], "the ingest's file is gone")
     await send(containerd, request(key=key))
 
 
