@@ -4,11 +4,15 @@ The GIL is kept (PyDLL) because callers include a process between clone and exec
 nobody. None of these block for long. Everything here raises OSError with the errno the kernel gave.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
-import platform
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -72,6 +76,6 @@ _OLDER = {
 def older_number(name: str) -> int:
     """The number of a call older than 424. Raises: OSError ENOSYS on an architecture that isn't known here."""
     try:
-        return _OLDER[platform.machine()][name]
+        return _OLDER[os.uname().machine][name]
     except KeyError:
         raise OSError(38, f"{name}: unknown on this architecture") from None

@@ -4,7 +4,7 @@ Interpreter start is 10-30 ms, importing as much again; a fork of this process i
 SOCK_SEQPACKET socket is one shim: JSON {"ns", "id", "bundle"} and one fd, the shim's end of its first
 ttrpc connection. There is no answer: a shim that cannot start closes that connection.
 
-It runs from a sealed copy of the interpreter, so that no container can reach the host's through /proc/<pid>/exe
+It runs from a sealed image of the interpreter, so that no container can reach the host's through /proc/<pid>/exe
 (CVE-2019-5736), and ends with containerd; shims live on.
 """
 
@@ -23,8 +23,8 @@ from contextlib import suppress
 from rorqual.linux import process as linux_process
 from rorqual.linux.sealed import reexec_sealed
 from rorqual.rpc import unixsock
-from rorqual.shim import main as shim
 from rorqual.shim import health, probes, runtime  # noqa: F401  (health checks' modules, for the shims to share)
+from rorqual.shim import main as shim
 from rorqual.shim.rehearsal import rehearse
 
 _REQUEST_MAX = 64 * 1024
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     linux_process.set_parent_death_signal(signal.SIGTERM)  # execve(2) keeps it
     if options.parent is not None and os.getppid() != options.parent:
         return  # it died before the signal was asked for
-    reexec_sealed()
+    reexec_sealed(shared=True)
     linux_process.set_name("rorqual-spawner")
     runtime.warm_up()
     rehearse(f"{options.socket}.rehearsal-{os.getpid()}")
