@@ -10,7 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dataclasses import replace as replace
-    from typing import TypeVar, dataclass_transform
+    from typing import Any, TypeVar, dataclass_transform
 
     _Class = TypeVar("_Class")
 
@@ -42,7 +42,7 @@ else:
 _set = object.__setattr__
 
 
-def _init(self, *values, **named):  # type: ignore[no-untyped-def]
+def _init(self: Any, *values: Any, **named: Any) -> None:
     names = self.__match_args__
     if len(values) > len(names):
         raise TypeError(f"{type(self).__qualname__} takes {len(names)} members, not {len(values)}")
@@ -60,42 +60,43 @@ def _init(self, *values, **named):  # type: ignore[no-untyped-def]
         raise TypeError(f"{type(self).__qualname__} has no member {next(iter(named))!r}, or got it twice")
 
 
-def _values(self):  # type: ignore[no-untyped-def]
+def _values(self: Any) -> tuple[Any, ...]:
     return tuple([getattr(self, name) for name in self.__match_args__])
 
 
-def _equal(self, other):  # type: ignore[no-untyped-def]
+def _equal(self: Any, other: Any) -> Any:
     return _values(self) == _values(other) if other.__class__ is self.__class__ else NotImplemented
 
 
-def _hash(self):  # type: ignore[no-untyped-def]
+def _hash(self: Any) -> int:
     return hash(_values(self))
 
 
-def _show(self):  # type: ignore[no-untyped-def]
+def _show(self: Any) -> str:
     members = ", ".join([f"{name}={getattr(self, name)!r}" for name in self.__match_args__])
     return f"{type(self).__qualname__}({members})"
 
 
-def _refuse(self, name, *value):  # type: ignore[no-untyped-def]
+def _refuse(self: Any, name: str, *value: Any) -> None:
     raise AttributeError(f"{type(self).__qualname__}.{name}: a record does not change")
 
 
-def _reduce(self):  # type: ignore[no-untyped-def]
+def _reduce(self: Any) -> tuple[type, tuple[Any, ...]]:
     return type(self), _values(self)
 
 
 class _DataclassFields:
     """What the functions of `dataclasses` look for, made when they do."""
 
-    def __get__(self, _instance, owner):  # type: ignore[no-untyped-def]
+    def __get__(self, _instance: Any, owner: Any) -> dict[str, Any]:
         import dataclasses
 
+        given = owner._record_defaults
         made = [
-            (name, kind, dataclasses.field(default=owner._record_defaults.get(name, dataclasses.MISSING)))
+            (name, kind, dataclasses.field(default=given[name]) if name in given else dataclasses.field())
             for name, kind in owner.__annotations__.items()
         ]
-        return vars(dataclasses.make_dataclass(owner.__name__, made))["__dataclass_fields__"]
+        return dict(vars(dataclasses.make_dataclass(owner.__name__, made))["__dataclass_fields__"])
 
 
 _METHODS = {

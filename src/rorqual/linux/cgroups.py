@@ -3,15 +3,17 @@
 Source: cgroups(7), proc_pid_mountinfo(5).
 """
 
+from __future__ import annotations
+
 import os
-from dataclasses import dataclass
 
 from rorqual.linux import paths
+from rorqual.record import record
 
 MOUNT_ROOT = "/sys/fs/cgroup"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hierarchy:
     """A mounted v1 hierarchy: its controllers (`memory`, or `cpu` and `cpuacct`; `name=systemd` for a named one)."""
 

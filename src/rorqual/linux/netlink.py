@@ -32,11 +32,15 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFF_UP = 0x1
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 10, 12, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 5, 10, 12, 18
 IFLA_NET_NS_FD = 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
-IFLA_BR_NF_CALL_IPTABLES = 36
+IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES = 36, 37
+IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS, IFLA_VLAN_ID = 1, 1, 2, 1
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 VETH_INFO_PEER = 1
 NLA_F_NESTED = 0x8000
 
@@ -157,7 +161,8 @@ def new_bridge(name: str, *, mac: str, mtu: int = 0) -> Request:
 
 def filter_bridged(index: int) -> Request:
     """Show frames that the bridge passes between its ports to the IP filter hooks, whatever the global sysctl says."""
-    data = attr(IFLA_INFO_DATA | NLA_F_NESTED, attr_u8(IFLA_BR_NF_CALL_IPTABLES, 1))
+    calls = attr_u8(IFLA_BR_NF_CALL_IPTABLES, 1) + attr_u8(IFLA_BR_NF_CALL_IP6TABLES, 1)
+    data = attr(IFLA_INFO_DATA | NLA_F_NESTED, calls)
     info = attr(IFLA_LINKINFO | NLA_F_NESTED, attr_str(IFLA_INFO_KIND, "bridge") + data)
     return Request(RTM_NEWLINK, 0, _ifinfo(index) + info, f"set nf_call_iptables of bridge {index}")
 
@@ -184,6 +189,37 @@ def new_veth(
     info += attr(IFLA_INFO_DATA | NLA_F_NESTED, attr(VETH_INFO_PEER | NLA_F_NESTED, far))
     payload += attr(IFLA_LINKINFO | NLA_F_NESTED, info)
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create veth {name}")
+
+
+def new_slave(kind: str, name: str, *, parent: int, netns_fd: int, mac: str, mtu: int, data: bytes) -> Request:
+    """Create an interface of `kind` on top of `parent`, in the other namespace, down. `data` are the kind's own
+    attributes (`macvlan_data`, `ipvlan_data`)."""
+    payload = _ifinfo() + attr_str(IFLA_IFNAME, name) + attr_u32(IFLA_LINK, parent) + attr_u32(IFLA_NET_NS_FD, netns_fd)
+    if mac:
+        payload += attr(IFLA_ADDRESS, mac_bytes(mac))
+    if mtu:
+        payload += attr_u32(IFLA_MTU, mtu)
+    info = attr_str(IFLA_INFO_KIND, kind) + attr(IFLA_INFO_DATA | NLA_F_NESTED, data)
+    payload += attr(IFLA_LINKINFO | NLA_F_NESTED, info)
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create {kind} {name}")
+
+
+def new_vlan(name: str, *, parent: int, vlan: int) -> Request:
+    """Create an 802.1q sub-interface, up."""
+    payload = _ifinfo(flags=IFF_UP, change=IFF_UP) + attr_str(IFLA_IFNAME, name) + attr_u32(IFLA_LINK, parent)
+    data = attr(IFLA_VLAN_ID, struct.pack("=H", vlan))
+    info = attr_str(IFLA_INFO_KIND, "vlan") + attr(IFLA_INFO_DATA | NLA_F_NESTED, data)
+    payload += attr(IFLA_LINKINFO | NLA_F_NESTED, info)
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create vlan {name}")
+
+
+def macvlan_data(mode: str) -> bytes:
+    return attr_u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[mode])
+
+
+def ipvlan_data(mode: str, flag: str) -> bytes:
+    mode_attr = attr(IFLA_IPVLAN_MODE, struct.pack("=H", IPVLAN_MODES[mode]))
+    return mode_attr + attr(IFLA_IPVLAN_FLAGS, struct.pack("=H", IPVLAN_FLAGS[flag]))
 
 
 def set_bridge_port(name: str, *, hairpin: bool, isolated: bool) -> Request:

@@ -6,9 +6,14 @@ single-threaded, and the child must exec or _exit and never return into the call
 
 import ctypes
 import os
-import signal
 
 from rorqual.linux import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4

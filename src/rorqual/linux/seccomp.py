@@ -1,12 +1,14 @@
 """seccomp(2), and libseccomp's compiler from rules to BPF through ctypes."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rorqual.linux import libc
+from rorqual.record import record
 
 _SET_MODE_FILTER = 1
 _GET_ACTION_AVAIL = 2
@@ -82,7 +84,7 @@ class Comparison(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """`action` (ACT_* with its data) for the system call `name` when every comparison holds."""
 

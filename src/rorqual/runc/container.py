@@ -3,16 +3,17 @@
 The caller is the parent of init and of execs and collects their exit statuses itself. Everything here blocks, briefly.
 """
 
+from __future__ import annotations
+
 import os
-import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from rorqual import errdefs
 from rorqual.linux import mount, namespaces, process
 from rorqual.oci import defaults, runtime
 from rorqual.oci.runtime import Hooks, Linux, Process, Resources, Spec
+from rorqual.record import record, replace
 from rorqual.runc import hooks, planning, seccomp, state, usermaps
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
@@ -26,10 +27,16 @@ from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory, Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
 _SIGKILL_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Container:
     """A container that was created. `console_fd`, the terminal's master, is the caller's to close."""
 
@@ -86,7 +93,7 @@ class Container:
 
     def exec(
         self,
-        spec: "Process | bytes",
+        spec: Process | bytes,
         *,
         stdio: Stdio | None = None,
         preserve_fds: int = 0,
@@ -158,7 +165,7 @@ class Container:
             raise errdefs.Conflict("container not paused")
         self._group().thaw()
 
-    def update(self, resources: "Resources | bytes") -> None:
+    def update(self, resources: Resources | bytes) -> None:
         """Change limits of the running container. Raises: InvalidArgument naming file and value the kernel refused."""
         document = Resources.from_json(resources) if isinstance(resources, bytes) else resources
         self._group().update(document)
@@ -220,7 +227,7 @@ def load(container_id: str, root: str) -> Container:
 def create(
     container_id: str,
     bundle: str,
-    spec: "Spec | bytes",
+    spec: Spec | bytes,
     *,
     root: str,
     stdio: Stdio | None = None,
@@ -248,7 +255,7 @@ def create(
         raise
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Options:
     stdio: Stdio | None
     root_mounts: tuple[RootMount, ...]

@@ -9,22 +9,29 @@ Runs in the parent and, for two of them, in the container's child, so it imports
 Source: runtime-spec config.md, POSIX-platform Hooks; runtime.md, Lifecycle.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import select
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from rorqual.oci import jsontext
 from rorqual.oci.runtime import Hook
+from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 _OUTPUT_MAX = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """What a hook reads on its stdin (runtime-spec runtime.md, State)."""
 
@@ -48,7 +55,7 @@ class State:
             del document["pid"]
         if not self.annotations:
             del document["annotations"]
-        return json.dumps(document).encode()
+        return jsontext.dumps(document).encode()
 
 
 def run(name: str, hooks: Sequence[Hook], state: State) -> None:
@@ -86,11 +93,17 @@ def _run_one(hook: Hook, state: bytes) -> str:
         said = os.pread(output, _OUTPUT_MAX, 0).decode("utf-8", "replace").strip()
         if status is None:
             return f"hook ran past specified timeout of {hook.timeout}s"
-        ended = f"exit status {status}" if status > 0 else f"signal: {signal.Signals(-status).name}"
+        ended = f"exit status {status}" if status > 0 else f"signal: {_signal_text(-status)}"
         return f"{ended}, stdout/stderr: {said}" if said else ended
     finally:
         os.close(stdin)
         os.close(output)
+
+
+def _signal_text(number: int) -> str:
+    """As Go prints it: `killed`, `terminated`."""
+    text = signal.strsignal(number)
+    return text.lower() if text else f"signal {number}"
 
 
 def _wait(pid: int, timeout_s: int | None) -> int | None:

@@ -4,14 +4,15 @@ programs. Each refusal names the member of config.json.
 Source: runtime-spec config.md, config-linux.md.
 """
 
+from __future__ import annotations
+
 import os
 import resource
-import signal
-from dataclasses import replace
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import capabilities, namespaces, paths
 from rorqual.oci.runtime import Capabilities, Linux, Mount, Process, Seccomp, Spec
+from rorqual.record import replace
 from rorqual.runc import seccomp as profiles
 from rorqual.runc.hooks import State
 from rorqual.runc.process import scheduling
@@ -21,6 +22,12 @@ from rorqual.runc.rootfs import options as mount_options
 from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.mounts import Planned
 from rorqual.runc.rootfs.root import RootMount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 _RLIMITS = {
     "RLIMIT_CPU": 0,
@@ -218,6 +225,7 @@ def init_plan(
         network_is_new=bool(fresh & namespaces.CLONE_NEWNET),
         hooks_before_pivot=hooks is not None and bool(hooks.prestart or hooks.create_runtime),
         hook_state=hook_state,
+        warnings=[],
         create_container_hooks=tuple(hooks.create_container) if hooks is not None else (),
         start_container_hooks=tuple(hooks.start_container) if hooks is not None else (),
     )
@@ -338,8 +346,8 @@ def signal_number(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
     try:
-        number = int(signal.Signals["SIG" + base])
-    except KeyError:
+        number = int(getattr(signal, "SIG" + base))
+    except (AttributeError, TypeError):  # TypeError: SIG_BLOCK is no signal, and SIG… may name what is none
         raise InvalidArgument(f"unknown signal {text!r}") from None
     if sign and offset.isdigit():
         number += int(offset) if sign == "+" else -int(offset)

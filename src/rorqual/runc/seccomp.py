@@ -8,18 +8,23 @@ fall back instead of failing.
 Source: runtime-spec config-linux.md, Seccomp; seccomp(2).
 """
 
-import hashlib
-import json
 import os
-import socket
 import struct
+from _blake2 import blake2b  # hashlib would load OpenSSL for it
 from contextlib import suppress
 
 from rorqual.errdefs import InvalidArgument, Unavailable
 from rorqual.linux import seccomp as kernel
 from rorqual.linux.seccomp import Comparison, Library, Rule
+from rorqual.oci import jsontext
 from rorqual.oci.runtime import Seccomp, SeccompArg, SeccompSyscall
 from rorqual.runc.errors import reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+else:
+    import _socket as socket
 
 _VERSION = b"1"  # of what this module makes out of a profile: part of the hash
 
@@ -74,7 +79,7 @@ def preload(seccomp: Seccomp) -> None:
 
 def program(seccomp: Seccomp, cache_dir: str | None = None) -> bytes:
     """The BPF program of the profile. Raises: InvalidArgument naming what is wrong with it."""
-    key = hashlib.blake2b(_VERSION + seccomp.to_json(), digest_size=20).digest()
+    key = blake2b(_VERSION + seccomp.to_json(), digest_size=20).digest()
     found = _memory.get(key)
     if found is None:
         found = _read(cache_dir, key) or _compile(seccomp)
@@ -112,12 +117,16 @@ def send_listener(profile: Seccomp, fd: int, pid: int, state: bytes) -> None:
         "fds": ["seccompFd"],
         "pid": pid,
         "metadata": profile.listener_metadata,
-        "state": json.loads(state),
+        "state": jsontext.loads(state),
     }
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as agent:
+        agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
             agent.connect(profile.listener_path)
-            socket.send_fds(agent, [json.dumps(document).encode()], [fd])
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))
+            agent.sendmsg([jsontext.dumps(document).encode()], [rights])
+        finally:
+            agent.close()
     except OSError as e:
         raise Unavailable(f"seccomp agent at {profile.listener_path}: {reason(e)}") from e
     finally:
@@ -256,7 +265,7 @@ def _read(cache_dir: str | None, key: bytes) -> bytes | None:
     except OSError:
         return None
     digest, body = data[:20], data[20:]
-    return body if digest == hashlib.blake2b(body, digest_size=20).digest() and len(body) % 8 == 0 else None
+    return body if digest == blake2b(body, digest_size=20).digest() and len(body) % 8 == 0 else None
 
 
 def _write(cache_dir: str | None, key: bytes, body: bytes) -> None:
@@ -267,5 +276,5 @@ def _write(cache_dir: str | None, key: bytes, body: bytes) -> None:
         os.makedirs(cache_dir, 0o700, exist_ok=True)
         name = f"{cache_dir}/{key.hex()}.bpf"
         with open(f"{name}.{os.getpid()}", "wb") as f:
-            f.write(hashlib.blake2b(body, digest_size=20).digest() + body)
+            f.write(blake2b(body, digest_size=20).digest() + body)
         os.rename(f"{name}.{os.getpid()}", name)

@@ -9,20 +9,25 @@ The status isn't stored: it follows from the init process (pid and start time), 
 Source: runtime-spec runtime.md, State.
 """
 
-import json
+from __future__ import annotations
+
 import os
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 from rorqual import errdefs
 from rorqual.linux import process
+from rorqual.oci import jsontext
+from rorqual.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 _ID_MAX = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Record:
     """`start_time`: the init process's, with the pid its identity. `created_ns`: since the epoch. `namespaces`:
     CLONE_NEW* flags of all namespaces that differ from the creator's. `groups`: controller -> directory."""
@@ -37,19 +42,19 @@ class Record:
     own_pid_namespace: bool
     groups: dict[str, str]
     oci_version: str
-    owner: int = 0
-    annotations: dict[str, str] = field(default_factory=dict)
-    hooks: list[str] = field(default_factory=list)
+    owner: int
+    annotations: dict[str, str]
+    hooks: list[str]
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return jsontext.dumps({name: getattr(self, name) for name in self.__match_args__}).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Record":
+    def from_json(cls, data: bytes) -> Record:
         """Raises: errdefs.DataLoss."""
         try:
-            value: dict[str, Any] = json.loads(data)
-            return cls(**{f.name: value[f.name] for f in fields(cls) if f.name in value})
+            value: dict[str, Any] = jsontext.loads(data)
+            return cls(**{name: value[name] for name in cls.__match_args__ if name in value})
         except (ValueError, TypeError, KeyError) as e:
             raise errdefs.DataLoss(f"container state is damaged: {e}") from e
 

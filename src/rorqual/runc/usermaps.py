@@ -4,13 +4,18 @@ Source: user_namespaces(7), newuidmap(1).
 """
 
 import os
-import signal
 from collections.abc import Sequence
 
 from rorqual import errdefs
 from rorqual.linux import namespaces, process
 from rorqual.oci.runtime import IDMapping
 from rorqual.runc.errors import reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 Mappings = Sequence[IDMapping]
 

@@ -5,17 +5,26 @@ files into which a process writes `0` to move itself there (v1: `tasks`, which s
 moving another process costs). `destroy` may be called twice, and kills what is left.
 """
 
+from __future__ import annotations
+
 import os
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Protocol
 
 from rorqual import errdefs
 from rorqual.oci.runtime import Resources
 from rorqual.runc.cgroups.settings import Writes
 from rorqual.runc.cgroups.stats import Stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Protocol
+else:
+    import _signal as signal
+
+    Protocol = object
 
 
 class Group(Protocol):

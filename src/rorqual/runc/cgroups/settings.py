@@ -1,9 +1,11 @@
 """What a controller decides: the files to write, in order."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from rorqual.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Write:
     """`value` into `file` of the group's directory. `optional`: a kernel without that file is fine."""
 

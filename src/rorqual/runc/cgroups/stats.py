@@ -1,9 +1,14 @@
 """A container's use of resources, one shape for cgroup v1 and v2. Times in nanoseconds, sizes in bytes."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rorqual.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CpuStats:
     total_ns: int = 0
     user_ns: int = 0
@@ -14,7 +19,7 @@ class CpuStats:
     throttled_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryEntry:
     usage: int = 0
     max: int = 0
@@ -22,7 +27,7 @@ class MemoryEntry:
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryStats:
     """`raw` are the numbers of memory.stat under the kernel's names."""
 
@@ -30,11 +35,11 @@ class MemoryStats:
     swap: MemoryEntry = MemoryEntry()
     kernel: MemoryEntry = MemoryEntry()
     kernel_tcp: MemoryEntry = MemoryEntry()
-    raw: dict[str, int] = field(default_factory=dict)
+    raw: Mapping[str, int] = MappingProxyType({})
     oom_kills: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PidsStats:
     """`limit` 0: unlimited."""
 
@@ -42,7 +47,7 @@ class PidsStats:
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlkioEntry:
     major: int
     minor: int
@@ -50,13 +55,13 @@ class BlkioEntry:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlkioStats:
     service_bytes: tuple[BlkioEntry, ...] = ()
     serviced: tuple[BlkioEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HugetlbStats:
     page_size: str
     usage: int
@@ -64,7 +69,7 @@ class HugetlbStats:
     failcnt: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stats:
     cpu: CpuStats
     memory: MemoryStats

@@ -1,12 +1,16 @@
 """What the global options say, for every command."""
 
+from __future__ import annotations
+
 import os
 import sys
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import time
+
+from rorqual.oci import jsontext
+from rorqual.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Context:
     """`root`: where the state is. `log`: a file, "" for standard error."""
 
@@ -16,17 +20,15 @@ class Context:
     debug: bool = False
     systemd_cgroup: bool = False
     rootless: str = "auto"
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
 
     def report(self, level: str, text: str) -> None:
         """One line of log. Engines read the last `error` of a JSON log for the reason of a failure."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.log_format == "json":
-            import json
-
-            line = json.dumps({"level": level, "msg": text, "time": self.started})
+            line = jsontext.dumps({"level": level, "msg": text, "time": now})
         else:
             quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-            line = f'time="{self.started}" level={level} msg="{quoted}"'
+            line = f'time="{now}" level={level} msg="{quoted}"'
         if not self.log:
             sys.stderr.write(line + "\n")
             return
@@ -36,6 +38,6 @@ class Context:
         finally:
             os.close(fd)
 
-    def warn(self, texts: "list[str] | tuple[str, ...]") -> None:
+    def warn(self, texts: list[str] | tuple[str, ...]) -> None:
         for text in texts:
             self.report("warning", text)

@@ -3,11 +3,12 @@
 Source: runc-events(8).
 """
 
+from __future__ import annotations
+
 import json
 import os
 import select
 import sys
-from typing import Any
 
 from rorqual.errdefs import Conflict, InvalidArgument
 from rorqual.runc import container as runc
@@ -15,6 +16,10 @@ from rorqual.runc import state
 from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect, flag, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = (
     value("interval", help="the stats collection interval (5s)"),
@@ -95,7 +100,7 @@ def describe(stats: Stats) -> dict[str, Any]:
             "swap": _entry(memory.swap),
             "kernel": _entry(memory.kernel),
             "kernelTCP": _entry(memory.kernel_tcp),
-            "raw": memory.raw,
+            "raw": dict(memory.raw),
         },
         "pids": {"current": stats.pids.current, "limit": stats.pids.limit},
         "blkio": {

@@ -1,10 +1,12 @@
 """exec: a further process in a running container."""
 
+from __future__ import annotations
+
 import os
-from dataclasses import replace
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci.runtime import Capabilities, ConsoleSize, Process, Spec, User
+from rorqual.record import replace
 from rorqual.runc import container as runc
 from rorqual.runc.commands import foreground
 from rorqual.runc.commands.context import Context

@@ -1,8 +1,9 @@
 """features: what this runtime can do on any kernel, as engines ask for it. Source: runtime-spec features.md."""
 
+from __future__ import annotations
+
 import json
 import sys
-from typing import Any
 
 from rorqual.linux import capabilities, namespaces
 from rorqual.linux import seccomp as kernel
@@ -11,6 +12,10 @@ from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect
 from rorqual.runc.rootfs import options
 from rorqual.version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 

@@ -3,13 +3,15 @@
 argparse would cost more than all else that a short command does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """`flag`: takes no value. `many`: may be repeated."""
 
@@ -35,14 +37,14 @@ def many(*names: str, help: str) -> Option:
     return Option(names, help, many=True)
 
 
-@dataclass(slots=True)
 class Line:
     """A parsed command line."""
 
-    values: dict[str, str] = field(default_factory=dict)
-    flags: set[str] = field(default_factory=set)
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    arguments: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.flags: set[str] = set()
+        self.lists: dict[str, list[str]] = {}
+        self.arguments: list[str] = []
 
     def get(self, name: str, default: str = "") -> str:
         return self.values.get(name, default)

@@ -1,11 +1,13 @@
 """create, run: make a container from a bundle; run goes on to start it, and unless detached, waits for it."""
 
+from __future__ import annotations
+
 import os
-from dataclasses import replace
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import process
 from rorqual.oci.runtime import Spec
+from rorqual.record import replace
 from rorqual.runc import container as runc
 from rorqual.runc.commands import foreground
 from rorqual.runc.commands.context import Context

@@ -1,16 +1,21 @@
 """state, list, ps: what there is."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 from rorqual.errdefs import Error, InvalidArgument
 from rorqual.runc import container as runc
 from rorqual.runc import state as states
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect, flag, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LIST_OPTIONS = (
     value("format", "f", help="select one of: table or json"),

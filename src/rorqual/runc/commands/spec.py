@@ -1,8 +1,9 @@
 """spec: an example config.json to start from."""
 
+from __future__ import annotations
+
 import json
 import os
-from dataclasses import replace
 
 from rorqual.errdefs import AlreadyExists
 from rorqual.oci import defaults
@@ -19,6 +20,7 @@ from rorqual.oci.runtime import (
     Root,
     Spec,
 )
+from rorqual.record import replace
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect, flag, value
 

@@ -1,12 +1,17 @@
 """update: change the limits of a running container."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any
 
 from rorqual.oci.runtime import CPU, BlockIO, Memory, Pids, Resources
 from rorqual.runc import container as runc
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = (
     value("resources", "r", help="file with the resources to update, or '-' for standard input"),

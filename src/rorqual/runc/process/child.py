@@ -4,26 +4,32 @@ The process is a raw fork of the caller. It imports nothing, starts no thread an
 decided by the parent and lies in the plan.
 """
 
+from __future__ import annotations
+
 import gc
 import os
-import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from typing import NoReturn
 
 from rorqual.linux import namespaces, paths, process
+from rorqual.record import replace
 from rorqual.runc import hooks
 from rorqual.runc.errors import Refusal, StartError, reason
 from rorqual.runc.process import identity, scheduling, sync, users
 from rorqual.runc.process.plan import InitPlan, ProcessPlan
 from rorqual.runc.rootfs import prepare
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    import _signal as signal
+
 Stdio = tuple[int, int, int]
 
 
-def run(end: socket.socket, action: Callable[[], NoReturn]) -> NoReturn:
+def run(end: sync.End, action: Callable[[], NoReturn]) -> NoReturn:
     """Perform `action`; whatever it raises is told to the parent."""
     status = 1
     try:
@@ -44,12 +50,12 @@ def _shown(error: OSError) -> str:
     return type(error).__name__
 
 
-def _report(end: socket.socket, error: Refusal) -> None:
+def _report(end: sync.End, error: Refusal) -> None:
     with suppress(OSError):  # the parent is gone: nobody to tell
         sync.send_error(end, error)
 
 
-def isolate(end: socket.socket, keep: frozenset[int], stdio: Stdio | None, preserve_fds: int) -> None:
+def isolate(end: sync.End, keep: frozenset[int], stdio: Stdio | None, preserve_fds: int) -> None:
     """Before anything else: no fd of the caller's, no signal handler, ends with the parent."""
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in range(1, signal.NSIG):
@@ -78,7 +84,7 @@ def join_groups(fds: list[int]) -> None:
 
 
 class _Listener(identity.Notify):
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: sync.End) -> None:
         self._end = end
 
     def listener(self, fd: int) -> None:
@@ -86,7 +92,7 @@ class _Listener(identity.Notify):
         os.close(fd)
 
 
-def init(plan: InitPlan, end: socket.socket, fifo: int, join_fds: list[int], stdio: Stdio | None) -> NoReturn:
+def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: Stdio | None) -> NoReturn:
     """The container's first process."""
     kept = {fifo, *join_fds, *(fd for fd, _ in plan.joins)}
     kept.update(entry.tree for entry in plan.rootfs.entries if entry.tree is not None)
@@ -125,13 +131,13 @@ def _starting(plan: InitPlan) -> hooks.State:
     return replace(plan.hook_state, pid=os.getpid(), status="created")
 
 
-def _wait_for(end: socket.socket, kind: str) -> None:
+def _wait_for(end: sync.End, kind: str) -> None:
     message = sync.receive(end)
     if message is None or message.type != kind:
         raise Refusal(f"the parent is gone: expected {kind}")
 
 
-def _hooks(plan: InitPlan, end: socket.socket) -> None:
+def _hooks(plan: InitPlan, end: sync.End) -> None:
     if plan.hooks_before_pivot:
         sync.send(end, sync.HOOKS)
         _wait_for(end, sync.GO)
@@ -153,9 +159,7 @@ def _enter_namespaces(plan: InitPlan) -> None:
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
 
 
-def _become(
-    plan: ProcessPlan, who: users.Identity, slave: int | None, end: socket.socket, warnings: list[str]
-) -> bytes:
+def _become(plan: ProcessPlan, who: users.Identity, slave: int | None, end: sync.End, warnings: list[str]) -> bytes:
     if plan.keyring:
         with suppress(OSError):  # ENOSYS, EPERM, EDQUOT: kernels and sandboxes without keyrings
             process.join_session_keyring(plan.keyring)
@@ -184,7 +188,7 @@ def _exec_or_die(executable: bytes, plan: ProcessPlan, environment: dict[bytes, 
 
 def execute(
     plan: ProcessPlan,
-    end: socket.socket,
+    end: sync.End,
     pidfd: int,
     flags: int,
     join_fds: list[int],

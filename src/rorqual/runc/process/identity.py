@@ -3,18 +3,25 @@
 Runs in the child after it has entered the rootfs: no import, no codec, no name service from here on.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import resource
 import stat
 from contextlib import suppress
-from typing import Protocol
 
 from rorqual.linux import capabilities, paths, process, pty, seccomp
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.process import lookup
 from rorqual.runc.process.plan import CapabilitySets, ProcessPlan, SeccompPlan
 from rorqual.runc.process.users import Identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 def set_limits(plan: ProcessPlan, warnings: list[str]) -> None:
@@ -81,7 +88,7 @@ def reopen_null() -> None:
         os.close(replacement)
 
 
-def become(plan: ProcessPlan, identity: Identity, notify: "Notify") -> bytes:
+def become(plan: ProcessPlan, identity: Identity, notify: Notify) -> bytes:
     """Everything up to execve: the path to execute. Raises: Refusal.
 
     Without no_new_privs the seccomp filter needs CAP_SYS_ADMIN, so it is loaded before capabilities are dropped, and

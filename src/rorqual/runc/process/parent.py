@@ -4,16 +4,22 @@ The caller must be single-threaded. It becomes the parent of init and of execs, 
 child into an existing one, the caller's own "pid namespace for children" is switched for the moment of the clone.
 """
 
+from __future__ import annotations
+
 import os
-import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
 from rorqual.linux import namespaces, process
 from rorqual.runc.errors import StartError
 from rorqual.runc.process import child, sync
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    import _signal as signal
 
 
 @contextmanager
@@ -34,7 +40,7 @@ def pid_namespace_for_children(fd: int | None) -> Iterator[None]:
 
 
 def spawn(
-    end: socket.socket,
+    end: sync.End,
     action: Callable[[], NoReturn],
     *,
     flags: int,
@@ -54,7 +60,7 @@ def spawn(
 
 
 def follow(
-    end: socket.socket,
+    end: sync.End,
     *,
     on_hooks: Callable[[], None],
     on_notify: Callable[[int], None],
@@ -78,7 +84,7 @@ def follow(
             on_notify(message.fd)
 
 
-def until_exec(end: socket.socket) -> None:
+def until_exec(end: sync.End) -> None:
     """Wait until the ready child has become the user's program. Raises: StartError when it could not."""
     message = sync.receive(end)
     if message is not None and message.type == sync.ERROR:

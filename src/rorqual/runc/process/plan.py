@@ -1,8 +1,9 @@
 """What the parent has decided before it clones: all that the child needs, so that the child only acts."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
 from rorqual.oci.runtime import Hook, IOPriority, Scheduler, User
+from rorqual.record import record
 from rorqual.runc.hooks import State
 from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.devices import Node
@@ -10,7 +11,7 @@ from rorqual.runc.rootfs.mounts import Planned
 from rorqual.runc.rootfs.root import RootMount
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CapabilitySets:
     """Bit masks."""
 
@@ -21,7 +22,7 @@ class CapabilitySets:
     ambient: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SeccompPlan:
     program: bytes
     flags: int
@@ -29,7 +30,7 @@ class SeccompPlan:
     listener_metadata: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProcessPlan:
     """The user's process. `environment` and `arguments` are bytes already: no codec runs in the rootfs.
 
@@ -59,7 +60,7 @@ class ProcessPlan:
     final_cpus: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RootfsPlan:
     """The container's file system. `own_mounts`: in a mount namespace of its own; without, only chroot.
     `read_only_later`: mounts to be made read-only once all is in place."""
@@ -80,7 +81,7 @@ class RootfsPlan:
     no_pivot: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InitPlan:
     """`joins`: (path's fd, CLONE_NEW* flag), the user namespace first. `unshare_*`: what is made after the join."""
 
@@ -96,6 +97,6 @@ class InitPlan:
     network_is_new: bool
     hooks_before_pivot: bool
     hook_state: State
+    warnings: list[str]
     create_container_hooks: tuple[Hook, ...] = ()
     start_container_hooks: tuple[Hook, ...] = ()
-    warnings: list[str] = field(default_factory=list)

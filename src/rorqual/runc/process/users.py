@@ -3,17 +3,18 @@
 Source: Docker's `user[:group]` (names or numbers); passwd(5), group(5). Cases: CVE-2019-14271, CVE-2024-40635.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 from rorqual.linux import paths
 from rorqual.oci.runtime import User
+from rorqual.record import record
 from rorqual.runc.errors import Refusal
 
 _LIMIT_BYTES = 4 << 20
 _ID_MAX = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Identity:
     """`home` is "" when it wasn't looked up."""
 

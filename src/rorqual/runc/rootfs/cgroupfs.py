@@ -4,16 +4,18 @@ v1: a tmpfs with a directory for each hierarchy: its own group bound there, or i
 mounted afresh (whose root the namespace makes the container's group). v2: cgroup2 mounted, or its own group bound.
 """
 
+from __future__ import annotations
+
 import os
-from dataclasses import dataclass
 
 from rorqual.linux import mount as linux_mount
+from rorqual.record import record
 from rorqual.runc.rootfs.options import Options
 
 _DEFAULT_FLAGS = linux_mount.MS_NOSUID | linux_mount.MS_NODEV | linux_mount.MS_NOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Groups:
     """`sources`: v1 hierarchy's directory name -> this container's group. `fresh`: name -> option that mounts it anew,
     given in a cgroup namespace of the container's own. `unified`: the group's directory on pure cgroup v2."""

@@ -3,14 +3,16 @@
 Source: runtime-spec config-linux.md, Devices and Default Devices. Cases: CVE-2025-52565, CVE-2026-41579.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import paths, pty
 from rorqual.oci.runtime import Device
+from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 
 DEFAULT_DEVICES: tuple[Device, ...] = (
@@ -33,7 +35,7 @@ _LINKS = (
 _KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Node:
     """A node to make: `mode` with its type, `bind`: the host's node is bound (no mknod in a user namespace)."""
 

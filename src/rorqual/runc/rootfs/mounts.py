@@ -3,14 +3,16 @@
 Source: runtime-spec config.md, Mounts. Cases: CVE-2021-30465, CVE-2025-52881, CVE-2026-41579.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import paths
 from rorqual.oci.runtime import Mount
+from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.rootfs import cgroupfs, copyup
 from rorqual.runc.rootfs.options import Options
@@ -33,7 +35,7 @@ _PROC_FILES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Planned:
     """A mount with its options parsed. `tree`: the detached copy of its source, when it had to be made beforehand."""
 

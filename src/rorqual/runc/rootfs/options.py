@@ -3,10 +3,11 @@
 Source: runtime-spec config.md, "Linux mount options"; mount(8), FILESYSTEM-INDEPENDENT MOUNT OPTIONS.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import mount as m
+from rorqual.record import record
 
 # option -> (clears, MS_* flag)
 _FLAGS: dict[str, tuple[bool, int]] = {
@@ -97,7 +98,7 @@ _ATIME = {
 OPTIONS: tuple[str, ...] = tuple(sorted({*_FLAGS, *_PROPAGATION, *_RECURSIVE, "tmpcopyup", "idmap", "ridmap"}))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What a mount's options ask for. `cleared` are flags that were asked away; `data` is the filesystem's own."""
 

@@ -1,24 +1,31 @@
 """The child's work on its file system, in order: root, mounts, /dev, terminal, sysctls, masks, user lookup, pivot."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import namespaces, paths, process
+from rorqual.record import record, replace
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.process import identity, users
 from rorqual.runc.process.plan import InitPlan, ProcessPlan
 from rorqual.runc.rootfs import devices, masks, mounts, root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+else:
+    import _socket as socket
+
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prepared:
     """`master` and `slave` are the terminal's, when there is one."""
 
@@ -134,11 +141,14 @@ def _enter_time_namespace(offsets: str) -> None:
 
 
 def _loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
         request = struct.pack("16sH22x", b"lo", 0)
-        flags = struct.unpack_from("H", fcntl.ioctl(s, _SIOCGIFFLAGS, request), 16)[0]
+        flags = struct.unpack_from("H", fcntl.ioctl(s.fileno(), _SIOCGIFFLAGS, request), 16)[0]
         if not flags & _IFF_UP:
-            fcntl.ioctl(s, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
+            fcntl.ioctl(s.fileno(), _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
+    finally:
+        s.close()
 
 
 def _write_sysctl(name: str, value: str) -> None:

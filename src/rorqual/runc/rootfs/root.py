@@ -1,17 +1,19 @@
 """The root itself: mounting it, and entering it by pivot_root."""
 
+from __future__ import annotations
+
 import os
-from dataclasses import dataclass
 
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import paths
+from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.rootfs import options as mount_options
 
 _DATA_MAX = 4000  # mount(2) copies a page of data, less a little
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RootMount:
     """One of the mounts that make up the rootfs (containerd's Mount): an overlay, or a bind of a directory."""
 
