@@ -34,8 +34,10 @@ def is_sealed() -> bool:
         os.close(fd)
 
 
-def reexec_sealed(*, shared: bool = False) -> None:
+def reexec_sealed(*, shared: bool = False, arguments: list[bytes] | None = None) -> None:
     """Return at once in a process that already runs sealed; otherwise start this very command line again, sealed.
+
+    `arguments`: start the interpreter with these instead.
 
     `shared`: through the overlay where that is possible, which a process that lives long wants; making it takes the
     imports of rorqual.linux.mount, four times as long as the copy.
@@ -45,15 +47,14 @@ def reexec_sealed(*, shared: bool = False) -> None:
     """
     if is_sealed():
         return
-    arguments = _command_line()
-    arguments[0] = os.fsencode(sys.executable)
+    command = [os.fsencode(sys.executable), *(_command_line()[1:] if arguments is None else arguments)]
     sealed = -1
     if shared:
         try:
             sealed = _through_overlay(os.readlink("/proc/self/exe"))
         except OSError:  # no privilege, an old kernel, or two overlays are below already
             sealed = -1
-    os.execve(sealed if sealed >= 0 else _sealed_copy("/proc/self/exe"), arguments, os.environb)
+    os.execve(sealed if sealed >= 0 else _sealed_copy("/proc/self/exe"), command, os.environb)
 
 
 def _command_line() -> list[bytes]:

@@ -3,13 +3,16 @@
 This module imports little: the interpreter is started a second time, sealed, before anything that enters containers.
 """
 
+from __future__ import annotations
+
+import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from rorqual.linux.sealed import reexec_sealed
 from rorqual.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rorqual.runc.commands.context import Context
     from rorqual.runc.commands.parser import Option
@@ -43,9 +46,17 @@ _SPEC_VERSION = "1.2.0"
 
 
 def main() -> None:
-    if _ENTERING & set(sys.argv[1:]):
-        reexec_sealed()
-    sys.exit(_main(sys.argv[1:]))
+    """Does not return."""
+    if not _ENTERING.isdisjoint(sys.argv):
+        # Without site (-S) and the caller's PYTHON* variables (-I): a third of the interpreter's start.
+        again = [b"-I", b"-S", os.fsencode(__file__.removesuffix("main.py") + "__main__.py")]
+        reexec_sealed(arguments=[*again, *map(os.fsencode, sys.argv[1:])])
+    gc.disable()  # a command ends before collecting would pay
+    status = _main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    finally:
+        os._exit(status)  # nothing is left to be torn down, so that the interpreter's end is not waited for
 
 
 def _main(arguments: list[str]) -> int:
@@ -71,7 +82,7 @@ def _text(error: Exception) -> str:
     return str(error)
 
 
-def _globals(arguments: list[str]) -> "tuple[Context, str, list[str]]":
+def _globals(arguments: list[str]) -> tuple[Context, str, list[str]]:
     from rorqual.errdefs import InvalidArgument
     from rorqual.runc.commands import parser
     from rorqual.runc.commands.context import Context
@@ -111,7 +122,7 @@ def _default_root() -> str:
     return "/run/rorqual-runc"
 
 
-def _dispatch(name: str, rest: list[str], context: "Context") -> int:
+def _dispatch(name: str, rest: list[str], context: Context) -> int:
     from rorqual.errdefs import InvalidArgument
     from rorqual.runc.commands import parser
 
@@ -146,7 +157,7 @@ def _help() -> str:
     )
 
 
-def _command_help(name: str, options: "tuple[Option, ...]") -> str:
+def _command_help(name: str, options: tuple[Option, ...]) -> str:
     lines = "".join(
         f"   {', '.join(('--' if len(n) > 1 else '-') + n for n in option.names):32}{option.help}\n"
         for option in options

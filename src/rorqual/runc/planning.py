@@ -346,8 +346,10 @@ def signal_number(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
     try:
+        if base.startswith("_"):  # SIG_BLOCK
+            raise AttributeError(base)
         number = int(getattr(signal, "SIG" + base))
-    except (AttributeError, TypeError):  # TypeError: SIG_BLOCK is no signal, and SIG… may name what is none
+    except AttributeError:
         raise InvalidArgument(f"unknown signal {text!r}") from None
     if sign and offset.isdigit():
         number += int(offset) if sign == "+" else -int(offset)

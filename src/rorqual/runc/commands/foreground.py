@@ -3,19 +3,22 @@
 Source: runc's docs/terminals.md (console sockets).
 """
 
-import array
 import errno
 import fcntl
 import os
 import select
-import signal
-import socket
 import struct
-import termios
-import tty
 from contextlib import suppress
 
 from rorqual.errdefs import InvalidArgument, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+else:
+    import _signal as signal
+    import _socket as socket
 
 _FORWARDED = tuple(
     s
@@ -50,10 +53,12 @@ def check_terminal(terminal: bool, detach: bool, console_socket: str) -> None:
 def send_fd(path: str, fd: int, name: str) -> None:
     """Send the terminal's master (or a pidfd) to whoever listens at `path`. Raises: Unavailable."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
             s.connect(path)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
-            s.sendmsg([name.encode()], rights)
+            s.sendmsg([name.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))])
+        finally:
+            s.close()
     except OSError as e:
         raise Unavailable(f"failed to send fd to {path}: {e.strerror}") from e
 
@@ -153,15 +158,22 @@ class _RawTerminal:
         self._master = master
         self._saved = None
         if os.isatty(0):
+            import termios
+            import tty
+
             self._saved = termios.tcgetattr(0)
             tty.setraw(0)
             self.resize()
 
     def resize(self) -> None:
+        import termios
+
         with suppress(OSError):
             size = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def restore(self) -> None:
         if self._saved is not None:
+            import termios
+
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
