@@ -12,8 +12,6 @@ import os
 import socket
 import ssl
 
-import aiohttp
-
 from rorqual.distribution.challenge import Challenge
 from rorqual.errdefs import Error, InvalidArgument, NotFound, Unauthenticated, Unavailable
 from rorqual.oci.reference import Reference
@@ -100,6 +98,8 @@ def of_connection(error: BaseException, method: str, url: str, host: str) -> Err
 
     Transient for what may go away by itself within seconds.
     """
+    import aiohttp  # see transport
+
     text = f'{method.capitalize()} "{url}": '
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return Unavailable(text + _certificate_text(error))

@@ -11,16 +11,14 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
-
-import aiohttp
+from typing import TYPE_CHECKING, TypeVar
 
 from rorqual.distribution import endpoints, errors
 from rorqual.distribution.credentials import ANONYMOUS, Credentials
 from rorqual.distribution.endpoints import Endpoint, RegistryOptions
 from rorqual.distribution.errors import RegistryError, Transient
 from rorqual.distribution.retry import RetryPolicy
-from rorqual.distribution.transport import Transport
+from rorqual.distribution.transport import Transport, connection_errors
 from rorqual.errdefs import DataLoss, Error, ResourceExhausted, Unavailable
 from rorqual.oci import digest as digests
 from rorqual.oci import mediatypes
@@ -28,6 +26,9 @@ from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
 from rorqual.oci.manifest import MAX_MANIFEST_BYTES
 from rorqual.oci.reference import Reference
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _T = TypeVar("_T")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -124,7 +125,7 @@ class Repository:
                     yield piece[head:]
                 else:
                     yield piece
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except connection_errors() as error:
             raise errors.of_connection(
                 error, "GET", str(response.url.with_query(None)), response.url.host or ""
             ) from error
@@ -163,7 +164,7 @@ class Repository:
         )
         try:
             raw = await _body(response, MAX_MANIFEST_BYTES)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except connection_errors() as error:
             raise errors.of_connection(error, "GET", str(response.url.with_query(None)), endpoint.host) from error
         finally:
             response.close()

@@ -1,20 +1,20 @@
 """HTTP to registries: which scheme answers, authentication, redirects; one request, one response, no retries.
 
-aiohttp below, errors with Docker's texts above. Authorization goes to the registry's own origin only, never along a
-redirect to a storage host. Source: distribution-spec; RFC 9110.
+aiohttp below, errors with Docker's texts above. It is imported with the first request: its 11 MB and 0.1 s are for who
+pulls, not for a daemon that idles. Authorization goes to the registry's own origin only, never along a redirect to a
+storage host. Source: distribution-spec; RFC 9110.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
-
-import aiohttp
-from yarl import URL
 
 from rorqual.distribution import challenge as challenges
 from rorqual.distribution import endpoints, errors
@@ -26,6 +26,10 @@ from rorqual.distribution.retry import retry_after_s
 from rorqual.distribution.tokens import Answer, TokenCache
 from rorqual.errdefs import Error, InvalidArgument, Unauthenticated, Unavailable
 from rorqual.version import __version__
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
 
 # Of an answer that is an error: enough for its JSON.
 _ERROR_BYTES = 64 << 10
@@ -206,6 +210,8 @@ class Transport:
         self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
         if self._session is None:
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
+        if self._session is None:  # another may have been faster
             self._session = self._new_session()
         context: ssl.SSLContext | bool = True
         if url.startswith("https:"):
@@ -220,11 +226,13 @@ class Transport:
                 ssl=context,
                 proxy=self._proxy(url),
             )
-        except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError, ValueError) as error:
+        except connection_errors(ValueError) as error:
             # Without the query, which may hold a signature or a user's name.
             raise errors.of_connection(error, method, url.partition("?")[0], endpoint.host) from error
 
     def _new_session(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._options.connect_s, sock_read=self._options.stall_s
         )
@@ -260,8 +268,17 @@ class Transport:
         return proxy
 
 
+def connection_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a request or a body's reader raises when the connection is at fault, and `others`."""
+    import aiohttp
+
+    return (aiohttp.ClientError, TimeoutError, OSError, *others)
+
+
 def _verbatim(url: str) -> URL:
     """`url` with its percent-encoding as it is: a signed address is signed over its bytes."""
+    from yarl import URL
+
     return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
@@ -281,7 +298,7 @@ async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
             if size >= limit:
                 response.close()
                 break
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except connection_errors():
         response.close()
     return b"".join(pieces)[:limit]
 
