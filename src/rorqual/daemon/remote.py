@@ -439,6 +439,11 @@ class Leases(_Service):
         labels = {"containerd.io/gc.expire": expire}
         await self._call("Create", leases_pb2.CreateRequest(id=id, labels=labels))
 
+    async def hold(self, id: str, kind: str, resource: str) -> None:
+        """Keep a resource (kind "content": a digest) while the lease lasts. Raises: NotFound for the lease."""
+        held = leases_pb2.Resource(id=resource, type=kind)
+        await self._call("AddResource", leases_pb2.AddResourceRequest(id=id, resource=held))
+
     async def delete(self, id: str, *, sync: bool = False) -> None:
         """End it; it may be gone already."""
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,16 +53,9 @@ class Maker:
 
         Place it, or drop it.
         """
-        key = f"make-{os.getpid()}-{now_ns()}-{next(self._serial)}"
-        request = Request(
-            ns=self._remote.namespace,
-            ref=key,
-            digest="",
-            lease=self._lease.id,
-            unpack=Unpack(self._remote.snapshots.snapshotter, key),
-        )
+        key = self._key()
         media_type = mediatypes.OCI_LAYER_GZIP
-        async with await open_ingest(self._ingest, request) as writer:
+        async with await open_ingest(self._ingest, self._request(key, "", 0)) as writer:
             first = True
             async for piece in gzipped(pieces):
                 if first and piece.startswith(_ZSTD):
@@ -71,6 +64,47 @@ class Maker:
                 await writer.write(piece)
             result = await writer.commit()
         return MadeLayer(Descriptor(media_type, Digest(result.digest), result.size), Digest(result.diff_id or ""), key)
+
+    async def blob(self, descriptor: Descriptor, pieces: AsyncIterator[bytes]) -> MadeLayer:
+        """The layer blob `descriptor`, stored byte for byte and unpacked; taken from the store when it is there.
+
+        Raises: DataLoss when the bytes are others, what unpacking raises.
+        """
+        key = self._key()
+        async with await open_ingest(self._ingest, self._request(key, descriptor.digest, descriptor.size)) as writer:
+            existing = writer.existing is not None
+            async for piece in pieces:
+                if not existing:
+                    await writer.write(piece)
+            result = await writer.commit()
+        return MadeLayer(descriptor, Digest(result.diff_id or ""), key)
+
+    async def again(self, made: MadeLayer) -> MadeLayer:
+        """The same layer, unpacked once more from its blob: for another place."""
+        return await self.blob(made.descriptor, _nothing())
+
+    async def stored(self, descriptor: Descriptor) -> MadeLayer | None:
+        """A layer whose blob is in the store, unpacked; None when it isn't."""
+        if await self._remote.content.size(descriptor.digest) is None:
+            return None
+        return await self.blob(descriptor, _nothing())
+
+    def _key(self) -> str:
+        return f"make-{os.getpid()}-{now_ns()}-{next(self._serial)}"
+
+    def _request(self, key: str, digest: str, size: int) -> Request:
+        return Request(
+            ns=self._remote.namespace,
+            ref=key,
+            digest=digest,
+            size=size,
+            lease=self._lease.id,
+            unpack=Unpack(self._remote.snapshots.snapshotter, key),
+        )
+
+    async def placed(self, chain_id: Digest) -> bool:
+        """Whether a snapshot of that name is there."""
+        return await self._remote.snapshots.exists(chain_id)
 
     async def place(self, made: MadeLayer, parent: Digest | None) -> Digest:
         """Puts the layer on top of the chain `parent`; the chain ID of both."""
@@ -93,6 +127,10 @@ class Maker:
         await self.store(image, manifest)
         return LocalImage(image, manifest, manifest.descriptor)
 
+    async def document(self, descriptor: Descriptor, raw: bytes, references: Mapping[str, str]) -> None:
+        """One more document, with labels for what it needs."""
+        await self._documents.put(descriptor, raw, references)
+
     async def store(self, image: images.Image, manifest: manifests.Manifest) -> None:
         """Both documents, with references to what they need."""
         top = image.chain_ids[-1] if image.chain_ids else None
@@ -101,3 +139,8 @@ class Maker:
         references = {f"{_GC}content.config": str(manifest.config.digest)}
         references |= {f"{_GC}content.l.{n}": str(layer.digest) for n, layer in enumerate(manifest.layers)}
         await self._documents.put(manifest.descriptor, manifest.raw, references)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -1,0 +1,58 @@
+"""Blobs of the content store, read from their files where this daemon can see them, else by gRPC.
+
+rorqual-containerd and the daemon share the data root; a blob's file never changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from rorqual.daemon.remote import Content
+from rorqual.oci import digest as digests
+from rorqual.oci.descriptor import Descriptor
+
+_PIECE_BYTES = 1 << 20
+
+
+class BlobFiles:
+    """`root`: the directory with blobs/<algorithm>/<hex>, None when it is another machine's or engine's."""
+
+    def __init__(self, content: Content, root: Path | None) -> None:
+        self._content = content
+        self._root = root
+
+    async def pieces(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+        """The blob from `offset`, in pieces of at most 1 MiB. Raises: NotFound."""
+        fd = self._open(descriptor)
+        if fd is None:
+            async for piece in self._content.chunks(descriptor.digest):
+                if offset >= len(piece):
+                    offset -= len(piece)
+                    continue
+                yield piece[offset:]
+                offset = 0
+            return
+        try:
+            while piece := await asyncio.to_thread(os.pread, fd, _PIECE_BYTES, offset):
+                offset += len(piece)
+                yield piece
+        finally:
+            os.close(fd)
+
+    def _open(self, descriptor: Descriptor) -> int | None:
+        if self._root is None:
+            return None
+        # Parsed, so it can be nothing but a name.
+        digest = digests.parse(descriptor.digest)
+        path = self._root / "blobs" / digests.algorithm(digest) / digests.encoded(digest)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return None
+        if os.fstat(fd).st_size != descriptor.size:
+            os.close(fd)
+            return None
+        return fd
