@@ -53,5 +53,16 @@ def dumps(value: Any) -> str:
     return "".join(encoder(value, 0))
 
 
+def dumps_indented(value: Any, indent: str, level: str = "\n") -> str:
+    """As a person reads it; the members of objects and arrays a line each."""
+    if not value or not isinstance(value, dict | list):
+        return dumps(value)
+    inner = level + indent
+    if isinstance(value, dict):
+        lines = [f"{dumps(key)}: {dumps_indented(member, indent, inner)}" for key, member in value.items()]
+        return "{" + inner + ("," + inner).join(lines) + level + "}"
+    return "[" + inner + ("," + inner).join([dumps_indented(member, indent, inner) for member in value]) + level + "]"
+
+
 def _refuse(value: object) -> None:
     raise TypeError(f"{type(value).__name__} is no JSON value")

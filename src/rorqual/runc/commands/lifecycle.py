@@ -1,7 +1,5 @@
 """start, kill, delete, pause, resume: one call each."""
 
-import shutil
-
 from rorqual.errdefs import Conflict, NotFound
 from rorqual.runc import container as runc
 from rorqual.runc import planning, state
@@ -47,6 +45,8 @@ def delete(line: Line, context: Context) -> int:
         made = runc.load(line.arguments[0], context.root)
     except NotFound:
         # An aborted create may have left the directory without a record.
+        import shutil
+
         shutil.rmtree(state.Directory(context.root, line.arguments[0]).path, ignore_errors=True)
         if force:
             return 0

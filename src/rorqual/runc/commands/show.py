@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from datetime import UTC, datetime
+import time
 
 from rorqual.errdefs import Error, InvalidArgument
+from rorqual.oci import jsontext
 from rorqual.runc import container as runc
 from rorqual.runc import state as states
 from rorqual.runc.commands.context import Context
@@ -29,7 +29,7 @@ def state(line: Line, context: Context) -> int:
     document = _describe(runc.load(line.arguments[0], context.root))
     if not document["annotations"]:
         del document["annotations"]
-    sys.stdout.write(json.dumps(document, indent=2))
+    sys.stdout.write(jsontext.dumps_indented(document, "  "))
     return 0
 
 
@@ -51,7 +51,7 @@ def _describe(made: runc.Container) -> dict[str, Any]:
 def _time(ns: int) -> str:
     """RFC 3339 with nanoseconds, as Go prints it."""
     seconds, rest = divmod(ns, 10**9)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     fraction = f"{rest:09d}".rstrip("0")
     return f"{text}.{fraction}Z" if fraction else f"{text}Z"
 
@@ -64,7 +64,7 @@ def list_containers(line: Line, context: Context) -> int:
         return 0
     chosen = line.get("format", "table")
     if chosen == "json":
-        sys.stdout.write(json.dumps(found or None) + "\n")
+        sys.stdout.write(jsontext.dumps(found or None) + "\n")
     elif chosen == "table":
         rows = [["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]]
         rows += [[str(e[k]) for k in ("id", "pid", "status", "bundle", "created", "owner")] for e in found]
@@ -111,7 +111,7 @@ def ps(line: Line, context: Context) -> int:
     pids = runc.load(line.arguments[0], context.root).pids()
     chosen = line.get("format", "table")
     if chosen == "json":
-        sys.stdout.write(json.dumps(pids) + "\n")
+        sys.stdout.write(jsontext.dumps(pids) + "\n")
         return 0
     if chosen != "table":
         raise InvalidArgument("invalid format option")

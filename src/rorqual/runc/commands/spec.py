@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from rorqual.errdefs import AlreadyExists
-from rorqual.oci import defaults
+from rorqual.oci import defaults, jsontext
 from rorqual.oci.runtime import (
     Capabilities,
     DeviceRule,
@@ -44,7 +43,7 @@ def run(line: Line, context: Context) -> int:
     except FileExistsError:
         raise AlreadyExists("File config.json exists. Remove it first") from None
     with open(fd, "w") as f:
-        f.write(json.dumps(json.loads(spec.to_json()), indent="\t"))
+        f.write(jsontext.dumps_indented(jsontext.loads(spec.to_json()), "\t"))
     return 0
 
 
