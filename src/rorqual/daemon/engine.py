@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
 import uuid
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from aiohttp import web
-
-from rorqual.daemon import listen
+from rorqual.daemon import listen, web
 from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import execs as exec_api
 from rorqual.daemon.api import images as image_api
 from rorqual.daemon.api import networks as network_api
 from rorqual.daemon.api import system as system_api
-from rorqual.daemon.api.http import Front, make_server
+from rorqual.daemon.api.http import Front
 from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
@@ -56,6 +53,8 @@ from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.model import DEFAULT_POOLS, AddressPool, ControllerOptions, SandboxID
 
 log = logging.getLogger("rorqual.daemon")
+
+_LAST_ANSWERS_S = 1.0
 
 
 class Engine:
@@ -168,8 +167,7 @@ class Engine:
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
         ]
         self._follower: asyncio.Task[None] | None = None
-        self._sites: list[web.BaseSite] = []
-        self._runner: web.ServerRunner | None = None
+        self._server: web.Server | None = None
 
     async def start(self) -> None:
         """Bring everything up; running containers are found again before the API answers."""
@@ -196,26 +194,21 @@ class Engine:
         engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
         system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check)
         routes = [*self._routes, *system_api.SystemRoutes(system, self.events).routes()]
-        self._runner = web.ServerRunner(make_server(Front(routes)), handle_signals=False)
-        await self._runner.setup()
+        self._server = web.Server(Front(routes).handle, listen.BACKLOG)
         context = listen.tls_context(self.config)
         for name, sock in listen.sockets(self.config):
-            tls = None if sock.family == socket.AF_UNIX else context
-            site = web.SockSite(self._runner, sock, ssl_context=tls, shutdown_timeout=1.0, backlog=listen.BACKLOG)
-            await site.start()
-            self._sites.append(site)
+            await self._server.listen(sock, None if sock.family == socket.AF_UNIX else context)
             log.info("API listen on %s", name)
 
     async def stop(self) -> None:
         """Stop the API and let go of everything; containers go on."""
-        for site in self._sites:
-            with contextlib.suppress(RuntimeError):
-                await site.stop()
+        if self._server is not None:
+            self._server.stop_listening()
         self.exits.stop_retrying()
         await self.background.drain(self.config.shutdown_timeout)
         await self.events.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.close(_LAST_ANSWERS_S)
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from aiohttp import web
-
 from rorqual.api import codec
 from rorqual.api.config import HostConfig
 from rorqual.api.container import (
@@ -17,6 +15,7 @@ from rorqual.api.container import (
     WaitError,
     WaitResponse,
 )
+from rorqual.daemon import web
 from rorqual.daemon.api import hijack, http
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background

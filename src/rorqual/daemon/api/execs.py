@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from rorqual.api.exec import ExecConfig, ExecStartConfig
+from rorqual.daemon import web
 from rorqual.daemon.api import hijack, http
 from rorqual.daemon.api.containers import sizes
 from rorqual.daemon.api.http import Call, Route

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import Any, cast
+from typing import Any
 
-from aiohttp import web
-
+from rorqual.daemon import web
 from rorqual.daemon.api.http import Call
+from rorqual.daemon.web.request import Sender
 from rorqual.errdefs import Internal
 from rorqual.version import API_VERSION
 
@@ -30,13 +30,13 @@ RAW_TYPE = "application/vnd.docker.raw-stream"
 
 
 class _Taken(asyncio.BufferedProtocol):
-    """The connection between 101 and the shim: keeps early bytes, and tells aiohttp when the client goes away.
+    """The connection between 101 and the shim: keeps early bytes, and tells the server when the client goes away.
 
     The buffer that is read into has the size of what may still be kept, so that never more is read than can be passed
     on; the rest stays in the socket, for the shim.
     """
 
-    def __init__(self, original: asyncio.Protocol, early: bytes) -> None:
+    def __init__(self, original: Sender, early: bytes) -> None:
         self.original = original
         self.early = bytearray(early)
         self.sink: asyncio.Transport | None = None  # to copy to, for TLS
@@ -75,13 +75,7 @@ class _Taken(asyncio.BufferedProtocol):
 
 
 class Hijacked(web.StreamResponse):
-    """What the handler returns: aiohttp has nothing left to send."""
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing."""
+    """What the handler returns: the server has nothing left to send."""
 
 
 class Connection:
@@ -90,14 +84,11 @@ class Connection:
     def __init__(self, call: Call, content_type: str) -> None:
         """Take the connection and answer. The request's body must have been read."""
         request = call.request
-        transport = request.transport
+        transport = request.connection.transport
         if transport is None:
             raise Internal("the client has gone away")
-        handler = cast(Any, request.protocol)
-        early, handler._message_tail = handler._message_tail, b""
-        handler._force_close = True  # its loop ends after us; force_close() would close the transport now
         self._transport = transport
-        self._protocol = _Taken(handler, early)
+        self._protocol = _Taken(request.connection, request.connection.hand_over())
         self._protocol.transport = self._transport
         self._transport.set_protocol(self._protocol)
         self._transport.write(_answer(request, content_type))
@@ -156,7 +147,7 @@ class _Copier(asyncio.Protocol):
         self._client.close()
 
 
-def _answer(request: web.BaseRequest, content_type: str) -> bytes:
+def _answer(request: web.Request, content_type: str) -> bytes:
     upgrade = request.headers.get("Upgrade", "")
     if upgrade:
         head = f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"

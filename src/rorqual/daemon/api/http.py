@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from aiohttp import web
-
 from rorqual import errdefs
 from rorqual.api import codec
 from rorqual.api.system import ErrorResponse
+from rorqual.daemon import web
+from rorqual.daemon.web.head import Malformed
 from rorqual.version import API_VERSION, MIN_API_VERSION, __version__
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _VERSIONED = re.compile(r"^/v(\d+)\.(\d+)(/.*)\Z")
 class Call:
     """A request as a handler sees it."""
 
-    request: web.BaseRequest
+    request: web.Request
     version: tuple[int, int]
     params: Mapping[str, str]
     query: Mapping[str, str] = field(default_factory=dict)
@@ -146,27 +146,27 @@ _HEADERS = {
 
 
 class Front:
-    """What every request goes through. `handle` is aiohttp's handler."""
+    """What every request goes through. `handle` is the server's handler."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._router = Router(routes)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """The answer; errors become {"message": …} with Docker's status."""
         try:
             return await self._dispatch(request)
         except errdefs.Error as e:
             return error_response(e)
-        except web.HTTPException as e:
-            return _json_error(e.status, e.text or e.reason)
+        except Malformed as e:
+            return _json_error(e.status, str(e))
         except ConnectionError:
             raise
         except Exception as e:
-            log.exception("%s %s", request.method, request.path)
+            log.exception("%s %s", request.method, request.raw_path)
             return _json_error(500, f"{type(e).__name__}: {e}")
 
-    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.rel_url.raw_path
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        path = request.raw_path
         version = _parse_version(API_VERSION)
         match = _VERSIONED.match(path)
         if match is not None:
@@ -177,7 +177,7 @@ class Front:
         if found is None:
             raise errdefs.NotFound("page not found")
         handler, params = found
-        return await handler(Call(request, version, params, request.rel_url.query))
+        return await handler(Call(request, version, params, request.query))
 
 
 def _parse_version(text: str) -> tuple[int, int]:
@@ -239,14 +239,14 @@ def empty(status: int = 204) -> web.Response:
 
 def plain(text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Text, as /_ping answers."""
-    return web.Response(text=text, headers={**_HEADERS, **(headers or {})}, content_type="text/plain")
+    return web.Response(
+        body=text.encode(), headers={**_HEADERS, **(headers or {})}, content_type="text/plain; charset=utf-8"
+    )
 
 
 async def stream(call: Call, content_type: str, status: int = 200) -> web.StreamResponse:
     """A chunked answer whose headers are sent now."""
     response = web.StreamResponse(status=status, headers={**_HEADERS, "Content-Type": content_type})
-    if call.request.version >= (1, 1):
-        response.enable_chunked_encoding()
     await response.prepare(call.request)
     return response
 
@@ -275,16 +275,3 @@ class Lines:
             await self.send({"errorDetail": {"message": text}, "error": text})
         await self._response.write_eof()
         return self._response
-
-
-def make_server(front: Front) -> web.Server:
-    """aiohttp's server around `front`; a client that goes away cancels its handler."""
-    return web.Server(
-        front.handle,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=3600.0,
-        max_line_size=64 * 1024,
-        max_field_size=256 * 1024,  # X-Registry-Auth holds tokens
-        lingering_time=2.0,
-    )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from rorqual.api.config import ContainerConfig
 from rorqual.api.image import PruneImagesResponse
+from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Lines, Route
 from rorqual.daemon.background import Background
@@ -72,14 +71,14 @@ class ImageRoutes:
         if call.text("fromSrc") != "-":
             raise NotImplementedHere("import from a URL is not supported: fetch it and pipe it in")
         name = _pulled(call.text("repo"), call.text("tag")) if call.text("repo") else None
-        changes = call.request.rel_url.query.getall("changes", [])
+        changes = call.request.query.getall("changes")
         body = aiter(call.request.content.iter_any())
         id = await self.importer.import_tar(body, name, changes, call.text("message"), call.text("platform"))
         await lines.send({"status": id})
 
     async def commit(self, call: Call) -> web.StreamResponse:
         """POST /commit: an image of a container's changes."""
-        config = await call.json(ContainerConfig) if call.request.can_read_body else None
+        config = await call.json(ContainerConfig) if call.request.has_body else None
         name = None
         if call.text("repo"):
             name = references.parse(call.text("repo"))
@@ -90,7 +89,7 @@ class ImageRoutes:
             name,
             author=call.text("author"),
             comment=call.text("comment"),
-            changes=tuple(call.request.rel_url.query.getall("changes", [])),
+            changes=tuple(call.request.query.getall("changes")),
             pause=call.flag("pause", default=True),
             config=None if config == ContainerConfig() else config,
         )

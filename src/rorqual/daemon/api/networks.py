@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from rorqual.api.network import (
     EndpointSettings,
     NetworkConnectRequest,
@@ -15,6 +13,7 @@ from rorqual.api.network import (
     PruneNetworksResponse,
 )
 from rorqual.api.system import PruneVolumesResponse, VolumeCreateRequest, VolumeListResponse
+from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from rorqual.api import codec
 from rorqual.api.image import AuthConfig, AuthResponse
+from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.services import clock
