@@ -63,6 +63,8 @@ class Loop:
 
     def close(self) -> None:
         """Give up the loop's own fds."""
+        if self._own_fds:
+            signal.set_wakeup_fd(-1)  # before its fd means another file
         for fd in self._own_fds:
             self.remove(fd)
             os.close(fd)

@@ -93,7 +93,6 @@ def rehearse(directory: str) -> None:
             _act(directory)
         finally:
             shutil.rmtree(directory)
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, handler)
 
 
@@ -149,6 +148,11 @@ def _send(sock: socket.socket, stream: int, method: str, request: Message) -> No
 
 
 def _strike(loop: Loop, parts: Parts) -> None:
+    try:
+        while os.waitpid(-1, 0)[0]:
+            pass  # a probe may have outlived the play by a moment
+    except ChildProcessError:
+        pass
     parts.server.close()
     parts.streams.close()
     loop.close()

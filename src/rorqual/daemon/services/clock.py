@@ -64,6 +64,15 @@ def parse_when(text: str, now: int | None = None) -> int:
         return int(whole) * _SECOND + int(fraction[:9].ljust(9, "0") or "0")
     if _RFC3339.match(text):
         return parse_rfc3339(text)
+    try:
+        ago = parse_duration(text)
+    except InvalidArgument:
+        raise InvalidArgument(f'failed to parse value as time or duration: "{text}"') from None
+    return (now if now is not None else now_ns()) - ago
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of Go's notation: `1m30s`, `500ms`. Raises: InvalidArgument."""
     total, end = 0.0, 0
     for match in _DURATION.finditer(text):
         if match.start() != end:
@@ -71,8 +80,8 @@ def parse_when(text: str, now: int | None = None) -> int:
         total += float(match[1]) * _UNITS[match[2]]
         end = match.end()
     if end == 0 or end != len(text):
-        raise InvalidArgument(f'failed to parse value as time or duration: "{text}"')
-    return (now if now is not None else now_ns()) - int(total)
+        raise InvalidArgument(f'invalid duration "{text}"')
+    return int(total)
 
 
 def duration(seconds: float) -> str:

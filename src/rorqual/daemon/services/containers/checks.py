@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
 from rorqual.api.network import NetworkingConfig
 from rorqual.daemon.config import DaemonConfig
-from rorqual.daemon.services import health, signals
+from rorqual.daemon.services import clock, health, signals
 from rorqual.daemon.services.containers import networking, ports
+from rorqual.daemon.services.containers import state as states
 from rorqual.daemon.spec import builder, capabilities, devices, resources, security
 from rorqual.errdefs import InvalidArgument
 
@@ -137,6 +139,19 @@ def restart_policy(policy: RestartPolicy, *, auto_remove: bool) -> None:
         raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
     if auto_remove and policy.name not in ("", "no"):
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+
+
+def restart_delays(labels: Mapping[str, str]) -> tuple[float, float]:
+    """The waits before restarts that the labels ask for, in seconds. Raises: InvalidArgument."""
+    first, longest = states.DEFAULT_DELAYS_S
+    if states.DELAY_LABEL in labels:
+        first = clock.parse_duration(labels[states.DELAY_LABEL]) / 1e9
+        longest = max(first, longest)
+    if states.MAX_DELAY_LABEL in labels:
+        longest = clock.parse_duration(labels[states.MAX_DELAY_LABEL]) / 1e9
+    if first <= 0 or longest < first:
+        raise InvalidArgument(f"invalid restart delays: {first:g} s, at most {longest:g} s")
+    return first, longest
 
 
 def container_config(config: ContainerConfig) -> None:

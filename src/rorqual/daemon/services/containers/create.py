@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rorqual.api.config import ContainerConfig, HostConfig
@@ -70,6 +70,14 @@ class Populator(Protocol):
         """Copies `path` of the root filesystem into the empty directory `volume`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What the user's own labels ask for, beyond Docker."""
+
+    restart_unhealthy: bool
+    restart_delays_s: tuple[float, float]
+
+
 class Creator:
     """Makes containers."""
 
@@ -106,11 +114,11 @@ class Creator:
         checks.container_config(config)
         host = self._resolve_modes(host)
         asked = [*mounts.wanted(config, host), *self._volumes_from(host)]
+        wishes = _Wishes(health.restarts_unhealthy(user_config.labels), checks.restart_delays(user_config.labels or {}))
         id = secrets.token_hex(32)
         bare = names.check(name) if name else names.generate(self._registry.names)
         with self._registry.reserved(bare, id):
-            again = health.restarts_unhealthy(user_config.labels)
-            container = await self._make(id, bare, config, host, image, asked, _endpoints(request, host), again)
+            container = await self._make(id, bare, config, host, image, asked, _endpoints(request, host), wishes)
         attributes = container.event_attributes()
         self._events.publish("container", "create", id, attributes)
         return container, _warnings(host)
@@ -124,7 +132,7 @@ class Creator:
         image: LocalImage,
         asked: list[mounts.Wanted],
         endpoints: dict[str, EndpointSettings],
-        restart_unhealthy: bool,
+        wishes: _Wishes,
     ) -> Container:
         path, args = merge.command(config)
         labels = {GC_ROOT: clock.rfc3339(clock.now_ns())}
@@ -144,7 +152,8 @@ class Creator:
                 mounts=points,
                 snapshotter=self._snapshots.snapshotter,
                 platform="linux",
-                restart_unhealthy=restart_unhealthy,
+                restart_unhealthy=wishes.restart_unhealthy,
+                restart_delays_s=wishes.restart_delays_s,
                 rootfs=rootfs,
             )
             await self._registry.add(container)

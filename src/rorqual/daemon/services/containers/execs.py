@@ -177,6 +177,8 @@ class Execs:
 
 
 def _need_running(container: Container) -> None:
+    if container.state.status == "restarting":
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     if not container.state.running:
         raise Conflict(f"container {container.id} is not running")
     if container.state.status == "paused":

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _KILLED = 137  # what nobody saw the end of
 _RECONNECT_S = 0.05
 _ORPHAN_AGE_S = 1.0
+_PEERS_S = 30.0
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}\Z")  # what the daemon names its tasks and snapshots; others' are left alone
 
 
@@ -57,6 +58,7 @@ class Exits:
         self._events = events
         self._background = background
         self._health = health
+        self._revived = False
 
     async def run(self, ready: asyncio.Event) -> None:
         """Follow, forever; `ready` is set once the first look around is done."""
@@ -117,6 +119,7 @@ class Exits:
         ready.set()
         for container in self._registry:
             self._revive(container)
+        self._revived = True
         await self._sweep()
 
     async def _sweep(self) -> None:
@@ -183,17 +186,22 @@ class Exits:
                 await self._remover.remove(container, volumes=True)
 
     def _revive(self, container: Container) -> None:
-        """At the daemon's start: containers whose policy says so, and those that waited to be started again."""
-        policy = container.host.restart_policy.name
+        """Start those that waited to be started again; at the daemon's start also those whose policy says so."""
+        if container.retry is not None or container.removing:
+            return
         status = container.state.status
-        waiting = status == states.RESTARTING and container.retry is None
-        if waiting or (
-            status == states.EXITED
-            and not container.stopped_by_user
-            and policy in ("always", "unless-stopped")
-            and container.retry is None
-        ):
+        policy = container.host.restart_policy.name
+        due = status == states.EXITED and states.starts_with_daemon(policy, stopped_by_user=container.stopped_by_user)
+        if status == states.RESTARTING or (due and not self._revived):
+            container.stopped_by_user = False  # a user's stop does not outlive the daemon under `always`
             self._retry_later(container, 0.0)
+
+    def stop_retrying(self) -> None:
+        """At the daemon's end: what waits to be started again does so after its next start."""
+        for container in self._registry:
+            if container.retry is not None:
+                container.retry.cancel()
+                container.retry = None
 
     # ---- ends ----
 
@@ -251,7 +259,9 @@ class Exits:
             steps.append(self._registry.save_state(container))
         await asyncio.gather(*steps)
         if again:
-            container.retry_delay_s = states.next_delay_s(container.retry_delay_s, ran_ns / 1e9)
+            container.retry_delay_s = states.next_delay_s(
+                container.retry_delay_s, ran_ns / 1e9, *container.restart_delays_s
+            )
             self._retry_later(container, container.retry_delay_s)
         elif remove:
             container.wake_exit()
@@ -275,6 +285,7 @@ class Exits:
 
     async def _retry(self, container: Container, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
+        await self._wait_for_peers(container)
         async with container.lock:
             if container.removing or container.stopped_by_user or container.state.running:
                 return
@@ -287,6 +298,21 @@ class Exits:
                 if container.state.status == states.RESTARTING:
                     container.state = container.state.exit(container.state.exit_code, clock.now_ns(), str(e))
                     await self._registry.save_state(container)
+
+    async def _wait_for_peers(self, container: Container) -> None:
+        """Those whose namespaces it joins are started first, when they too wait to be started."""
+        host = container.host
+        modes = (host.network_mode, host.ipc_mode, host.pid_mode)
+        names = {mode.partition(":")[2] for mode in modes if mode.startswith("container:")}
+        for peer in filter(None, map(self._registry.by_id, names)):
+            try:
+                async with asyncio.timeout(_PEERS_S):
+                    if peer.retry is not None:
+                        await asyncio.wait([peer.retry])
+                    async with peer.lock:
+                        continue  # a start of it that was under way has ended
+            except TimeoutError:
+                log.warning("container %s: starting before %s, which it joins", container.id, peer.id)
 
 
 def finish_exec(run: Exec, end: Exit) -> None:

@@ -41,17 +41,17 @@ class Lifecycle:
 
     async def stop(self, container: Container, signal_name: str = "", timeout_s: int | None = None) -> None:
         """Ask it to end, then kill it. Raises: NotModified when it doesn't run, InvalidArgument."""
-        await self._stop_retrying(container)
-        if not container.state.running:
-            raise NotModified(f"container {container.id} is not running")
-        await self._stop(container, signal_name, timeout_s)
+        if not await self._stop_retrying(container):
+            if not container.state.running:
+                raise NotModified(f"container {container.id} is not running")
+            await self._stop(container, signal_name, timeout_s)
         self._events.publish("container", "stop", container.id, container.event_attributes())
 
     async def _stop(self, container: Container, signal_name: str, timeout_s: int | None) -> None:
         number = signals.parse(signal_name or container.config.stop_signal or "SIGTERM")
         if timeout_s is None:
             timeout_s = container.config.stop_timeout if container.config.stop_timeout is not None else _STOP_TIMEOUT_S
-        container.stopped_by_user = True
+        await self._stopped_by_user(container)
         ended = self._ended_future(container)
         await self._signal(container, number)
         try:
@@ -61,11 +61,11 @@ class Lifecycle:
         except TimeoutError:
             await self._kill_and_wait(container)
 
-    async def _stop_retrying(self, container: Container) -> None:
-        """A container that waits to be started again is stopped by not starting it."""
+    async def _stop_retrying(self, container: Container) -> bool:
+        """A container that waits to be started again is stopped by not starting it; whether it was such a one."""
         async with container.lock:
             if container.retry is None or container.state.running:
-                return
+                return False
             container.retry.cancel()
             container.retry = None
             container.stopped_by_user = True
@@ -73,6 +73,7 @@ class Lifecycle:
                 container.state = container.state.exit(container.state.exit_code, container.state.finished_ns)
             await self._registry.save_state(container)
             container.wake_exit()
+            return True
 
     def _ended_future(self, container: Container) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -95,8 +96,13 @@ class Lifecycle:
                 pass
         self._events.publish("container", "kill", container.id, {**container.event_attributes(), "signal": str(number)})
 
-    async def _kill_and_wait(self, container: Container) -> None:
+    async def _stopped_by_user(self, container: Container) -> None:
+        """Stored before the signal: a daemon that is killed now must not start it again."""
         container.stopped_by_user = True
+        await self._registry.save_state(container)
+
+    async def _kill_and_wait(self, container: Container) -> None:
+        await self._stopped_by_user(container)
         ended = self._ended_future(container)
         await self._signal(container, signal.SIGKILL)
         try:
@@ -117,7 +123,7 @@ class Lifecycle:
             return
         stop = signals.parse(container.config.stop_signal or "SIGTERM")
         if number == stop:
-            container.stopped_by_user = True
+            await self._stopped_by_user(container)
         await self._signal(container, number)
 
     async def restart(self, container: Container, signal_name: str, timeout_s: int | None) -> None:
@@ -137,8 +143,7 @@ class Lifecycle:
     async def pause(self, container: Container) -> None:
         """Raises: Conflict."""
         async with container.lock:
-            if not container.state.running:
-                raise Conflict(f"container {container.id} is not running")
+            _need_running(container)
             if container.state.status == "paused":
                 raise Conflict(f"container {container.id} is already paused")
             await self._tasks.pause(container.id)
@@ -218,8 +223,7 @@ class Lifecycle:
 
     async def top(self, container: Container, ps_args: str) -> TopResponse:
         """`ps` of its processes, run on the host. Raises: Conflict, InvalidArgument."""
-        if not container.state.running:
-            raise Conflict(f"container {container.id} is not running")
+        _need_running(container)
         pids = set(map(str, await self._tasks.pids(container.id)))
         arguments = (ps_args or "-ef").split()
         process = await asyncio.create_subprocess_exec(
@@ -256,6 +260,11 @@ class Lifecycle:
             except BaseException:
                 container.removing = False
                 raise
+        elif container.state.status == "restarting" and not force:
+            raise Conflict(
+                f'cannot remove container "/{container.name}": container is restarting: stop the container before '
+                "removing or force remove"
+            )
         async with container.lock:
             # A container made with --rm was removed by its own end.
             if self._registry.by_id(container.id) is container:
@@ -264,6 +273,13 @@ class Lifecycle:
     def pruned(self, freed: int) -> None:
         """Tell that stopped containers were removed together."""
         self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
+
+
+def _need_running(container: Container) -> None:
+    if container.state.status == "restarting":
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
 
 
 def _await_in(waiters: list[asyncio.Future[Ended]], future: asyncio.Future[Ended]) -> None:

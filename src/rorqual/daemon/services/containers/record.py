@@ -17,7 +17,7 @@ from rorqual.api.config import ContainerConfig, HostConfig, PortBinding
 from rorqual.api.container import Health, MountPoint
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.remote import Mount
-from rorqual.daemon.services.containers.state import State
+from rorqual.daemon.services.containers.state import DEFAULT_DELAYS_S, State
 from rorqual.daemon.store.daemondb import ContainerRow
 
 
@@ -74,6 +74,7 @@ class Container:
     stopped_by_user: bool = False
     health: Health | None = None  # None without a health check
     restart_unhealthy: bool = False
+    restart_delays_s: tuple[float, float] = DEFAULT_DELAYS_S  # the first wait before a restart, and the longest
     networks: dict[str, EndpointSettings] = field(default_factory=dict)  # as they are, while running
     ports: dict[str, tuple[PortBinding, ...] | None] = field(default_factory=dict)
     # In memory only:
@@ -128,6 +129,7 @@ class Container:
             "Snapshotter": self.snapshotter,
             "Platform": self.platform,
             "RestartUnhealthy": self.restart_unhealthy,
+            "RestartDelays": list(self.restart_delays_s),
         }
         return ContainerRow(self.id, self.name, _dump(document), self.state_text())
 
@@ -176,6 +178,7 @@ def from_row(row: ContainerRow) -> Container:
         stopped_by_user=state["StoppedByUser"],
         health=codec.from_json(Health, state["Health"]) if state.get("Health") else None,
         restart_unhealthy=document.get("RestartUnhealthy", False),
+        restart_delays_s=tuple(document.get("RestartDelays", DEFAULT_DELAYS_S)),
         networks=_endpoints(state["Networks"]),
         ports={
             port: None if bindings is None else tuple(codec.from_json(PortBinding, b) for b in bindings)

@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from rorqual.daemon.config import DaemonConfig
@@ -29,7 +30,7 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.spec import builder, mounts
-from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound, NotModified
+from rorqual.errdefs import AlreadyExists, Conflict, Error, Internal, InvalidArgument, NotFound, NotModified
 from rorqual.oci import runtime
 
 log = logging.getLogger(__name__)
@@ -99,14 +100,11 @@ class Starter:
         if rootfs is None:
             rootfs = container.rootfs = await self._snapshots.mounts(container.snapshot_key)
         netns = await self._networking.prepare(container)
+        if path := self.log_path(container):
+            # Who shares another's network has no files of its own yet.
+            os.makedirs(os.path.dirname(path), 0o710, exist_ok=True)
         spec = self._spec(container, netns).to_json()
-        await self._records.create(
-            container.id,
-            image=container.config.image,
-            spec=spec,
-            snapshotter=container.snapshotter,
-            key=container.snapshot_key,
-        )
+        await self._add_record(container, spec)
         create = self._tasks.create(
             container.id, rootfs, terminal=container.config.tty, options=self._task_options(container)
         )
@@ -123,6 +121,21 @@ class Starter:
         container.state, container.health = state, health.starting(container.config)
         await self._registry.save_state(container)
         self._events.publish("container", "start", container.id, container.event_attributes())
+
+    async def _add_record(self, container: Container, spec: bytes) -> None:
+        create = partial(
+            self._records.create,
+            container.id,
+            image=container.config.image,
+            spec=spec,
+            snapshotter=container.snapshotter,
+            key=container.snapshot_key,
+        )
+        try:
+            await create()
+        except AlreadyExists:  # the last run of the daemon was killed before it had taken it away
+            await self._records.delete(container.id)
+            await create()
 
     async def _failed(self, container: Container, error: BaseException) -> None:
         """Undo; what can't be is logged, it must not hide the first failure."""

@@ -110,6 +110,9 @@ class State:
 
 
 _RESTART_FIRST_S, _RESTART_MAX_S, _RESTART_RESET_S = 0.1, 60.0, 10.0
+DEFAULT_DELAYS_S = (_RESTART_FIRST_S, _RESTART_MAX_S)
+# Opt-in labels, beyond Docker; only those given with the container count, not its image's.
+DELAY_LABEL, MAX_DELAY_LABEL = "rorqual.restart.delay", "rorqual.restart.max-delay"
 
 
 def should_restart(policy: str, maximum: int, *, exit_code: int, restarts: int, stopped_by_user: bool) -> bool:
@@ -121,8 +124,15 @@ def should_restart(policy: str, maximum: int, *, exit_code: int, restarts: int, 
     return policy == "on-failure" and exit_code != 0 and (maximum == 0 or restarts < maximum)
 
 
-def next_delay_s(last_s: float, ran_s: float) -> float:
+def starts_with_daemon(policy: str, *, stopped_by_user: bool) -> bool:
+    """Whether the policy starts an ended container when the daemon starts. Source: as above."""
+    return policy == "always" or (policy == "unless-stopped" and not stopped_by_user)
+
+
+def next_delay_s(
+    last_s: float, ran_s: float, first_s: float = _RESTART_FIRST_S, maximum_s: float = _RESTART_MAX_S
+) -> float:
     """How long to wait before the next start: doubles from 100 ms to a minute, anew after a run of ten seconds."""
     if last_s == 0 or ran_s >= _RESTART_RESET_S:
-        return _RESTART_FIRST_S
-    return min(last_s * 2, _RESTART_MAX_S)
+        return min(first_s, maximum_s)
+    return min(last_s * 2, maximum_s)
