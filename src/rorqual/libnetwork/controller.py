@@ -11,7 +11,8 @@ with `delete_sandbox`, which is idempotent.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -24,6 +25,8 @@ from rorqual.libnetwork.model import (
     EndpointConfig,
     Network,
     NetworkConfig,
+    NetworkID,
+    PortBinding,
     Sandbox,
     SandboxConfig,
     SandboxID,
@@ -36,6 +39,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SWEEP_AFTER_S = 3.0
+_LOOP_S = 5.0  # the event loop's turn comes well within that, or it is stopping
 _SETTLE_S = 0.1  # notifications of one reload come in a burst; it is answered once
 
 
@@ -53,13 +57,15 @@ class Controller:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._upkeep: set[asyncio.Future[None]] = set()
         self._generations: list[Generation] = []
+        self._resolver_fd = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- life
 
     async def start(self, live: Collection[SandboxID] = ()) -> None:
         """Bring up the default network, restore the `live` sandboxes (those that may still have processes), remove
         whatever belongs to others. Raises OSError where the kernel refuses, errdefs.Error."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._open, frozenset(live))
         assert self._monitor is not None
         loop.add_reader(self._monitor.fileno(), self._notified)
@@ -69,7 +75,7 @@ class Controller:
         os.makedirs(os.path.dirname(os.path.abspath(self._store_path)), mode=0o711, exist_ok=True)
         monitor = Monitor()  # before the table is written: no change is missed
         try:
-            engine = Engine(self._store_path, self._exec_root, self.options)
+            engine = Engine(self._store_path, self._exec_root, self.options, self._resolver_connected)
             try:
                 engine.start(live)
             except BaseException:
@@ -92,6 +98,7 @@ class Controller:
             loop.remove_reader(self._monitor.fileno())
             self._monitor.close()
             self._monitor = None
+        self._watch_resolver(-1)
         if self._upkeep:
             await asyncio.wait(self._upkeep)
         if self._engine is not None:
@@ -157,6 +164,17 @@ class Controller:
         """Take the sandbox off a network. Raises errdefs.NotFound, PermissionDenied when it is not on it."""
         await self._run(Engine.disconnect, sandbox_id, network, force)
 
+    async def change_ports(
+        self, sandbox_id: SandboxID, add: Sequence[PortBinding], remove: Sequence[PortBinding]
+    ) -> Sandbox:
+        """Publish and close ports while it runs, all or nothing; the sandbox as it is then. Raises errdefs.NotFound,
+        InvalidArgument, ports.PortUnavailable."""
+        return await self._run(Engine.change_ports, sandbox_id, add, remove)
+
+    async def rename(self, sandbox_id: SandboxID, name: str, dns_names: Mapping[NetworkID, tuple[str, ...]]) -> Sandbox:
+        """Call it otherwise, for others and in messages. Raises errdefs.NotFound."""
+        return await self._run(Engine.rename, sandbox_id, name, dns_names)
+
     async def hosts(self, sandbox: Sandbox) -> str:
         """The text of its /etc/hosts, as of this `Sandbox` value (ask `sandbox` again after a connect)."""
         return files.hosts_text(sandbox, await self._run(Engine.host_gateway))
@@ -165,6 +183,8 @@ class Controller:
         """The text of its /etc/resolv.conf."""
         path = sandbox.config.origin_resolv_conf_path
         host = await self._run(lambda _engine: files.host_resolv_conf(path))
+        if sandbox.asks_resolver:
+            return files.embedded_resolv_conf_text(sandbox.config, host)
         return files.resolv_conf_text(sandbox.config, host, ipv6=self.options.ipv6)
 
     # --- upkeep
@@ -210,6 +230,34 @@ class Controller:
             self._generations += self._monitor.read()
             if self._generations:
                 self._later("heed", _SETTLE_S, self._heed)
+
+    def _resolver_connected(self, fd: int) -> None:
+        """In the engine's thread: there is a new connection to the resolver process, or (-1) none from now on. The
+        thread waits, because a closed fd's number may be anything's a moment later."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        done = threading.Event()
+
+        def watch() -> None:
+            self._watch_resolver(fd)
+            done.set()
+
+        loop.call_soon_threadsafe(watch)
+        done.wait(_LOOP_S)
+
+    def _watch_resolver(self, fd: int) -> None:
+        """The process says nothing unasked: that its connection becomes readable is its end."""
+        loop = asyncio.get_running_loop()
+        if self._resolver_fd >= 0:
+            loop.remove_reader(self._resolver_fd)
+        self._resolver_fd = fd
+        if fd >= 0:
+            loop.add_reader(fd, self._resolver_ended)
+
+    def _resolver_ended(self) -> None:
+        self._watch_resolver(-1)
+        self._in_thread(Engine.resolver_lost)
 
     def _heed(self) -> None:
         generations, self._generations = self._generations, []

@@ -1,25 +1,23 @@
-"""The state of an engine's networks, sandboxes and endpoints, and every change of it. Runs in one thread: the
-controller's. Memory is the truth while it runs; a change is made in the kernel first, then committed to the store, then
-answered. A process killed between the two leaves kernel objects without a row, which the next `start` removes."""
+"""The state of an engine's sandboxes and endpoints, and every change of it. Runs in one thread: the controller's.
+Memory is the truth while it runs; a change is made in the kernel first, then committed to the store, then answered. A
+process killed between the two leaves kernel objects without a row, which the next `start` removes."""
 
 import logging
 import os
 import secrets
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 from rorqual import errdefs
-from rorqual.libnetwork import networks
+from rorqual.libnetwork import files, interfaces
+from rorqual.libnetwork.dns.client import Names, Resolver, SandboxView, Wanted
 from rorqual.libnetwork.drivers.base import Driver
-from rorqual.libnetwork.drivers.bridge import BridgeDriver, mac_of
+from rorqual.libnetwork.drivers.bridge import BridgeDriver
 from rorqual.libnetwork.drivers.host import HostDriver
 from rorqual.libnetwork.drivers.null import NullDriver
 from rorqual.libnetwork.firewall.keeper import Firewall
-from rorqual.libnetwork.ipam import pools
-from rorqual.libnetwork.ipam.allocator import Allocator
 from rorqual.libnetwork.model import (
     ControllerOptions,
     Endpoint,
@@ -28,6 +26,8 @@ from rorqual.libnetwork.model import (
     Network,
     NetworkConfig,
     NetworkID,
+    PortBinding,
+    PublishedPort,
     Sandbox,
     SandboxConfig,
     SandboxID,
@@ -35,37 +35,37 @@ from rorqual.libnetwork.model import (
 from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.libnetwork.ports import PortUnavailable
 from rorqual.libnetwork.store import Store
+from rorqual.libnetwork.table import Entry, NetworkTable
 from rorqual.linux import netlink
 from rorqual.linux.netlink import RtNetlink, mac_bytes
 from rorqual.linux.nftables import Generation
 
 log = logging.getLogger(__name__)
 
-_PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "null"))
-
-
-@dataclass(slots=True)
-class _Network:
-    """A network with what is in use of it."""
-
-    spec: Network
-    driver: Driver
-    allocator: Allocator | None
-    endpoints: int = 0
+_IDLE_SWEEPS = 10  # of some seconds each, so that a container's restart does not restart the resolver too
 
 
 class Engine:
-    """Constructed and used in one thread, in the network namespace that is the host's."""
+    """Constructed and used in one thread, in the network namespace that is the host's. `resolver_connected` is told
+    the fd of each new connection to the resolver process, -1 when it is closed."""
 
-    def __init__(self, store_path: str, exec_root: str, options: ControllerOptions) -> None:
+    def __init__(
+        self,
+        store_path: str,
+        exec_root: str,
+        options: ControllerOptions,
+        resolver_connected: Callable[[int], None] = lambda _fd: None,
+    ) -> None:
         self.options = options
         self.namespaces = NamespaceDir(f"{exec_root}/netns")
         self._store = Store(store_path)
         self._firewall = Firewall(options.table, options.user_chain)
         bridge = BridgeDriver(options, self.namespaces, self._firewall)
         self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, HostDriver(), NullDriver())}
-        self._networks: dict[NetworkID, _Network] = {}
+        self._networks = NetworkTable(options, self._store, self._drivers)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
+        self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
+        self._resolver_idle = 0
 
     # --- life
 
@@ -73,25 +73,26 @@ class Engine:
         """Load the store, keep what belongs to `live` sandboxes, remove everything else, and make the kernel's state
         what the store says."""
         self.namespaces.open()
-        for network, cursor in self._store.networks():
-            self._adopt(network, cursor)
-        for name, driver in _PREDEFINED:
-            self._predefined(name, driver)
+        self._networks.load()
         self._load_sandboxes(frozenset(live))
+        self._resolver.start()  # it may hold namespaces of sandboxes that are no more
         # First the namespaces (their ends of veth pairs go with them), then bridges, then what hangs on those.
         for name in self.namespaces.names():
             if name not in self._sandboxes:
                 self.namespaces.remove(name)
-        for entry in self._networks.values():
-            entry.driver.bring_up(entry.spec)
+        for entry in self._networks:
+            if not entry.spec.config_only:
+                entry.driver.bring_up(entry.spec)
         endpoints = [e for sandbox in self._sandboxes.values() for e in sandbox.endpoints]
-        for driver_ in self._drivers.values():
-            its = [entry.spec for entry in self._networks.values() if entry.driver is driver_]
+        for driver in self._drivers.values():
+            its = [entry.spec for entry in self._networks if entry.driver is driver]
             ids = {network.id for network in its}
-            driver_.restore(its, [e for e in endpoints if e.network_id in ids])
+            for sandbox_id in driver.restore(its, [e for e in endpoints if e.network_id in ids]):
+                self._route(self._sandboxes[sandbox_id])
 
     def close(self) -> None:
-        """End this process's part. Containers, their namespaces and their ports go on."""
+        """End this process's part. Containers, their namespaces, names and ports go on."""
+        self._resolver.close()
         for driver in self._drivers.values():
             driver.close()
         self._firewall.close()
@@ -103,8 +104,10 @@ class Engine:
         the table, the mounts. Networks stay in the store. `close` is all that may follow."""
         for sandbox_id in list(self._sandboxes):
             self.delete_sandbox(sandbox_id)
-        for entry in self._networks.values():
-            entry.driver.take_down(entry.spec)
+        self._resolver.retire()
+        for entry in self._networks:
+            if not entry.spec.config_only:
+                entry.driver.take_down(entry.spec)
         self._firewall.remove()
         self.namespaces.remove_all()
 
@@ -125,132 +128,27 @@ class Engine:
                 self._store.delete_endpoint(endpoint.id)
                 continue
             entry.endpoints += 1
-            if entry.allocator is not None and endpoint.ip:
-                entry.allocator.reserve(IPv4Address(endpoint.ip))
-                if entry.spec.subnet is not None and IPv4Address(endpoint.ip) not in entry.spec.subnet:
-                    log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
+            entry.reserve(endpoint)
+            if entry.spec.subnet is not None and endpoint.ip and IPv4Address(endpoint.ip) not in entry.spec.subnet:
+                log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
             self._sandboxes[sandbox.id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
 
     # --- networks
 
-    def _adopt(self, network: Network, cursor: int = 0) -> _Network:
-        """Take a network into memory. Raises errdefs.InvalidArgument for a driver that is none."""
-        driver = self._drivers.get(network.driver)
-        if driver is None:
-            raise errdefs.NotFound(f"could not find plugin {network.driver} in v1 plugin registry: plugin not found")
-        allocator = None
-        if driver.addressed:
-            assert network.subnet is not None and network.gateway is not None
-            allocator = Allocator(network.subnet, network.ip_range, cursor)
-            allocator.reserve(network.gateway)
-            for address in network.aux_addresses.values():
-                allocator.reserve(IPv4Address(address))
-        entry = _Network(network, driver, allocator)
-        self._networks[network.id] = entry
-        return entry
-
-    def _predefined(self, name: str, driver: str) -> None:
-        known = next((entry.spec for entry in self._networks.values() if entry.spec.name == name), None)
-        spec = known or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
-        if name == "bridge":
-            spec = self._default_bridge(spec)
-        if spec != known:
-            self._store.put_network(spec)
-            self._adopt(spec)
-
-    def _default_bridge(self, spec: Network) -> Network:
-        """The default network as the options want it. Its subnet: --bip's; else the one it has; else that of a bridge
-        someone prepared under its name; else the first free pool."""
-        options = self.options
-        subnet, gateway = spec.subnet, spec.gateway
-        if options.bip is not None:
-            subnet, gateway = options.bip.network, options.bip.ip
-        elif subnet is None or gateway is None:
-            subnet, gateway = self._existing_bridge(options.bridge_name) or (None, None)
-        if subnet is None or gateway is None:
-            subnet = self._free_subnet()
-            gateway = subnet.network_address + 1
-        return networks.default_bridge(spec, options, subnet, gateway)
-
-    @staticmethod
-    def _existing_bridge(name: str) -> tuple[IPv4Network, IPv4Address] | None:
-        with RtNetlink() as rtnl:
-            link = rtnl.link(name)
-            for address in rtnl.addresses() if link is not None else ():
-                if link is not None and address.index == link.index:
-                    ip = IPv4Address(address.address)
-                    return IPv4Network((ip, address.prefix), strict=False), ip
-        return None
-
-    def _free_subnet(self) -> IPv4Network:
-        """The first pool subnet that no route of this host and no network of ours overlaps."""
-        with RtNetlink() as rtnl:
-            taken = [IPv4Network((r.destination, r.prefix)) for r in rtnl.routes() if r.destination]
-        taken += [entry.spec.subnet for entry in self._networks.values() if entry.spec.subnet is not None]
-        return pools.choose(self.options.address_pools, taken)
-
     def create_network(self, config: NetworkConfig) -> Network:
         """Raises errdefs.Conflict when the name is taken, InvalidArgument, PermissionDenied for an overlap."""
-        if not config.name or config.name in ("host", "none", "default"):
-            raise errdefs.PermissionDenied(f"operation is not permitted on predefined {config.name} network")
-        if any(entry.spec.name == config.name for entry in self._networks.values()):
-            raise errdefs.Conflict(f"network with name {config.name} already exists")
-        if config.driver in ("host", "null"):
-            raise errdefs.PermissionDenied(f'only one instance of "{config.driver}" network is allowed')
-        ident = NetworkID(secrets.token_hex(32))
-        spec = networks.user_bridge(config, self.options, ident, self._subnet_for(config), time.time())
-        entry = self._adopt(spec)
-        with ExitStack() as undo:
-            undo.callback(self._networks.pop, spec.id)
-            # The row comes first: a bridge of our name pattern without one would be nobody's after a crash.
-            self._store.put_network(spec)
-            undo.callback(self._store.delete_network, spec.id)
-            undo.callback(entry.driver.take_down, spec)
-            entry.driver.bring_up(spec)
-            undo.pop_all()
-        return spec
-
-    def _subnet_for(self, config: NetworkConfig) -> IPv4Network:
-        if config.subnet is None:
-            return self._free_subnet()
-        ours = [entry.spec.subnet for entry in self._networks.values() if entry.spec.subnet is not None]
-        pools.check_requested(config.subnet, ours)
-        return config.subnet
+        return self._networks.create(config)
 
     def remove_network(self, name_or_id: str) -> Network:
         """Raises errdefs.PermissionDenied for a predefined network or one with endpoints, NotFound."""
-        entry = self._find(name_or_id)
-        spec = entry.spec
-        if spec.predefined:
-            raise errdefs.PermissionDenied(f"{spec.name} is a pre-defined network and cannot be removed")
-        if entry.endpoints:
-            names = " ".join(f'name:"{e.name}" id:"{e.id[:12]}"' for e in self.endpoints(spec.id))
-            raise errdefs.PermissionDenied(
-                f"error while removing network: network {spec.name} has active endpoints ({names})"
-            )
-        entry.driver.take_down(spec)
-        self._store.delete_network(spec.id)
-        del self._networks[spec.id]
-        return spec
-
-    def _find(self, name_or_id: str) -> _Network:
-        """By id, then name, then unambiguous start of an id, as Docker looks."""
-        found = self._networks.get(NetworkID(name_or_id))
-        if found is not None:
-            return found
-        named = [entry for entry in self._networks.values() if entry.spec.name == name_or_id]
-        matching = named or [e for e in self._networks.values() if name_or_id and e.spec.id.startswith(name_or_id)]
-        if len(matching) > 1:
-            raise errdefs.InvalidArgument(f"network {name_or_id} is ambiguous ({len(matching)} matches found on name)")
-        if not matching:
-            raise errdefs.NotFound(f"network {name_or_id} not found")
-        return matching[0]
+        entry = self._networks.find(name_or_id)
+        return self._networks.remove(entry, self.endpoints(entry.spec.id))
 
     def networks(self) -> list[Network]:
-        return [entry.spec for entry in self._networks.values()]
+        return [entry.spec for entry in self._networks]
 
     def network(self, name_or_id: str) -> Network:
-        return self._find(name_or_id).spec
+        return self._networks.find(name_or_id).spec
 
     def endpoints(self, network_id: NetworkID) -> list[Endpoint]:
         return [e for s in self._sandboxes.values() for e in s.endpoints if e.network_id == network_id]
@@ -265,9 +163,8 @@ class Engine:
             raise errdefs.InvalidArgument(f"invalid sandbox id: {sandbox_id}")
         self.namespaces.remove(sandbox_id)  # what a killed predecessor left
         with self.namespaces.create(sandbox_id):
-            if not self.options.ipv6:
-                # For the interfaces to come; loopback keeps ::1.
-                _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+            # For the interfaces to come, unless they get an IPv6 address; loopback keeps ::1.
+            _write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
             with RtNetlink() as rtnl:
                 rtnl.transact([netlink.set_link(index=1, up=True)])
         try:
@@ -297,6 +194,7 @@ class Engine:
         for endpoint in sandbox.endpoints:
             entry = self._networks[endpoint.network_id]
             entry.driver.unpublish(entry.spec, endpoint)
+        self._resolver.forget(sandbox_id, [(e.network_id, e.id) for e in sandbox.endpoints if e.dns_names])
         self.namespaces.remove(sandbox_id)
         self._store.delete_sandbox(sandbox_id)
         del self._sandboxes[sandbox_id]
@@ -308,34 +206,44 @@ class Engine:
     # --- endpoints
 
     def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig) -> Endpoint:
-        """Raises errdefs.NotFound, Conflict when joined already, PermissionDenied or ResourceExhausted for addresses,
-        ports.PortUnavailable for ports."""
-        sandbox, entry = self.sandbox(sandbox_id), self._find(network)
-        if any(e.network_id == entry.spec.id for e in sandbox.endpoints):
-            raise errdefs.PermissionDenied(
-                f"endpoint with name {config.name} already exists in network {entry.spec.name}"
-            )
+        """Raises errdefs.NotFound, PermissionDenied when joined already or for a taken address, ResourceExhausted for
+        addresses, ports.PortUnavailable for ports."""
+        sandbox, entry = self.sandbox(sandbox_id), self._networks.find(network)
+        spec = entry.spec
+        if spec.config_only:
+            raise errdefs.PermissionDenied(f"cannot connect a container to configuration network {spec.name}")
+        if any(e.network_id == spec.id for e in sandbox.endpoints):
+            raise errdefs.PermissionDenied(f"endpoint with name {config.name} already exists in network {spec.name}")
         with ExitStack() as undo:
             endpoint = self._endpoint(sandbox, entry, config)
-            undo.callback(self._free_address, entry, endpoint)
-            first = not any(e.gateway for e in sandbox.endpoints)
-            entry.driver.join(entry.spec, endpoint, default_route=first and not entry.spec.internal)
-            undo.callback(entry.driver.leave, entry.spec, endpoint)
-            try:
-                ports = entry.driver.publish(entry.spec, endpoint, config.port_bindings)
-            except PortUnavailable as error:
-                where = f"endpoint {config.name} ({endpoint.id})"
-                raise PortUnavailable(f"driver failed programming external connectivity on {where}: {error}") from error
-            endpoint = replace(endpoint, ports=ports)
-            undo.callback(entry.driver.unpublish, entry.spec, endpoint)
-            self._store.put_endpoint(endpoint, entry.allocator.cursor if entry.allocator is not None else 0)
+            undo.callback(entry.release, endpoint.ip, endpoint.ip6)
+            endpoint = entry.driver.join(spec, endpoint)
+            undo.callback(entry.driver.leave, spec, endpoint)
+            joined = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
+            if endpoint.way_out:
+                self._route(joined)
+                undo.callback(self._route, sandbox)
+            joined, moved = self._publish(joined, config, undo)
+            endpoint = joined.endpoints[-1]
+            self._store.put_endpoint(
+                replace(endpoint, ports=()),
+                entry.allocator.cursor if entry.allocator is not None else 0,
+                entry.allocator6.cursor if entry.allocator6 is not None else 0,
+            )
+            undo.callback(self._store.delete_endpoint, endpoint.id)
+            if moved:
+                self._store.update_endpoints(moved)
+            entry.endpoints += 1
+            self._sandboxes[sandbox_id] = joined
+            undo.callback(self._sandboxes.__setitem__, sandbox_id, sandbox)
+            undo.callback(setattr, entry, "endpoints", entry.endpoints - 1)
+            if endpoint.dns_names:
+                self._resolver.join(self._view(joined), _names(endpoint))
             undo.pop_all()
-        entry.endpoints += 1
-        self._sandboxes[sandbox_id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
         return endpoint
 
-    def _endpoint(self, sandbox: Sandbox, entry: _Network, config: EndpointConfig) -> Endpoint:
-        """The endpoint that is to be made, its address taken."""
+    def _endpoint(self, sandbox: Sandbox, entry: Entry, config: EndpointConfig) -> Endpoint:
+        """The endpoint that is to be made, its addresses taken."""
         spec = entry.spec
         ident = EndpointID(secrets.token_hex(32))
         endpoint = Endpoint(
@@ -347,38 +255,104 @@ class Engine:
             aliases=config.aliases,
             links=config.links,
             exposed_ports=config.exposed_ports,
+            dns_names=config.dns_names if spec.named else (),
+            dns_links=config.dns_links if spec.named else (),
+            driver_opts=dict(config.driver_opts),
+            gw_priority=config.gw_priority,
+            link_local_ips=config.link_local_ips,
         )
-        if entry.allocator is None or spec.subnet is None:
+        if not entry.driver.addressed:
             return endpoint
+        taken = {e.interface for e in sandbox.endpoints}
+        interface = interfaces.chosen_name(config.driver_opts.get(interfaces.IFNAME, ""), taken, spec.interface_prefix)
         mac = _mac(config.mac)
-        address = self._address(entry, config.ip)
+        interfaces.settings(replace(endpoint, interface=interface))  # refused before anything is made
+        address = entry.take(config.ip, 4)
+        try:
+            address6 = entry.take(config.ip6, 6)
+        except BaseException:
+            entry.release(str(address or ""))
+            raise
+        chosen = address or address6
+        assert chosen is not None and (spec.subnet or spec.subnet6)
         return replace(
             endpoint,
-            interface=_free_interface(sandbox.endpoints),
+            interface=interface,
             host_interface=f"veth{ident[:11]}",
-            mac=mac or mac_of(address),
-            ip=str(address),
-            prefix=spec.subnet.prefixlen,
-            gateway="" if spec.internal else str(spec.gateway),
+            mac=mac or interfaces.mac_of(chosen),
+            ip=str(address or ""),
+            prefix=spec.subnet.prefixlen if spec.subnet is not None else 0,
+            gateway="" if spec.internal else str(spec.gateway or ""),
+            ip6=str(address6 or ""),
+            prefix6=spec.subnet6.prefixlen if spec.subnet6 is not None else 0,
+            gateway6="" if spec.internal else str(spec.gateway6 or ""),
         )
 
-    @staticmethod
-    def _address(entry: _Network, requested: str) -> IPv4Address:
-        assert entry.allocator is not None
-        if not requested:
-            return entry.allocator.allocate(f"{entry.spec.name} ({entry.spec.id})")
+    def _publish(self, sandbox: Sandbox, config: EndpointConfig, undo: ExitStack) -> tuple[Sandbox, list[Endpoint]]:
+        """See to it that the sandbox's ports are published on its way out, and nowhere else: those it has, or else
+        those of `config`. The sandbox as it is then, and the endpoints whose ports changed."""
+        holder = next((e for e in sandbox.endpoints if e.ports or e.routed_ports), None)
+        target = sandbox.gateway
+        if target is None or holder is target:
+            return sandbox, []
+        bindings = _bindings(holder) if holder is not None else config.port_bindings
+        if not bindings:
+            return sandbox, []
+        changed: list[Endpoint] = []
+        if holder is not None:
+            closed = replace(holder, ports=(), routed_ports=())
+            self._driver(holder).unpublish(self._networks[holder.network_id].spec, holder)
+            undo.callback(self._republish, holder)
+            changed.append(closed)
+        opened = self._open(target, bindings)
+        undo.callback(self._driver(target).unpublish, self._networks[target.network_id].spec, opened)
+        changed.append(opened)
+        by_id = {endpoint.id: endpoint for endpoint in changed}
+        return replace(sandbox, endpoints=tuple(by_id.get(e.id, e) for e in sandbox.endpoints)), changed
+
+    def _open(self, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> Endpoint:
+        """Publish on an endpoint: the endpoint with its ports. Raises ports.PortUnavailable with Docker's text."""
         try:
-            address = IPv4Address(requested)
-        except ValueError as error:
-            raise errdefs.InvalidArgument(f"invalid IPv4 address: {requested}") from error
-        entry.allocator.request(address)
-        return address
+            opened = self._driver(endpoint).publish(self._networks[endpoint.network_id].spec, endpoint, bindings)
+        except PortUnavailable as error:
+            where = f"endpoint {endpoint.name} ({endpoint.id})"
+            raise PortUnavailable(f"driver failed programming external connectivity on {where}: {error}") from error
+        return replace(
+            endpoint, ports=(*endpoint.ports, *opened.published), routed_ports=(*endpoint.routed_ports, *opened.routed)
+        )
+
+    def _republish(self, endpoint: Endpoint) -> None:
+        self._driver(endpoint).publish(self._networks[endpoint.network_id].spec, endpoint, _bindings(endpoint))
+
+    def change_ports(self, sandbox_id: SandboxID, add: Sequence[PortBinding], remove: Sequence[PortBinding]) -> Sandbox:
+        """Publish and close ports of a running sandbox; all or nothing. A binding to be removed matches by container
+        port and protocol, and by host address and port where it names them.
+
+        Raises errdefs.NotFound for a port that is not published, InvalidArgument for a sandbox that cannot have any,
+        ports.PortUnavailable.
+        """
+        sandbox = self.sandbox(sandbox_id)
+        endpoint = next((e for e in sandbox.endpoints if e.ports or e.routed_ports), None) or sandbox.gateway
+        if endpoint is None:
+            raise errdefs.InvalidArgument(f"container {sandbox_id[:12]} has no network that ports can be published on")
+        closing = [port for port in endpoint.ports if any(_matches(binding, port) for binding in remove)]
+        for binding in remove:
+            if not any(_matches(binding, port) for port in endpoint.ports):
+                raise errdefs.NotFound(f"port {binding.container_port}/{binding.proto} is not published")
+        opened = self._open(endpoint, add) if add else endpoint
+        gone = replace(endpoint, ports=tuple(closing), routed_ports=())
+        self._driver(endpoint).unpublish(self._networks[endpoint.network_id].spec, gone)
+        changed = replace(opened, ports=tuple(port for port in opened.ports if port not in closing))
+        self._store.update_endpoints([changed])
+        rest = tuple(changed if e.id == endpoint.id else e for e in sandbox.endpoints)
+        self._sandboxes[sandbox_id] = replace(sandbox, endpoints=rest)
+        return self._sandboxes[sandbox_id]
 
     def disconnect(self, sandbox_id: SandboxID, network: str, force: bool) -> None:
         """Raises errdefs.NotFound for an unknown sandbox or network, PermissionDenied when not joined; `force` makes
         that no error."""
         try:
-            sandbox, entry = self.sandbox(sandbox_id), self._find(network)
+            sandbox, entry = self.sandbox(sandbox_id), self._networks.find(network)
         except errdefs.NotFound:
             if force:
                 return
@@ -389,35 +363,89 @@ class Engine:
                 return
             raise errdefs.PermissionDenied(f"container {sandbox_id} is not connected to network {entry.spec.name}")
         entry.driver.unpublish(entry.spec, endpoint)
+        rest = replace(sandbox, endpoints=tuple(e for e in sandbox.endpoints if e.id != endpoint.id))
         entry.driver.leave(entry.spec, endpoint)
         self._store.delete_endpoint(endpoint.id)
-        rest = tuple(e for e in sandbox.endpoints if e.id != endpoint.id)
-        self._sandboxes[sandbox_id] = replace(sandbox, endpoints=rest)
+        self._sandboxes[sandbox_id] = rest
         self._free(entry, endpoint)
-        # Where it was the way out, the oldest of the others is the way out now.
-        successor = next((e for e in rest if e.gateway), None)
-        if successor is not None and endpoint.gateway:
-            with (
-                self.namespaces.opened(sandbox_id) as netns_fd,
-                self.namespaces.netlink(netns_fd) as rtnl,
-            ):
-                rtnl.transact([netlink.new_route(gateway=IPv4Address(successor.gateway).packed)])
+        if endpoint.dns_names:
+            view = self._view(rest) if rest.asks_resolver else None
+            self._resolver.leave(view, sandbox_id, endpoint.network_id, endpoint.id)
+        if endpoint.way_out and rest.gateway is not None:
+            self._route(rest)
+            # What was published on it goes to the way out that is left.
+            with ExitStack() as undo:
+                config = EndpointConfig(name=endpoint.name, port_bindings=_bindings(endpoint))
+                settled, moved = self._publish(rest, config, undo)
+                self._store.update_endpoints(moved)
+                self._sandboxes[sandbox_id] = settled
+                undo.pop_all()
+
+    def rename(self, sandbox_id: SandboxID, name: str, dns_names: Mapping[NetworkID, tuple[str, ...]]) -> Sandbox:
+        """The sandbox's container is called otherwise: names of its endpoints by network. Raises errdefs.NotFound."""
+        sandbox = self.sandbox(sandbox_id)
+        endpoints = tuple(
+            replace(e, name=name, dns_names=dns_names.get(e.network_id, e.dns_names) if e.dns_names else ())
+            for e in sandbox.endpoints
+        )
+        self._store.update_endpoints(endpoints)
+        self._sandboxes[sandbox_id] = replace(sandbox, endpoints=endpoints)
+        for endpoint in endpoints:
+            if endpoint.dns_names:
+                self._resolver.rename(_names(endpoint))
+        return self._sandboxes[sandbox_id]
+
+    def _driver(self, endpoint: Endpoint) -> Driver:
+        return self._networks[endpoint.network_id].driver
+
+    def _route(self, sandbox: Sandbox) -> None:
+        """Make the sandbox's default routes those of its way out."""
+        way_out = sandbox.gateway
+        if way_out is None:
+            return
+        with self.namespaces.opened(sandbox.id) as netns_fd, self.namespaces.netlink(netns_fd) as inner:
+            interfaces.route_out(inner, sandbox.endpoints, way_out)
 
     @staticmethod
-    def _free_address(entry: _Network, endpoint: Endpoint) -> None:
-        if entry.allocator is not None and endpoint.ip:
-            entry.allocator.release(IPv4Address(endpoint.ip))
-
-    def _free(self, entry: _Network, endpoint: Endpoint) -> None:
-        self._free_address(entry, endpoint)
+    def _free(entry: Entry, endpoint: Endpoint) -> None:
+        entry.release(endpoint.ip, endpoint.ip6)
         entry.endpoints -= 1
+
+    # --- names
+
+    def _wanted_names(self) -> Wanted:
+        asking = [sandbox for sandbox in self._sandboxes.values() if sandbox.asks_resolver]
+        names = tuple(_names(e) for sandbox in asking for e in sandbox.endpoints if e.dns_names)
+        return Wanted(tuple(map(self._view, asking)), names)
+
+    def _view(self, sandbox: Sandbox) -> SandboxView:
+        named = [e for e in sandbox.endpoints if e.dns_names]
+        return SandboxView(
+            sandbox.id,
+            tuple(e.network_id for e in named),
+            {e.network_id: dict(e.dns_links) for e in named if e.dns_links},
+            files.forwarded_servers(sandbox.config),
+            sandbox.gateway is not None,
+        )
+
+    def resolver_lost(self) -> None:
+        """The resolver process ended."""
+        self._resolver.lost()
 
     # --- upkeep
 
     def sweep(self) -> bool:
         """Remove what outlived its sandbox; True when it is worth to look again later."""
         left = [driver.sweep() for driver in self._drivers.values()]  # every one of them, so no any() over the calls
-        return any(left)
+        return any(left) or self._sweep_resolver()
+
+    def _sweep_resolver(self) -> bool:
+        """End the resolver after it had nobody to answer for some sweeps."""
+        self._resolver_idle = 0 if self._resolver.serving or not self._resolver.connected else self._resolver_idle + 1
+        if self._resolver_idle > _IDLE_SWEEPS:
+            self._resolver.retire()
+            self._resolver_idle = 0
+        return self._resolver_idle > 0
 
     def heed(self, generations: Sequence[Generation]) -> None:
         """Repair the firewall if one of these transactions was another program's on our table."""
@@ -430,13 +458,25 @@ class Engine:
         """What `host-gateway` stands for in --add-host."""
         if self.options.host_gateway_ip:
             return self.options.host_gateway_ip
-        return str(self._find("bridge").spec.gateway or "")
+        return str(self._networks.find("bridge").spec.gateway or "")
 
 
-def _free_interface(endpoints: Sequence[Endpoint]) -> str:
-    taken = {e.interface for e in endpoints}
-    names: Iterator[str] = (f"eth{n}" for n in range(len(taken) + 1))
-    return next(name for name in names if name not in taken)
+def _names(endpoint: Endpoint) -> Names:
+    return Names(endpoint.network_id, endpoint.network_name, endpoint.id, endpoint.dns_names, endpoint.ip, endpoint.ip6)
+
+
+def _bindings(endpoint: Endpoint) -> tuple[PortBinding, ...]:
+    """The wishes that published ports amount to."""
+    published = tuple(PortBinding(p.container_port, p.proto, p.host_ip, p.host_port) for p in endpoint.ports)
+    return published + tuple(PortBinding(port, proto) for port, proto in endpoint.routed_ports)
+
+
+def _matches(binding: PortBinding, port: PublishedPort) -> bool:
+    return (
+        (binding.container_port, binding.proto) == (port.container_port, port.proto)
+        and binding.host_port in (0, port.host_port)
+        and binding.host_ip in ("", port.host_ip)
+    )
 
 
 def _mac(text: str) -> str:

@@ -52,7 +52,8 @@ def hosts_text(sandbox: Sandbox, host_gateway: str) -> str:
         own = config.hostname
         if config.domainname:
             own = f"{config.hostname}.{config.domainname} {config.hostname}"
-        lines += [f"{endpoint.ip}\t{own}" for endpoint in sandbox.endpoints if endpoint.ip]
+        for endpoint in sandbox.endpoints:
+            lines += [f"{address}\t{own}" for address in (endpoint.ip, endpoint.ip6) if address]
     return "\n".join(lines) + "\n"
 
 
@@ -103,11 +104,42 @@ def resolv_conf_text(config: SandboxConfig, host: ResolvConf, *, ipv6: bool = Fa
     return "\n".join(lines) + "\n"
 
 
-def host_resolv_conf(path: str = "") -> ResolvConf:
-    """The host's servers. systemd-resolved's stub is of no use to containers: then what it forwards to is read."""
+EMBEDDED = "127.0.0.11"
+
+
+def forwarded_servers(config: SandboxConfig) -> tuple[tuple[str, bool], ...]:
+    """Whom the embedded DNS asks for this sandbox, as (address, whether from the host's namespace): its own servers
+    from its own; of the host's, those on the host's loopback from there, where alone they can be reached."""
+    if config.dns:
+        return tuple((server, False) for server in config.dns)
+    conf = host_resolv_conf(config.origin_resolv_conf_path, stub=True)
+    return tuple((server, ip_address(server.partition("%")[0]).is_loopback) for server in conf.nameservers) or tuple(
+        (server, False) for server in FALLBACK_DNS
+    )
+
+
+def embedded_resolv_conf_text(config: SandboxConfig, host: ResolvConf) -> str:
+    """/etc/resolv.conf of a container that asks the embedded DNS. ndots:0 as Docker has it: a container's name has no
+    dot and is to be asked for as it is first."""
+    search = tuple(domain for domain in config.dns_search or host.search if domain != ".")
+    options = config.dns_options or host.options
+    if not any(option.startswith("ndots:") for option in options):
+        options = (*options, "ndots:0")
+    lines = [f"nameserver {EMBEDDED}"]
+    if search:
+        lines.append("search " + " ".join(search))
+    lines.append("options " + " ".join(options))
+    forwarded = " ".join(f"host({a})" if from_host else a for a, from_host in forwarded_servers(config))
+    lines.append(f"# ExtServers: [{forwarded}]")
+    return "\n".join(lines) + "\n"
+
+
+def host_resolv_conf(path: str = "", *, stub: bool = False) -> ResolvConf:
+    """The host's servers. systemd-resolved's stub is of no use to containers: then what it forwards to is read, unless
+    the `stub` itself can be asked."""
     conf = _read(path or "/etc/resolv.conf")
     upstream = "/run/systemd/resolve/resolv.conf"
-    if not path and conf.nameservers == ("127.0.0.53",) and os.path.exists(upstream):
+    if not path and not stub and conf.nameservers == ("127.0.0.53",) and os.path.exists(upstream):
         return _read(upstream)
     return conf
 

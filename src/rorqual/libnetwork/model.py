@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 from types import MappingProxyType
 from typing import Literal, NewType
 
@@ -15,6 +15,8 @@ EndpointID = NewType("EndpointID", str)
 
 Proto = Literal["tcp", "udp", "sctp"]
 ANY = IPv4Address("0.0.0.0")
+ANY6 = IPv6Address("::")
+GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -32,7 +34,7 @@ def check_interface_name(name: str) -> str:
 class AddressPool:
     """`base` is cut into subnets of prefix length `size`, handed to networks one by one."""
 
-    base: IPv4Network
+    base: IPv4Network | IPv6Network
     size: int
 
 
@@ -51,6 +53,7 @@ class ControllerOptions:
     bridge_name: str = "rorqual0"
     bip: IPv4Interface | None = None
     fixed_cidr: IPv4Network | None = None
+    fixed_cidr6: IPv6Network | None = None
     default_gateway: IPv4Address | None = None
     address_pools: tuple[AddressPool, ...] = DEFAULT_POOLS
     mtu: int = 1500
@@ -116,14 +119,22 @@ class SandboxConfig:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """How a sandbox joins a network. `name` is the container's name (for messages and name service); `mac` and `ip`
-    empty are chosen. `links` are (container IP, names) lines for /etc/hosts."""
+    """How a sandbox joins a network. `name` is the container's name (for messages); `mac`, `ip` and `ip6` empty are
+    chosen. `dns_names` are what others on the network find it by, its own name first; `dns_links` are (alias, name)
+    pairs that only this sandbox knows others by. `links` are (container IP, names) lines for /etc/hosts. The endpoint
+    of the highest `gw_priority` is the way out. `port_bindings` are the sandbox's; they are published on the endpoint
+    that is its way out."""
 
     name: str = ""
     mac: str = ""
     ip: str = ""
     ip6: str = ""
+    link_local_ips: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()
+    dns_links: tuple[tuple[str, str], ...] = ()
+    driver_opts: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    gw_priority: int = 0
     port_bindings: tuple[PortBinding, ...] = ()
     exposed_ports: tuple[tuple[int, Proto], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -131,23 +142,34 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """A network to be made. `subnet` None takes the next free pool."""
+    """A network to be made. A subnet None takes the next free pool. `config_from` names a network made with
+    `config_only`, whose settings are taken."""
 
     name: str
     driver: str = "bridge"
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
     subnet: IPv4Network | None = None
     ip_range: IPv4Network | None = None
     gateway: IPv4Address | None = None
+    subnet6: IPv6Network | None = None
+    ip_range6: IPv6Network | None = None
+    gateway6: IPv6Address | None = None
     aux_addresses: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    ipam_driver: str = "default"
+    ipam_options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     internal: bool = False
     attachable: bool = False
+    config_only: bool = False
+    config_from: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's device name."""
+    """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's (or macvlan's parent)
+    device; `found` that this device was there before the network, and stays after it."""
 
     id: NetworkID
     name: str
@@ -165,16 +187,41 @@ class Network:
     aux_addresses: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    enable_ipv4: bool = True
+    enable_ipv6: bool = False
+    subnet6: IPv6Network | None = None
+    ip_range6: IPv6Network | None = None
+    gateway6: IPv6Address | None = None
+    gateway_mode: GatewayMode = "nat"
+    gateway_mode6: GatewayMode = "nat"
+    binding: str = ""
+    binding6: str = ""
+    ipam_driver: str = "default"
+    ipam_options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    config_only: bool = False
+    config_from: str = ""
+    found: bool = False
 
     @property
     def predefined(self) -> bool:
         """bridge, host and none are made by the engine and cannot be removed."""
         return self.name in ("bridge", "host", "none")
 
+    @property
+    def interface_prefix(self) -> str:
+        """What the interfaces in sandboxes are called, before their number."""
+        return self.options.get("com.docker.network.container_iface_prefix") or "eth"
+
+    @property
+    def named(self) -> bool:
+        """Whether its containers find each other by name: all but the three that are always there."""
+        return not self.predefined and not self.config_only
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A sandbox's attachment to one network. `interface` is its device inside, `host_interface` its other end."""
+    """A sandbox's attachment to one network. `interface` is its device inside, `host_interface` its other end.
+    `routed_ports` are open without being rewritten (gateway mode "routed")."""
 
     id: EndpointID
     name: str
@@ -191,6 +238,20 @@ class Endpoint:
     links: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     exposed_ports: tuple[tuple[int, Proto], ...] = ()
+    ip6: str = ""
+    prefix6: int = 0
+    gateway6: str = ""
+    link_local_ips: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()
+    dns_links: tuple[tuple[str, str], ...] = ()
+    driver_opts: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    gw_priority: int = 0
+    routed_ports: tuple[tuple[int, Proto], ...] = ()
+
+    @property
+    def way_out(self) -> bool:
+        """Whether it has a gateway, so that it can be the sandbox's way out."""
+        return bool(self.gateway or self.gateway6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,3 +266,14 @@ class Sandbox:
     def endpoint(self, network: str) -> Endpoint | None:
         """The endpoint on the network of that name or id."""
         return next((e for e in self.endpoints if network in (e.network_id, e.network_name)), None)
+
+    @property
+    def gateway(self) -> Endpoint | None:
+        """The endpoint that is the way out: highest gw_priority first, then by network name, as Docker chooses."""
+        candidates = [e for e in self.endpoints if e.way_out]
+        return min(candidates, key=lambda e: (-e.gw_priority, not e.gateway, e.network_name), default=None)
+
+    @property
+    def asks_resolver(self) -> bool:
+        """Whether it has names to ask the embedded DNS for: it is on a network with names."""
+        return any(e.dns_names for e in self.endpoints)

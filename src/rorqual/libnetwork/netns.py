@@ -91,17 +91,24 @@ class NamespaceDir:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def entered(self, fd: int) -> Iterator[None]:
+        """The calling thread is in the namespace of `fd` while the body runs: its sockets are opened there, and
+        /proc/sys/net is that namespace's."""
+        self._enter(fd, "a sandbox")
+        try:
+            yield
+        finally:
+            self._enter(self._host_fd, "the host's network namespace")
+
     @staticmethod
     def _enter(fd: int, what: str) -> None:
         _check(_libc.setns(fd, CLONE_NEWNET), f"setns to {what}")
 
     def netlink(self, fd: int) -> RtNetlink:
         """A netlink socket that configures the namespace of `fd`, wherever its user is."""
-        self._enter(fd, "a sandbox")
-        try:
+        with self.entered(fd):
             return RtNetlink()
-        finally:
-            self._enter(self._host_fd, "the host's network namespace")
 
     def exists(self, name: str) -> bool:
         """Whether `name` is a namespace, not just the file that one was mounted on before a reboot."""

@@ -1,17 +1,25 @@
 """What a network is to be: from the engine's options, or from a request to create one. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
-from typing import TypeVar
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeVar, cast
 
 from rorqual import errdefs
-from rorqual.libnetwork.model import ControllerOptions, Network, NetworkConfig, NetworkID, check_interface_name
+from rorqual.libnetwork.model import (
+    ControllerOptions,
+    GatewayMode,
+    Network,
+    NetworkConfig,
+    NetworkID,
+    check_interface_name,
+)
 
 T = TypeVar("T")
 
 PREFIX = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
+_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 
 
 def default_bridge(spec: Network, options: ControllerOptions, subnet: IPv4Network, gateway: IPv4Address) -> Network:
@@ -21,6 +29,9 @@ def default_bridge(spec: Network, options: ControllerOptions, subnet: IPv4Networ
         subnet=subnet,
         gateway=gateway,
         ip_range=options.fixed_cidr,
+        enable_ipv6=options.ipv6,
+        subnet6=options.fixed_cidr6 if options.ipv6 else None,
+        gateway6=options.fixed_cidr6.network_address + 1 if options.ipv6 and options.fixed_cidr6 else None,
         interface=options.bridge_name,
         mtu=options.mtu,
         icc=options.icc,
@@ -36,40 +47,97 @@ def default_bridge(spec: Network, options: ControllerOptions, subnet: IPv4Networ
     )
 
 
-def user_bridge(
-    config: NetworkConfig, options: ControllerOptions, ident: NetworkID, subnet: IPv4Network, created_s: float
+def addressed(
+    config: NetworkConfig,
+    ident: NetworkID,
+    subnet: IPv4Network | None,
+    subnet6: IPv6Network | None,
+    created_s: float,
+    *,
+    gateway_needed: bool = True,
 ) -> Network:
-    """A user-defined network. Raises errdefs.InvalidArgument for what does not fit together."""
-    if subnet.prefixlen > 30:
+    """A network with its pools, whatever its driver: what the request says, checked to fit together. Without
+    `gateway_needed` an internal network has no gateway but one asked for.
+
+    Raises errdefs.InvalidArgument.
+    """
+    if subnet is not None and subnet.prefixlen > 30 and gateway_needed:
         raise errdefs.InvalidArgument(f"subnet {subnet} has no room for a gateway and a container")
-    gateway = config.gateway or subnet.network_address + 1
-    if gateway not in subnet:
-        raise errdefs.InvalidArgument(f"no matching subnet for gateway {gateway}")
-    if config.ip_range is not None and not config.ip_range.subnet_of(subnet):
-        raise errdefs.InvalidArgument(f"no matching subnet for range {config.ip_range}")
+    gateway = config.gateway
+    if gateway is None and subnet is not None:
+        gateway = subnet.network_address + 1
+    gateway6 = config.gateway6
+    if gateway6 is None and subnet6 is not None:
+        gateway6 = subnet6.network_address + 1
+    for pool, way, part in ((subnet, gateway, config.ip_range), (subnet6, gateway6, config.ip_range6)):
+        if way is not None and (pool is None or way not in pool):
+            raise errdefs.InvalidArgument(f"no matching subnet for gateway {way}")
+        if part is not None and (pool is None or part.version != pool.version or not part.subnet_of(pool)):  # type: ignore[arg-type]
+            raise errdefs.InvalidArgument(f"no matching subnet for range {part}")
     for address in config.aux_addresses.values():
-        if _read("aux-address", address, IPv4Address) not in subnet:
+        parsed = _read("aux-address", address, ip_address)
+        if not any(pool is not None and parsed in pool for pool in (subnet, subnet6)):
             raise errdefs.InvalidArgument(f"no matching subnet for aux-address {address}")
     return Network(
         id=ident,
         name=config.name,
         driver=config.driver,
         created_s=created_s,
+        enable_ipv4=config.enable_ipv4,
+        enable_ipv6=config.enable_ipv6,
         subnet=subnet,
         ip_range=config.ip_range,
         gateway=gateway,
-        interface=check_interface_name(config.options.get(PREFIX + "name") or f"br-{ident[:12]}"),
-        mtu=_read(MTU, config.options.get(MTU) or str(options.mtu), int),
-        icc=_read(PREFIX + "enable_icc", config.options.get(PREFIX + "enable_icc") or "true", _boolean),
-        ip_masq=_read(
-            PREFIX + "enable_ip_masquerade", config.options.get(PREFIX + "enable_ip_masquerade") or "true", _boolean
-        ),
+        subnet6=subnet6,
+        ip_range6=config.ip_range6,
+        gateway6=gateway6,
+        ipam_driver=config.ipam_driver,
+        ipam_options=dict(config.ipam_options),
+        config_from=config.config_from,
         internal=config.internal,
         attachable=config.attachable,
         aux_addresses=dict(config.aux_addresses),
         options=dict(config.options),
         labels=dict(config.labels),
     )
+
+
+def user_bridge(spec: Network, options: ControllerOptions) -> Network:
+    """A user-defined network of driver bridge: its driver options read. Raises errdefs.InvalidArgument."""
+    given = spec.options
+    modes = []
+    for family in ("ipv4", "ipv6"):
+        name = f"{PREFIX}gateway_mode_{family}"
+        mode = given.get(name) or "nat"
+        if mode not in _MODES:
+            raise errdefs.InvalidArgument(f"unknown gateway mode {mode}")
+        if mode == "isolated" and not spec.internal:
+            raise errdefs.InvalidArgument("gateway mode 'isolated' can only be used for an internal network")
+        modes.append(cast(GatewayMode, mode))
+    binding = given.get(PREFIX + "host_binding_ipv4") or ""
+    binding6 = given.get(PREFIX + "host_binding_ipv6") or ""
+    if binding:
+        _read(PREFIX + "host_binding_ipv4", binding, IPv4Address)
+    if binding6:
+        _read(PREFIX + "host_binding_ipv6", binding6, IPv6Address)
+    mtu = _read(MTU, given.get(MTU) or str(options.mtu), int)
+    if mtu < 0 or mtu > 65535:
+        raise errdefs.InvalidArgument(f"invalid MTU number: {mtu}")
+    return replace(
+        spec,
+        interface=check_interface_name(given.get(PREFIX + "name") or f"br-{spec.id[:12]}"),
+        mtu=mtu,
+        icc=_flag(given, PREFIX + "enable_icc"),
+        ip_masq=_flag(given, PREFIX + "enable_ip_masquerade"),
+        gateway_mode=modes[0],
+        gateway_mode6=modes[1],
+        binding=binding,
+        binding6=binding6,
+    )
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    return _read(name, given.get(name) or "true", boolean)
 
 
 def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
@@ -79,7 +147,7 @@ def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
         raise errdefs.InvalidArgument(f"invalid value for option {name}: {text}") from error
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
     """As Go's strconv.ParseBool."""
     words = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
     try:

@@ -14,14 +14,17 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import chain
 
 from rorqual import errdefs
-from rorqual.libnetwork.model import ANY, PortBinding, Proto, PublishedPort
+from rorqual.libnetwork.model import ANY, ANY6, PortBinding, Proto, PublishedPort
 
 log = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
 
 SO_ATTACH_FILTER = 26
 _DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)  # one BPF instruction: ret #0, keep no byte
@@ -30,6 +33,15 @@ _TYPES: dict[Proto, tuple[int, int]] = {
     "udp": (socket.SOCK_DGRAM, 0),
     "sctp": (socket.SOCK_STREAM, 132),
 }
+
+
+# No SCTP or IPv6 sockets here, or no fd to spare: not tested, but published all the same.
+_CANNOT_TEST = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EAFNOSUPPORT, errno.EMFILE, errno.ENFILE)
+
+
+def shown(address: Address) -> str:
+    """As it stands before a port."""
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 class PortUnavailable(errdefs.Internal):
@@ -57,44 +69,40 @@ class PortAllocator:
 
     def __init__(self, port_range: tuple[int, int] | None = None) -> None:
         self._range = port_range
-        self._taken: dict[_Key, set[IPv4Address]] = {}
-        self._held: dict[tuple[_Key, IPv4Address], socket.socket] = {}
+        self._taken: dict[_Key, dict[Address, str]] = {}
+        self._held: dict[tuple[_Key, Address], socket.socket] = {}
         self._last: dict[Proto, int] = {}
         # Beyond a share of the fd limit ports are only tested, not held: the daemon needs fds for its clients.
         self._may_hold = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
-    def allocate(self, binding: PortBinding, default_ip: IPv4Address) -> PublishedPort:
-        """Reserve a host port for `binding`.
+    def allocate(self, binding: PortBinding, addresses: Sequence[Address], owner: str) -> list[PublishedPort]:
+        """Reserve a host port for `binding`, the same on each of `addresses`. `owner` is whom a later conflict names.
 
-        Raises errdefs.InvalidArgument for an address that is none, PortUnavailable with Docker's words when taken.
+        Raises errdefs.InvalidArgument for what is no port, PortUnavailable with Docker's words when taken.
         """
-        try:
-            address = IPv4Address(binding.host_ip) if binding.host_ip else default_ip
-        except ValueError as error:
-            raise errdefs.InvalidArgument(f"invalid IP address in port binding: {binding.host_ip}") from error
         if binding.proto not in _TYPES:
             raise errdefs.InvalidArgument(f"invalid protocol in port binding: {binding.proto}")
         if not (0 < binding.container_port < 65536 and 0 <= binding.host_port < 65536):
             raise errdefs.InvalidArgument(f"invalid port in port binding: {binding.host_port}:{binding.container_port}")
         if binding.host_port and binding.host_port_end <= binding.host_port:
-            self._take(_Key(binding.proto, binding.host_port), address)
             port = binding.host_port
+            self._take_all(_Key(binding.proto, port), addresses, owner)
         else:
-            port = self._search(binding, address)
-        return PublishedPort(binding.container_port, binding.proto, str(address), port)
+            port = self._search(binding, addresses, owner)
+        return [PublishedPort(binding.container_port, binding.proto, str(address), port) for address in addresses]
 
-    def _search(self, binding: PortBinding, address: IPv4Address) -> int:
+    def _search(self, binding: PortBinding, addresses: Sequence[Address], owner: str) -> int:
         if binding.host_port:
             order: Iterable[int] = range(binding.host_port, binding.host_port_end + 1)
         else:
             first, last = self._range or ephemeral_range()
             begin = self._last.get(binding.proto, first - 1) + 1
             begin = begin if first <= begin <= last else first
-            order = [*range(begin, last + 1), *range(first, begin)]
+            order = chain(range(begin, last + 1), range(first, begin))
         failure: PortUnavailable | None = None
         for port in order:
             try:
-                self._take(_Key(binding.proto, port), address)
+                self._take_all(_Key(binding.proto, port), addresses, owner)
             except PortUnavailable as error:
                 failure = error
                 continue
@@ -102,13 +110,24 @@ class PortAllocator:
                 self._last[binding.proto] = port
             return port
         if not binding.host_port or failure is None:
-            raise PortUnavailable(f"Bind for {address}:0 failed: all ports are allocated")
+            raise PortUnavailable(f"Bind for {shown(addresses[0])}:0 failed: all ports are allocated")
         raise failure
 
-    def restore(self, port: PublishedPort) -> None:
+    def _take_all(self, key: _Key, addresses: Sequence[Address], owner: str) -> None:
+        taken: list[Address] = []
+        try:
+            for address in addresses:
+                self._take(key, address, owner)
+                taken.append(address)
+        except BaseException:
+            for address in taken:
+                self._let_go(key, address)
+            raise
+
+    def restore(self, port: PublishedPort, owner: str) -> None:
         """Take a port that has been published since before this process; one that others bound meanwhile is logged."""
-        key, address = _Key(port.proto, port.host_port), IPv4Address(port.host_ip)
-        self._taken.setdefault(key, set()).add(address)
+        key, address = _Key(port.proto, port.host_port), ip_address(port.host_ip)
+        self._taken.setdefault(key, {})[address] = owner
         try:
             self._hold(key, address)
         except PortUnavailable as error:
@@ -118,13 +137,15 @@ class PortAllocator:
 
     def release(self, port: PublishedPort) -> None:
         """Give a port back; one that is not taken is no error."""
-        key, address = _Key(port.proto, port.host_port), IPv4Address(port.host_ip)
+        self._let_go(_Key(port.proto, port.host_port), ip_address(port.host_ip))
+
+    def _let_go(self, key: _Key, address: Address) -> None:
         held = self._held.pop((key, address), None)
         if held is not None:
             held.close()
         owners = self._taken.get(key)
         if owners is not None:
-            owners.discard(address)
+            owners.pop(address, None)
             if not owners:
                 del self._taken[key]
 
@@ -134,23 +155,29 @@ class PortAllocator:
             held.close()
         self._held.clear()
 
-    def _take(self, key: _Key, address: IPv4Address) -> None:
-        owners = self._taken.get(key)
-        if owners and (address == ANY or ANY in owners or address in owners):
-            raise PortUnavailable(f"Bind for {address}:{key.port} failed: port is already allocated")
+    def _take(self, key: _Key, address: Address, owner: str) -> None:
+        for other, whose in self._taken.get(key, {}).items():
+            same = other == address or other in (ANY, ANY6) or address in (ANY, ANY6)
+            if same and other.version == address.version:
+                raise PortUnavailable(
+                    f"Bind for {shown(address)}:{key.port} failed: port is already allocated (by {whose})"
+                )
         self._hold(key, address)
-        self._taken.setdefault(key, set()).add(address)
+        self._taken.setdefault(key, {})[address] = owner
 
-    def _hold(self, key: _Key, address: IPv4Address) -> None:
+    def _hold(self, key: _Key, address: Address) -> None:
         kind, number = _TYPES[key.proto]
         try:
-            sock = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC, number)
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, number)
         except OSError as error:
-            if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EMFILE, errno.ENFILE):
-                return  # no SCTP sockets here, or no fd to spare: untested, but published all the same
+            if error.errno in _CANNOT_TEST:
+                return
             raise
         try:
             _drop_everything(sock)
+            if address.version == 6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if kind == socket.SOCK_STREAM:
                 # As Docker's proxy does: TIME_WAIT must not keep the port. Listening is what then excludes others.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -161,7 +188,8 @@ class PortAllocator:
             sock.close()
             text = os.strerror(error.errno or 0)
             text = text[:1].lower() + text[1:]  # as Go spells errnos
-            raise PortUnavailable(f"listen {key.proto}4 {address}:{key.port}: bind: {text}") from error
+            where = f"{key.proto}{address.version} {shown(address)}:{key.port}"
+            raise PortUnavailable(f"listen {where}: bind: {text}") from error
         if len(self._held) < self._may_hold:
             self._held[key, address] = sock
         else:

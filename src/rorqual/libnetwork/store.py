@@ -4,7 +4,7 @@ A commit is in the kernel's page cache when it returns (synchronous=NORMAL): it 
 moment. It may be lost with the machine's power, and so are then the namespaces and containers it speaks of; networks,
 which must outlive that, are committed with a sync.
 
-    networks(id, name, created_s, cursor, spec)         spec: JSON of the rest of model.Network
+    networks(id, name, created_s, cursor, cursor6, spec)  spec: JSON of the rest of model.Network
     sandboxes(id, config)                               JSON of model.SandboxConfig
     endpoints(id, sandbox_id, network_id, ip, spec)     JSON of the rest of model.Endpoint
     ports(proto, host_ip, host_port, endpoint_id, container_port)
@@ -13,16 +13,16 @@ which must outlive that, are committed with a sync.
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from rorqual.libnetwork.model import Endpoint, EndpointID, Network, NetworkID, PublishedPort, SandboxConfig, SandboxID
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS networks(id TEXT PRIMARY KEY, name TEXT NOT NULL, created_s REAL NOT NULL,
-    cursor INTEGER NOT NULL DEFAULT 0, spec TEXT NOT NULL) WITHOUT ROWID;
+    cursor INTEGER NOT NULL DEFAULT 0, cursor6 TEXT NOT NULL DEFAULT '0', spec TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sandboxes(id TEXT PRIMARY KEY, config TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoints(id TEXT PRIMARY KEY, sandbox_id TEXT NOT NULL, network_id TEXT NOT NULL,
     ip TEXT, seq INTEGER NOT NULL, spec TEXT NOT NULL, UNIQUE(network_id, ip)) WITHOUT ROWID;
@@ -30,8 +30,11 @@ CREATE INDEX IF NOT EXISTS endpoints_by_sandbox ON endpoints(sandbox_id);
 CREATE TABLE IF NOT EXISTS ports(proto TEXT, host_ip TEXT, host_port INTEGER, endpoint_id TEXT NOT NULL,
     container_port INTEGER NOT NULL, PRIMARY KEY(proto, host_ip, host_port)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ports_by_endpoint ON ports(endpoint_id);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
+# 1 -> 2: IPv6. An offset within a /64 does not fit SQLite's integers, so it is text.
+_FROM_1 = "ALTER TABLE networks ADD COLUMN cursor6 TEXT NOT NULL DEFAULT '0'"
+_ENDPOINT_COLUMNS = ("id", "sandbox_id", "network_id", "ip", "ports")
 
 
 class Store:
@@ -42,6 +45,8 @@ class Store:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+            self._db.execute(_FROM_1)
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -63,12 +68,14 @@ class Store:
     def delete_network(self, network_id: NetworkID) -> None:
         self._db.execute("DELETE FROM networks WHERE id=?", (network_id,))
 
-    def networks(self) -> list[tuple[Network, int]]:
-        """Each network with its allocator's cursor, oldest first."""
-        rows = self._db.execute("SELECT id, name, created_s, cursor, spec FROM networks ORDER BY created_s, id")
+    def networks(self) -> list[tuple[Network, int, int]]:
+        """Each network with its allocators' cursors (IPv4, IPv6), oldest first."""
+        rows = self._db.execute(
+            "SELECT id, name, created_s, cursor, cursor6, spec FROM networks ORDER BY created_s, id"
+        )
         return [
-            (_network(NetworkID(ident), name, created_s, json.loads(spec)), cursor)
-            for ident, name, created_s, cursor, spec in rows
+            (_network(NetworkID(ident), name, created_s, json.loads(spec)), cursor, int(cursor6))
+            for ident, name, created_s, cursor, cursor6, spec in rows
         ]
 
     # --- sandboxes
@@ -91,7 +98,7 @@ class Store:
 
     # --- endpoints
 
-    def put_endpoint(self, endpoint: Endpoint, cursor: int) -> None:
+    def put_endpoint(self, endpoint: Endpoint, cursor: int = 0, cursor6: int = 0) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             sequence = "(SELECT COALESCE(MAX(seq), 0) + 1 FROM endpoints WHERE sandbox_id=?)"
@@ -103,14 +110,32 @@ class Store:
                     endpoint.network_id,
                     endpoint.ip or None,
                     endpoint.sandbox_id,
-                    _dump(endpoint, "id", "sandbox_id", "network_id", "ip", "ports"),
+                    _dump(endpoint, *_ENDPOINT_COLUMNS),
                 ),
             )
-            self._db.executemany(
-                "INSERT INTO ports VALUES(?, ?, ?, ?, ?)",
-                [(p.proto, p.host_ip, p.host_port, endpoint.id, p.container_port) for p in endpoint.ports],
+            self._put_ports(endpoint)
+            self._db.execute(
+                "UPDATE networks SET cursor=?, cursor6=? WHERE id=?", (cursor, str(cursor6), endpoint.network_id)
             )
-            self._db.execute("UPDATE networks SET cursor=? WHERE id=?", (cursor, endpoint.network_id))
+
+    def update_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
+        """Ports and names of endpoints that are there already, in one transaction: a port that moves from one to
+        another is never on both."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            changed = list(endpoints)
+            for endpoint in changed:
+                self._db.execute("DELETE FROM ports WHERE endpoint_id=?", (endpoint.id,))
+                spec = _dump(endpoint, *_ENDPOINT_COLUMNS)
+                self._db.execute("UPDATE endpoints SET spec=? WHERE id=?", (spec, endpoint.id))
+            for endpoint in changed:
+                self._put_ports(endpoint)
+
+    def _put_ports(self, endpoint: Endpoint) -> None:
+        self._db.executemany(
+            "INSERT INTO ports VALUES(?, ?, ?, ?, ?)",
+            [(p.proto, p.host_ip, p.host_port, endpoint.id, p.container_port) for p in endpoint.ports],
+        )
 
     def delete_endpoint(self, endpoint_id: EndpointID) -> None:
         with self._db:
@@ -138,7 +163,7 @@ class Store:
 
 def _plain(value: object) -> object:
     """What json cannot write as it is: addresses become text, mappings dicts."""
-    if isinstance(value, IPv4Address | IPv4Network):
+    if isinstance(value, IPv4Address | IPv4Network | IPv6Address | IPv6Network):
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
@@ -150,18 +175,29 @@ def _dump(value: Network | Endpoint | SandboxConfig, *without: str) -> str:
     return json.dumps(spec, default=_plain, separators=(",", ":"))
 
 
+_ADDRESSES: dict[str, Any] = {
+    "subnet": IPv4Network,
+    "ip_range": IPv4Network,
+    "gateway": IPv4Address,
+    "subnet6": IPv6Network,
+    "ip_range6": IPv6Network,
+    "gateway6": IPv6Address,
+}
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where these values have tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _network(ident: NetworkID, name: str, created_s: float, spec: dict[str, Any]) -> Network:
-    for key in ("subnet", "ip_range"):
-        spec[key] = IPv4Network(spec[key]) if spec.get(key) else None
-    spec["gateway"] = IPv4Address(spec["gateway"]) if spec.get("gateway") else None
+    for key, kind in _ADDRESSES.items():
+        spec[key] = kind(spec[key]) if spec.get(key) else None
     return Network(id=ident, name=name, created_s=created_s, **spec)
 
 
 def _config(spec: dict[str, Any]) -> SandboxConfig:
-    spec["extra_hosts"] = tuple((name, address) for name, address in spec.get("extra_hosts", ()))
-    for key in ("dns", "dns_search", "dns_options"):
-        spec[key] = tuple(spec.get(key, ()))
-    return SandboxConfig(**spec)
+    return SandboxConfig(**{key: _tuples(value) for key, value in spec.items()})
 
 
 def _endpoint(
@@ -172,7 +208,5 @@ def _endpoint(
     ports: tuple[PublishedPort, ...],
     spec: dict[str, Any],
 ) -> Endpoint:
-    spec["aliases"] = tuple(spec.get("aliases", ()))
-    spec["links"] = tuple((address, names) for address, names in spec.get("links", ()))
-    spec["exposed_ports"] = tuple((port, proto) for port, proto in spec.get("exposed_ports", ()))
-    return Endpoint(id=ident, sandbox_id=sandbox, network_id=network, ip=ip, ports=ports, **spec)
+    plain = {key: _tuples(value) for key, value in spec.items()}
+    return Endpoint(id=ident, sandbox_id=sandbox, network_id=network, ip=ip, ports=ports, **plain)

@@ -129,7 +129,7 @@ def test_port_conflicts_name_the_owner(lab: Callable) -> None:
             with pytest.raises(errdefs.Internal) as caught:
                 await container(c, "c2", PortBinding(80, host_port=8080))
             assert "driver failed programming external connectivity on endpoint c2 (" in str(caught.value)
-            assert str(caught.value).endswith("Bind for 0.0.0.0:8080 failed: port is already allocated")
+            assert str(caught.value).endswith("Bind for 0.0.0.0:8080 failed: port is already allocated (by c1)")
             with pytest.raises(errdefs.Internal, match=r"Bind for 127.0.0.1:8080 failed"):
                 await c.connect(
                     "c2", "bridge", EndpointConfig(port_bindings=(PortBinding(80, "tcp", "127.0.0.1", 8080),))

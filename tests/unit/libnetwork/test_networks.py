@@ -4,7 +4,7 @@ import pytest
 
 from rorqual import errdefs
 from rorqual.libnetwork.model import ControllerOptions, NetworkConfig, NetworkID
-from rorqual.libnetwork.networks import user_bridge
+from rorqual.libnetwork.networks import addressed, user_bridge
 
 SUBNET = IPv4Network("10.0.0.0/24")
 IDENT = NetworkID("ab" * 32)
@@ -12,7 +12,7 @@ IDENT = NetworkID("ab" * 32)
 
 def made(**config):
     subnet = config.pop("subnet", SUBNET)
-    return user_bridge(NetworkConfig("red", **config), ControllerOptions(), IDENT, subnet, 1.0)
+    return user_bridge(addressed(NetworkConfig("red", **config), IDENT, subnet, None, 1.0), ControllerOptions())
 
 
 def test_defaults() -> None:

@@ -50,7 +50,7 @@ def test_what_is_put_comes_back_the_same(tmp_path: Path) -> None:
     store.put_endpoint(ENDPOINT, cursor=2)
     store.close()
     store = Store(str(tmp_path / "network.db"))
-    assert store.networks() == [(NETWORK, 2)]
+    assert store.networks() == [(NETWORK, 2, 0)]
     assert store.sandboxes() == {"s1": CONFIG}
     assert store.endpoints() == [ENDPOINT]
     store.delete_sandbox(ENDPOINT.sandbox_id)
@@ -65,5 +65,5 @@ def test_changing_a_network_keeps_its_cursor(tmp_path: Path) -> None:
     store.put_network(NETWORK)
     store.put_endpoint(ENDPOINT, cursor=7)
     store.put_network(NETWORK)
-    assert store.networks() == [(NETWORK, 7)]
+    assert store.networks() == [(NETWORK, 7, 0)]
     store.close()

@@ -6,9 +6,18 @@ made of what they were asked for. State that a driver keeps in memory is rebuilt
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from rorqual.libnetwork.model import Endpoint, Network, PortBinding, PublishedPort
+from rorqual.libnetwork.model import Endpoint, Network, PortBinding, Proto, PublishedPort, SandboxID
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What became of port bindings: `published` are rewritten, `routed` are open at the container's own address."""
+
+    published: tuple[PublishedPort, ...] = ()
+    routed: tuple[tuple[int, Proto], ...] = ()
 
 
 class Driver(Protocol):
@@ -22,6 +31,11 @@ class Driver(Protocol):
         """Whether networks of this kind have subnets and their endpoints addresses."""
         ...
 
+    def shape(self, network: Network) -> Network:
+        """The network that is to be made, with its driver options read. Raises errdefs.InvalidArgument, NotFound for
+        a device it names, PermissionDenied where there can be none like it."""
+        ...
+
     def bring_up(self, network: Network) -> None:
         """Make the network's device and settings as they must be; again, or partly there, is no error."""
         ...
@@ -30,28 +44,26 @@ class Driver(Protocol):
         """Remove what `bring_up` made. The network has no endpoints; gone already is no error."""
         ...
 
-    def join(self, network: Network, endpoint: Endpoint, default_route: bool) -> None:
-        """Put `endpoint.interface`, addressed and up, into the sandbox. `default_route` if the
-        sandbox has no other way out yet."""
+    def join(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        """Put `endpoint.interface`, addressed and up, into the sandbox. The endpoint as it became: a driver may name
+        its devices, choose the MAC address, have no gateway. Routes are the engine's."""
         ...
 
     def leave(self, network: Network, endpoint: Endpoint) -> None:
         """Take the interface out of a sandbox that lives on; gone already is no error."""
         ...
 
-    def publish(
-        self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]
-    ) -> tuple[PublishedPort, ...]:
+    def publish(self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> Opened:
         """Open the ports: all of `bindings`, or none and an exception."""
         ...
 
     def unpublish(self, network: Network, endpoint: Endpoint) -> None:
-        """Close `endpoint.ports`."""
+        """Close `endpoint.ports` and `endpoint.routed_ports`."""
         ...
 
-    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> None:
+    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
         """At start: adopt these endpoints of this driver's networks (brought up already), repair what is missing of
-        them, remove what belongs to none."""
+        them, remove what belongs to none. The sandboxes whose interfaces were made again, so need their routes."""
         ...
 
     def linger(self, endpoint: Endpoint) -> None:

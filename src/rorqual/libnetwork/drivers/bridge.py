@@ -12,15 +12,28 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 
 from rorqual import errdefs
+from rorqual.libnetwork import interfaces, networks
+from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.firewall import conntrack
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
-from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, PortBinding, PublishedPort
+from rorqual.libnetwork.interfaces import mac_of
+from rorqual.libnetwork.model import (
+    ANY6,
+    ControllerOptions,
+    Endpoint,
+    Network,
+    PortBinding,
+    Proto,
+    PublishedPort,
+    SandboxID,
+)
 from rorqual.libnetwork.netns import NamespaceDir
-from rorqual.libnetwork.ports import PortAllocator
+from rorqual.libnetwork.ports import Address, PortAllocator, PortUnavailable
 from rorqual.linux import netlink
 from rorqual.linux.netlink import Link, Request, RtNetlink
 
@@ -28,17 +41,24 @@ log = logging.getLogger(__name__)
 
 _GONE = frozenset({errno.ENODEV})
 _LINGER_S = 2.0
+INHIBIT_IPV4 = "com.docker.network.bridge.inhibit_ipv4"
 
 
-def mac_of(address: IPv4Address) -> str:
-    """The MAC address Docker gives to an IPv4 address: locally administered, the same for the same address always, so
-    that neighbour tables stay right when the address is used again."""
-    return netlink.mac_text(b"\x02\x42" + address.packed)
+# What every router of the link may be called by; Docker gives it to its bridges too.
+_LINK_LOCAL = IPv6Address("fe80::1")
 
 
 def rules_of(network: Network) -> BridgeRules:
-    assert network.subnet is not None
-    return BridgeRules(network.interface, network.subnet, network.icc, network.ip_masq, network.internal)
+    return BridgeRules(
+        network.interface,
+        network.subnet,
+        network.icc,
+        network.ip_masq,
+        network.internal,
+        network.subnet6,
+        network.gateway_mode,
+        network.gateway_mode6,
+    )
 
 
 class BridgeDriver:
@@ -63,49 +83,75 @@ class BridgeDriver:
 
     # --- networks
 
+    def shape(self, network: Network) -> Network:
+        shaped = networks.user_bridge(network, self._options)
+        if shaped.interface in self._bridges:
+            raise errdefs.PermissionDenied(
+                f"cannot create network {network.id} ({shaped.interface}): conflicts with an existing network: "
+                "networks have same bridge name"
+            )
+        return replace(shaped, found=self._netlink.link(shaped.interface) is not None)
+
     def bring_up(self, network: Network) -> None:
-        assert network.subnet is not None and network.gateway is not None
-        name, gateway = network.interface, network.gateway
+        name = network.interface
         link = self._netlink.link(name)
         if link is None:
-            self._netlink.transact([netlink.new_bridge(name, mac=mac_of(gateway), mtu=network.mtu)])
+            mac = mac_of(network.gateway or network.gateway6 or _LINK_LOCAL)
+            self._netlink.transact([netlink.new_bridge(name, mac=mac, mtu=network.mtu)])
             link = self._netlink.link(name)
         if link is None or link.kind != "bridge":
             raise errdefs.Conflict(f"interface {name} exists and is not a bridge")
         self._bridges[name] = link.index
-        have = {a.address: a.prefix for a in self._netlink.addresses() if a.index == link.index}
+        self._sysctls(network)
         requests = [] if link.up else [netlink.set_link(index=link.index, up=True)]
-        if have.get(gateway.packed) != network.subnet.prefixlen:
-            # What it has is of another subnet: --bip was changed.
-            requests += [netlink.del_address(link.index, address, prefix) for address, prefix in have.items()]
-            broadcast = network.subnet.broadcast_address.packed
-            requests.append(
-                netlink.new_address(link.index, gateway.packed, network.subnet.prefixlen, broadcast=broadcast)
-            )
+        requests += self._addresses(network, link.index)
         if not network.icc and _bridged_is_filtered():
             requests.append(netlink.filter_bridged(link.index))
         self._netlink.transact(requests)
-        self._sysctls(name)
         if self._restored:  # before, the whole table is yet to be written, by restore
             self._firewall.add_bridge(rules_of(network))
 
-    def _sysctls(self, bridge: str) -> None:
+    def _addresses(self, network: Network, index: int) -> list[Request]:
+        """What makes the bridge's addresses those of the network."""
+        requests: list[Request] = []
+        gateway, subnet = network.gateway, network.subnet
+        if gateway is not None and subnet is not None and _has_address(network):
+            have = {a.address: a.prefix for a in self._netlink.addresses() if a.index == index}
+            if have.get(gateway.packed) != subnet.prefixlen:
+                # What it has is of another subnet: --bip was changed.
+                requests += [netlink.del_address(index, address, prefix) for address, prefix in have.items()]
+                broadcast = subnet.broadcast_address.packed
+                requests.append(netlink.new_address(index, gateway.packed, subnet.prefixlen, broadcast=broadcast))
+        gateway6, subnet6 = network.gateway6, network.subnet6
+        if gateway6 is not None and subnet6 is not None and network.gateway_mode6 != "isolated":
+            requests.append(netlink.new_address(index, gateway6.packed, subnet6.prefixlen))
+            if gateway6 != _LINK_LOCAL:
+                requests.append(netlink.new_address(index, _LINK_LOCAL.packed, 64))
+        return requests
+
+    def _sysctls(self, network: Network) -> None:
+        bridge = network.interface
         if self._options.ip_forward:
             _sysctl("/proc/sys/net/ipv4/ip_forward", "1")
         # Lets 127.0.0.1 clients out to the containers and their answers in; what else it would let in from containers
         # is dropped in raw-prerouting.
         _sysctl(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1")
-        if not self._options.ipv6:
-            _sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
+        _sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "0" if network.subnet6 is not None else "1")
+        if network.subnet6 is not None:
+            # The bridge is the router of its link: it listens to no other's advertisements.
+            _sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra", "0")
+            if self._options.ip_forward:
+                _sysctl("/proc/sys/net/ipv6/conf/all/forwarding", "1")
 
     def take_down(self, network: Network) -> None:
         self._firewall.remove_bridge(network.interface)
         self._bridges.pop(network.interface, None)
-        self._netlink.transact([netlink.del_link(network.interface, ignore=_GONE)])
+        if not network.found:
+            self._netlink.transact([netlink.del_link(network.interface, ignore=_GONE)])
 
     # --- endpoints
 
-    def join(self, network: Network, endpoint: Endpoint, default_route: bool) -> None:
+    def join(self, network: Network, endpoint: Endpoint) -> Endpoint:
         master = self._bridges.get(network.interface, 0)
         with self._namespaces.opened(endpoint.sandbox_id) as netns_fd, self._namespaces.netlink(netns_fd) as inner:
             pair = netlink.new_veth(
@@ -125,52 +171,66 @@ class BridgeDriver:
                 # Someone removed the bridge under us: make it again, once.
                 log.warning("bridge %s is gone, making it again", network.interface)
                 self.bring_up(network)
-                self.join(network, endpoint, default_route)
-                return
+                return self.join(network, endpoint)
             try:
-                self._address(inner, endpoint, default_route)
+                interfaces.configure(self._namespaces, netns_fd, inner, endpoint)
             except BaseException:
                 self._netlink.transact([netlink.del_link(endpoint.host_interface, ignore=_GONE)])
                 raise
-
-    @staticmethod
-    def _address(inner: RtNetlink, endpoint: Endpoint, default_route: bool) -> None:
-        link = inner.link(endpoint.interface)
-        if link is None:
-            raise errdefs.Internal(f"interface {endpoint.interface} did not appear in sandbox {endpoint.sandbox_id}")
-        address = IPv4Address(endpoint.ip)
-        requests = [
-            netlink.set_link(index=link.index, up=True),
-            netlink.new_address(link.index, address.packed, endpoint.prefix, broadcast=_broadcast(endpoint)),
-        ]
-        if default_route and endpoint.gateway:
-            requests.append(netlink.new_route(gateway=IPv4Address(endpoint.gateway).packed))
-        inner.transact(requests)
+        return endpoint
 
     def leave(self, network: Network, endpoint: Endpoint) -> None:
         self._netlink.transact([netlink.del_link(endpoint.host_interface, ignore=_GONE)])
 
     # --- ports
 
-    def publish(
-        self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]
-    ) -> tuple[PublishedPort, ...]:
-        """Raises ports.PortUnavailable for a port that is taken."""
+    def publish(self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> Opened:
+        """Raises ports.PortUnavailable for a port that is taken, errdefs.InvalidArgument."""
         ports: list[PublishedPort] = []
+        routed: dict[tuple[int, Proto], None] = {}
         try:
-            # extend keeps those that were had before one failed
-            ports.extend(self._ports.allocate(binding, self._options.default_bind_address) for binding in bindings)
-            publications = _publications(endpoint, ports)
-            self._firewall.publish(publications)
+            for binding in bindings:
+                addresses, opens = self._addresses_of(binding, network, endpoint)
+                if addresses:
+                    ports += self._ports.allocate(binding, addresses, endpoint.name or endpoint.sandbox_id[:12])
+                if opens:
+                    routed[binding.container_port, binding.proto] = None
+            self._firewall.publish(_publications(network, endpoint, ports, tuple(routed)))
         except BaseException:
             for port in ports:
                 self._ports.release(port)
             raise
         self._forget_flows(ports)
-        return tuple(ports)
+        return Opened(tuple(ports), tuple(routed))
+
+    def _addresses_of(self, binding: PortBinding, network: Network, endpoint: Endpoint) -> tuple[list[Address], bool]:
+        """On which of the host's addresses the binding is published, and whether it is opened without rewriting."""
+        if network.internal:
+            return [], False
+        four, six = (endpoint.ip != "" and network.gateway_mode != "isolated"), bool(endpoint.ip6)
+        wanted: list[Address]
+        if binding.host_ip:
+            try:
+                wanted = [ip_address(binding.host_ip)]
+            except ValueError as error:
+                raise errdefs.InvalidArgument(f"invalid IP address in port binding: {binding.host_ip}") from error
+            if not (four if wanted[0].version == 4 else six):
+                if wanted[0] == ANY6 and four:
+                    return [], False  # what a client that always asks for both families means is done by the other
+                raise PortUnavailable(
+                    f"cannot publish on {wanted[0]}: network {network.name} has no IPv{wanted[0].version}"
+                )
+        else:
+            default = ip_address(network.binding or str(self._options.default_bind_address))
+            wanted = [default] if (four if default.version == 4 else six) else []
+            if six and (network.binding6 or default.version == 6 or default.is_unspecified):
+                wanted = [*(a for a in wanted if a.version == 4), ip_address(network.binding6 or "::")]
+        modes = {4: network.gateway_mode, 6: network.gateway_mode6}
+        natted = [address for address in wanted if modes[address.version] in ("nat", "nat-unprotected")]
+        return natted, any(modes[address.version] == "routed" for address in wanted)
 
     def unpublish(self, network: Network, endpoint: Endpoint) -> None:
-        self._firewall.unpublish(_publications(endpoint, endpoint.ports))
+        self._firewall.unpublish(_publications(network, endpoint, endpoint.ports, endpoint.routed_ports))
         for port in endpoint.ports:
             self._ports.release(port)
         self._forget_flows(endpoint.ports)
@@ -185,17 +245,25 @@ class BridgeDriver:
 
     # --- reconciliation
 
-    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> None:
+    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
+        joined: set[SandboxID] = set()
         by_id = {network.id: network for network in networks}
         links = {link.name: link for link in self._netlink.links()}
         for endpoint in endpoints:
             try:
-                self._repair(by_id[endpoint.network_id], endpoint, links.get(endpoint.host_interface))
+                if self._repair(by_id[endpoint.network_id], endpoint, links.get(endpoint.host_interface)):
+                    joined.add(endpoint.sandbox_id)
             except OSError as error:  # one broken container must not keep the others from their ports
                 log.error("cannot repair the network of sandbox %s: %s", endpoint.sandbox_id, error)
             for port in endpoint.ports:
-                self._ports.restore(port)
-        publications = [p for endpoint in endpoints for p in _publications(endpoint, endpoint.ports)]
+                self._ports.restore(port, endpoint.name or endpoint.sandbox_id[:12])
+        publications = [
+            publication
+            for endpoint in endpoints
+            for publication in _publications(
+                by_id[endpoint.network_id], endpoint, endpoint.ports, endpoint.routed_ports
+            )
+        ]
         self._firewall.replace([rules_of(network) for network in networks], publications)
         self._restored = True
         wanted = {endpoint.host_interface for endpoint in endpoints}
@@ -204,14 +272,17 @@ class BridgeDriver:
             if link.kind == "veth" and link.master in ours and link.name not in wanted and link.name.startswith("veth"):
                 # Most of them are on their way out with the namespaces that were just removed; sweep takes the rest.
                 self._lingering[link.name] = 0.0
+        return joined
 
-    def _repair(self, network: Network, endpoint: Endpoint, link: Link | None) -> None:
+    def _repair(self, network: Network, endpoint: Endpoint, link: Link | None) -> bool:
+        """Whether the interface had to be made again."""
         if link is None:
             log.warning(
                 "container interface %s of %s is gone, making it again", endpoint.interface, endpoint.sandbox_id
             )
-            self.join(network, endpoint, default_route=True)
-        elif link.master != self._bridges[network.interface] or not link.up:
+            self.join(network, endpoint)
+            return True
+        if link.master != self._bridges[network.interface] or not link.up:
             # The bridge was made anew; a port's flags went with the old one.
             self._netlink.transact(
                 [
@@ -219,6 +290,7 @@ class BridgeDriver:
                     _port(network, link.name),
                 ]
             )
+        return False
 
     def linger(self, endpoint: Endpoint) -> None:
         """The endpoint's namespace was removed: its pair should end with it, which `sweep` will see to."""
@@ -249,14 +321,28 @@ def _port(network: Network, name: str) -> Request:
     return netlink.set_bridge_port(name, hairpin=True, isolated=not network.icc and not _bridged_is_filtered())
 
 
-def _publications(endpoint: Endpoint, ports: Sequence[PublishedPort]) -> list[Publication]:
-    target = IPv4Address(endpoint.ip)
-    return [Publication(p.proto, IPv4Address(p.host_ip), p.host_port, target, p.container_port) for p in ports]
+def _has_address(network: Network) -> bool:
+    """Whether the bridge itself has an IPv4 address on the network."""
+    return network.gateway_mode != "isolated" and network.options.get(INHIBIT_IPV4, "").lower() not in ("1", "true")
 
 
-def _broadcast(endpoint: Endpoint) -> bytes:
-    host_bits = (1 << (32 - endpoint.prefix)) - 1
-    return IPv4Address(int(IPv4Address(endpoint.ip)) | host_bits).packed
+def _publications(
+    network: Network,
+    endpoint: Endpoint,
+    ports: Sequence[PublishedPort],
+    routed: Sequence[tuple[int, Proto]],
+) -> list[Publication]:
+    own: dict[int, Address] = {ip_address(ip).version: ip_address(ip) for ip in (endpoint.ip, endpoint.ip6) if ip}
+    found = []
+    for port in ports:
+        address = ip_address(port.host_ip)
+        if address.version in own:
+            target = own[address.version]
+            found.append(Publication(port.proto, address, port.host_port, target, port.container_port))
+    for version, mode in ((4, network.gateway_mode), (6, network.gateway_mode6)):
+        if mode == "routed" and version in own:
+            found += [Publication(proto, own[version], 0, own[version], number) for number, proto in routed]
+    return found
 
 
 def _sysctl(path: str, value: str) -> None:

@@ -8,7 +8,7 @@ from rorqual.libnetwork.model import Endpoint, Network
 class HostDriver(NullDriver):
     name = "host"
 
-    def join(self, network: Network, endpoint: Endpoint, default_route: bool) -> None:
+    def join(self, network: Network, endpoint: Endpoint) -> Endpoint:
         """Raises errdefs.PermissionDenied, Docker's answer to `network connect host`."""
         raise errdefs.PermissionDenied(
             "container cannot be disconnected from host network or connected to host network"

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from rorqual.libnetwork.model import Endpoint, Network, PortBinding, PublishedPort
+from rorqual import errdefs
+from rorqual.libnetwork.drivers.base import Opened
+from rorqual.libnetwork.model import Endpoint, Network, PortBinding, SandboxID
 
 
 class NullDriver:
@@ -11,29 +13,30 @@ class NullDriver:
     name = "null"
     addressed = False
 
+    def shape(self, network: Network) -> Network:
+        raise errdefs.PermissionDenied(f'only one instance of "{self.name}" network is allowed')
+
     def bring_up(self, network: Network) -> None:
         return
 
     def take_down(self, network: Network) -> None:
         return
 
-    def join(self, network: Network, endpoint: Endpoint, default_route: bool) -> None:
-        return
+    def join(self, network: Network, endpoint: Endpoint) -> Endpoint:
+        return endpoint
 
     def leave(self, network: Network, endpoint: Endpoint) -> None:
         return
 
-    def publish(
-        self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]
-    ) -> tuple[PublishedPort, ...]:
+    def publish(self, network: Network, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> Opened:
         """Docker discards published ports in these modes, with a warning that is the daemon's to give."""
-        return ()
+        return Opened()
 
     def unpublish(self, network: Network, endpoint: Endpoint) -> None:
         return
 
-    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> None:
-        return
+    def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
+        return set()
 
     def linger(self, endpoint: Endpoint) -> None:
         return

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_{GET,DELETE}
 _TUPLE_ORIG, _TUPLE_PROTO, _PROTO_NUM, _PROTO_DST_PORT = 1, 2, 1, 3
 _NESTED = 0x8000
-_GENMSG = struct.pack("=BBH", socket.AF_INET, 0, 0)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 def forget_udp(ports: frozenset[int]) -> None:
@@ -23,19 +23,24 @@ def forget_udp(ports: frozenset[int]) -> None:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12) as sock:
             sock.bind((0, 0))
-            for original in _flows(sock, ports):
-                body = _GENMSG + attr(_TUPLE_ORIG | _NESTED, original)
-                sock.send(struct.pack("=LHHLL", 16 + len(body), _DELETE, NLM_F_REQUEST | NLM_F_ACK, 2, 0) + body)
-                code = -struct.unpack_from("=i", sock.recv(4096), 16)[0]
-                if code not in (0, errno.ENOENT):
-                    log.warning("cannot delete a conntrack entry: errno %d", code)
+            for family in _FAMILIES:
+                _forget(sock, struct.pack("=BBH", family, 0, 0), ports)
     except OSError as error:
         log.warning("cannot look at the connection table: %s", error)
 
 
-def _flows(sock: socket.socket, ports: frozenset[int]) -> list[bytes]:
+def _forget(sock: socket.socket, genmsg: bytes, ports: frozenset[int]) -> None:
+    for original in _flows(sock, genmsg, ports):
+        body = genmsg + attr(_TUPLE_ORIG | _NESTED, original)
+        sock.send(struct.pack("=LHHLL", 16 + len(body), _DELETE, NLM_F_REQUEST | NLM_F_ACK, 2, 0) + body)
+        code = -struct.unpack_from("=i", sock.recv(4096), 16)[0]
+        if code not in (0, errno.ENOENT):
+            log.warning("cannot delete a conntrack entry: errno %d", code)
+
+
+def _flows(sock: socket.socket, genmsg: bytes, ports: frozenset[int]) -> list[bytes]:
     """CTA_TUPLE_ORIG, as the kernel wrote it, of each flow to one of `ports`."""
-    sock.send(struct.pack("=LHHLL", 20, _GET, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + _GENMSG)
+    sock.send(struct.pack("=LHHLL", 20, _GET, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + genmsg)
     found: list[bytes] = []
     while True:
         data = sock.recv(1 << 18)

@@ -20,7 +20,7 @@ class Firewall:
         self._table, self._user_chain = table, user_chain
         self._nft = Nft()
         self._bridges: dict[str, BridgeRules] = {}
-        self._ports: dict[tuple[str, str, int], Publication] = {}
+        self._ports: dict[tuple[object, ...], Publication] = {}
         self._comm = f"rq-net-{secrets.token_hex(4)}"
         name_thread(self._comm)
 
@@ -93,5 +93,7 @@ class Firewall:
         return ""
 
 
-def _key(port: Publication) -> tuple[str, str, int]:
-    return (port.proto, str(port.host_ip), port.host_port)
+def _key(port: Publication) -> tuple[object, ...]:
+    if not port.host_port:
+        return (port.proto, port.ip, 0, port.port)
+    return (port.proto, port.host_ip, port.host_port)

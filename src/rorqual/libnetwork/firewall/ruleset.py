@@ -7,9 +7,10 @@ ten-thousandth port costs what the first did, to add and to match. A packet's wa
     from this host  nat-output (published? rewrite) -> nat-postrouting (127.0.0.1 becomes the bridge's address)
     from a container  forward -> nat-postrouting (becomes the host's address)
 
-`to-container` ends in a drop: only replies, neighbours on the same network and rewritten (that is: published)
-connections get in. An accept here does not overrule a drop elsewhere: with another program's FORWARD policy of drop
-(Docker's iptables rules, ufw), that program has to let the bridge's traffic through as well.
+`to-container` ends in a drop: only replies, neighbours on the same network, rewritten (that is: published) connections
+and, on networks whose addresses are routed, opened ports get in. An accept here does not overrule a drop elsewhere:
+with another program's FORWARD policy of drop (Docker's iptables rules, ufw), that program has to let the bridge's
+traffic through as well.
 
 CVE-2025-54388, CVE-2025-54410: a port published on a loopback address is not reachable from another machine, neither
 by a packet to 127.0.0.1 (raw-prerouting) nor by one to the container's own address (dropped in to-container).
@@ -18,12 +19,34 @@ CVE-2020-8558: a container cannot reach the host's loopback services though rout
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from rorqual.libnetwork.model import ANY, Proto
+from rorqual.libnetwork.model import ANY, ANY6, GatewayMode, Proto
 
-SETS = ("bridges", "same-bridge", "internal", "subnets", "masqueraded", "loopback-ports")
-MAPS = ("publish", "publish-any")
+_IP, _IP6 = "ipv4_addr", "ipv6_addr"
+_KEY = "inet_proto . inet_service"
+SETS = {
+    "bridges": "type ifname;",
+    "same-bridge": "type ifname . ifname;",
+    "internal": "type ifname;",
+    "subnets": f"type {_IP}; flags interval;",
+    "subnets6": f"type {_IP6}; flags interval;",
+    "masqueraded": f"type {_IP}; flags interval;",
+    "masqueraded6": f"type {_IP6}; flags interval;",
+    "loopback-ports": f"type {_IP} . {_KEY};",
+    "routed": "type ifname;",
+    "routed6": "type ifname;",
+    "open": "type ifname;",
+    "open6": "type ifname;",
+    "open-ports": f"type {_IP} . {_KEY};",
+    "open-ports6": f"type {_IP6} . {_KEY};",
+}
+MAPS = {
+    "publish": f"type {_IP} . {_KEY} : {_IP} . inet_service;",
+    "publish6": f"type {_IP6} . {_KEY} : {_IP6} . inet_service;",
+    "publish-any": f"type {_KEY} : {_IP} . inet_service;",
+    "publish-any6": f"type {_KEY} : {_IP6} . inet_service;",
+}
 CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "nat-postrouting", "forward", "to-container")
 
 
@@ -32,58 +55,77 @@ class BridgeRules:
     """What the table has to know of one bridge network."""
 
     interface: str
-    subnet: IPv4Network
+    subnet: IPv4Network | None
     icc: bool = True
     ip_masq: bool = True
     internal: bool = False
+    subnet6: IPv6Network | None = None
+    mode: GatewayMode = "nat"
+    mode6: GatewayMode = "nat"
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Packets to `host_ip`:`host_port` (0.0.0.0: any address of this host) go to `ip`:`port`."""
+    """Packets to `host_ip`:`host_port` (0.0.0.0 or ::: any address of this host) go to `ip`:`port`. With `host_port`
+    0 nothing is rewritten: `port` of `ip` itself is open."""
 
     proto: Proto
-    host_ip: IPv4Address
+    host_ip: IPv4Address | IPv6Address
     host_port: int
-    ip: IPv4Address
+    ip: IPv4Address | IPv6Address
     port: int
 
 
-def _elements(table: str, bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> dict[str, list[str]]:
+def _elements(bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> dict[str, list[str]]:
     """Set or map -> its elements, for those that get any."""
     found: dict[str, list[str]] = {}
+
+    def add(name: str, element: str) -> None:
+        found.setdefault(name, []).append(element)
+
     for bridge in bridges:
         name = f'"{bridge.interface}"'
-        found.setdefault("bridges", []).append(name)
-        found.setdefault("subnets", []).append(str(bridge.subnet))
+        add("bridges", name)
         if bridge.icc:
-            found.setdefault("same-bridge", []).append(f"{name} . {name}")
+            add("same-bridge", f"{name} . {name}")
         if bridge.internal:
-            found.setdefault("internal", []).append(name)
-        elif bridge.ip_masq:
-            found.setdefault("masqueraded", []).append(str(bridge.subnet))
+            add("internal", name)
+        for subnet, mode, six in ((bridge.subnet, bridge.mode, ""), (bridge.subnet6, bridge.mode6, "6")):
+            if subnet is None:
+                continue
+            add(f"subnets{six}", str(subnet))
+            if bridge.ip_masq and not bridge.internal and mode in ("nat", "nat-unprotected"):
+                add(f"masqueraded{six}", str(subnet))
+            if mode == "routed":
+                add(f"routed{six}", name)
+            if mode == "nat-unprotected":
+                add(f"open{six}", name)
     for port in ports:
+        six = "6" if port.ip.version == 6 else ""
+        if not port.host_port:
+            add(f"open-ports{six}", f"{port.ip} . {port.proto} . {port.port}")
+            continue
         target = f"{port.ip} . {port.port}"
-        if port.host_ip == ANY:
-            found.setdefault("publish-any", []).append(f"{port.proto} . {port.host_port} : {target}")
+        if port.host_ip in (ANY, ANY6):
+            add(f"publish-any{six}", f"{port.proto} . {port.host_port} : {target}")
             continue
         key = f"{port.host_ip} . {port.proto} . {port.host_port}"
-        found.setdefault("publish", []).append(f"{key} : {target}")
-        if port.host_ip.is_loopback:
-            found.setdefault("loopback-ports", []).append(key)
+        add(f"publish{six}", f"{key} : {target}")
+        if port.host_ip.is_loopback and not six:  # the kernel itself lets ::1 come from nowhere but loopback
+            add("loopback-ports", key)
     return found
 
 
 def add_elements(table: str, bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = ()) -> str:
     """The transaction that adds these networks and ports."""
-    parts = _elements(table, bridges, ports).items()
+    parts = _elements(bridges, ports).items()
     return "".join(f"add element inet {table} {name} {{ {', '.join(items)} }}\n" for name, items in parts)
 
 
 def delete_elements(table: str, bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = ()) -> str:
     """The transaction that takes them out again; it fails as a whole where one of them is not there."""
     lines = []
-    for name, items in _elements(table, bridges, ports).items():
+    for name, items in _elements(bridges, ports).items():
         keys = [item.split(" : ")[0] for item in items]
         lines.append(f"delete element inet {table} {name} {{ {', '.join(keys)} }}\n")
     return "".join(lines)
@@ -94,14 +136,8 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
     lines = [
         f"add table inet {table}",
         f"add chain inet {table} {user_chain}",
-        f"add set inet {table} bridges {{ type ifname; }}",
-        f"add set inet {table} same-bridge {{ type ifname . ifname; }}",
-        f"add set inet {table} internal {{ type ifname; }}",
-        f"add set inet {table} subnets {{ type ipv4_addr; flags interval; }}",
-        f"add set inet {table} masqueraded {{ type ipv4_addr; flags interval; }}",
-        f"add set inet {table} loopback-ports {{ type ipv4_addr . inet_proto . inet_service; }}",
-        f"add map inet {table} publish {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}",
-        f"add map inet {table} publish-any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
+        *(f"add set inet {table} {name} {{ {kind} }}" for name, kind in SETS.items()),
+        *(f"add map inet {table} {name} {{ {kind} }}" for name, kind in MAPS.items()),
         f"add chain inet {table} raw-prerouting {{ type filter hook prerouting priority raw; policy accept; }}",
         f"add chain inet {table} nat-prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}",
         # The name "dstnat" is only known for prerouting; -100 is its number.
@@ -118,20 +154,25 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
 
 
 def _rules(user_chain: str) -> list[str]:
-    published = "dnat ip to ip daddr . meta l4proto . th dport map @publish"
-    anywhere = "fib daddr type local dnat ip to meta l4proto . th dport map @publish-any"
+    published = [
+        "dnat ip to ip daddr . meta l4proto . th dport map @publish",
+        "dnat ip6 to ip6 daddr . meta l4proto . th dport map @publish6",
+        "fib daddr type local dnat ip to meta l4proto . th dport map @publish-any",
+        "fib daddr type local dnat ip6 to meta l4proto . th dport map @publish-any6",
+    ]
     return [
         "raw-prerouting iifname @bridges ip daddr 127.0.0.0/8 drop",
         'raw-prerouting iifname != "lo" ip daddr . meta l4proto . th dport @loopback-ports drop',
-        f"nat-prerouting {published}",
-        f"nat-prerouting {anywhere}",
-        f"nat-output {published}",
-        f"nat-output {anywhere}",
+        *(f"nat-prerouting {rule}" for rule in published),
+        *(f"nat-output {rule}" for rule in published),
         # A container answers its neighbour directly: without this, the answer to a rewritten call would not be.
         # By source address: a packet that br_netfilter shows us has no input interface here.
         "nat-postrouting oifname @bridges ip saddr @subnets ct status dnat masquerade",
+        "nat-postrouting oifname @bridges ip6 saddr @subnets6 ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip saddr 127.0.0.0/8 masquerade",
+        "nat-postrouting oifname @bridges ip6 saddr ::1 masquerade",
         "nat-postrouting ip saddr @masqueraded oifname != @bridges masquerade",
+        "nat-postrouting ip6 saddr @masqueraded6 oifname != @bridges masquerade",
         f"forward jump {user_chain}",
         "forward oifname @bridges goto to-container",
         "forward iifname @internal drop",
@@ -140,5 +181,12 @@ def _rules(user_chain: str) -> list[str]:
         "to-container iifname @internal drop",
         "to-container oifname @internal drop",
         "to-container ct status dnat accept",
+        "to-container ip daddr . meta l4proto . th dport @open-ports accept",
+        "to-container ip6 daddr . meta l4proto . th dport @open-ports6 accept",
+        "to-container iifname != @bridges oifname @open meta nfproto ipv4 accept",
+        "to-container iifname != @bridges oifname @open6 meta nfproto ipv6 accept",
+        # Whoever may be called on an address of its own may also be looked for there.
+        "to-container oifname @routed icmp type echo-request accept",
+        "to-container oifname @routed6 icmpv6 type echo-request accept",
         "to-container drop",
     ]

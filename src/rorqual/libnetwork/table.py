@@ -1,0 +1,303 @@
+"""The networks of an engine: finding, making and removing them, and their addresses. Used by the engine's thread."""
+
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from rorqual import errdefs
+from rorqual.libnetwork import networks
+from rorqual.libnetwork.drivers.base import Driver
+from rorqual.libnetwork.ipam import pools
+from rorqual.libnetwork.ipam.allocator import Allocator
+from rorqual.libnetwork.ipam.pools import Subnet
+from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, NetworkConfig, NetworkID
+from rorqual.libnetwork.store import Store
+from rorqual.linux.netlink import RtNetlink
+
+log = logging.getLogger(__name__)
+
+_PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "null"))
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(slots=True)
+class Entry:
+    """A network with what is in use of it."""
+
+    spec: Network
+    driver: Driver
+    allocator: Allocator | None = None
+    allocator6: Allocator | None = None
+    endpoints: int = 0
+
+    def take(self, requested: str, version: int) -> Address | None:
+        """An address of that family, the requested one or the next; None where the network has none of it.
+
+        Raises errdefs.InvalidArgument, PermissionDenied when taken, ResourceExhausted.
+        """
+        allocator = self.allocator if version == 4 else self.allocator6
+        if allocator is None:
+            if requested:
+                raise errdefs.InvalidArgument(
+                    f"invalid address {requested}: It does not belong to any of this network's subnets"
+                )
+            return None
+        if not requested:
+            return allocator.allocate(f"{self.spec.name} ({self.spec.id})")
+        try:
+            address = ip_address(requested)
+        except ValueError as error:
+            raise errdefs.InvalidArgument(f"invalid IPv{version} address: {requested}") from error
+        if address.version != version:
+            raise errdefs.InvalidArgument(f"invalid IPv{version} address: {requested}")
+        allocator.request(address)
+        return address
+
+    def reserve(self, endpoint: Endpoint) -> None:
+        """Mark the addresses of an endpoint that exists already."""
+        for allocator, ip in ((self.allocator, endpoint.ip), (self.allocator6, endpoint.ip6)):
+            if allocator is not None and ip:
+                allocator.reserve(ip_address(ip))
+
+    def release(self, *ips: str) -> None:
+        """Give addresses back; "" is none."""
+        for ip in filter(None, ips):
+            address = ip_address(ip)
+            allocator = self.allocator if address.version == 4 else self.allocator6
+            if allocator is not None:
+                allocator.release(address)
+
+
+class NetworkTable:
+    """All networks, by id."""
+
+    def __init__(self, options: ControllerOptions, store: Store, drivers: Mapping[str, Driver]) -> None:
+        self._options, self._store, self._drivers = options, store, drivers
+        self._entries: dict[NetworkID, Entry] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, network_id: NetworkID) -> Entry | None:
+        return self._entries.get(network_id)
+
+    def __getitem__(self, network_id: NetworkID) -> Entry:
+        return self._entries[network_id]
+
+    def find(self, name_or_id: str) -> Entry:
+        """By id, then name, then unambiguous start of an id, as Docker looks. Raises errdefs.NotFound,
+        InvalidArgument when ambiguous."""
+        found = self._entries.get(NetworkID(name_or_id))
+        if found is not None:
+            return found
+        named = [entry for entry in self if entry.spec.name == name_or_id]
+        matching = named or [e for e in self if name_or_id and e.spec.id.startswith(name_or_id)]
+        if len(matching) > 1:
+            raise errdefs.InvalidArgument(f"network {name_or_id} is ambiguous ({len(matching)} matches found on name)")
+        if not matching:
+            raise errdefs.NotFound(f"network {name_or_id} not found")
+        return matching[0]
+
+    # --- at start
+
+    def load(self) -> None:
+        """Those of the store, and the three that are always there. Raises errdefs.NotFound for an unknown driver."""
+        for network, cursor, cursor6 in self._store.networks():
+            try:
+                self._adopt(network, cursor, cursor6)
+            except errdefs.NotFound as error:
+                log.error("network %s is not available: %s", network.name, error)
+        for name, driver in _PREDEFINED:
+            known = next((entry.spec for entry in self if entry.spec.name == name), None)
+            spec = known or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
+            if name == "bridge":
+                spec = self._default_bridge(spec)
+            if spec != known:
+                self._store.put_network(spec)
+                self._adopt(spec)
+
+    def _adopt(self, network: Network, cursor: int = 0, cursor6: int = 0) -> Entry:
+        """Take a network into memory. Raises errdefs.NotFound for a driver that is none."""
+        driver = self._drivers.get(network.driver)
+        if driver is None:
+            raise errdefs.NotFound(f"could not find plugin {network.driver} in v1 plugin registry: plugin not found")
+        entry = Entry(network, driver)
+        if driver.addressed and not network.config_only:
+            auxiliary = [ip_address(address) for address in network.aux_addresses.values()]
+            if network.subnet is not None:
+                entry.allocator = Allocator(network.subnet, network.ip_range, cursor)
+            if network.subnet6 is not None:
+                entry.allocator6 = Allocator(network.subnet6, network.ip_range6, cursor6)
+            for address in (network.gateway, network.gateway6, *auxiliary):
+                allocator = entry.allocator if address is None or address.version == 4 else entry.allocator6
+                if allocator is not None and address is not None:
+                    allocator.reserve(address)
+        self._entries[network.id] = entry
+        return entry
+
+    def _default_bridge(self, spec: Network) -> Network:
+        """The default network as the options want it. Its subnet: --bip's; else the one it has; else that of a bridge
+        someone prepared under its name; else the first free pool."""
+        options = self._options
+        subnet, gateway = spec.subnet, spec.gateway
+        if options.bip is not None:
+            subnet, gateway = options.bip.network, options.bip.ip
+        elif subnet is None or gateway is None:
+            subnet, gateway = _existing_bridge(options.bridge_name) or (None, None)
+        if subnet is None or gateway is None:
+            chosen = self._free_subnet(4)
+            assert isinstance(chosen, IPv4Network)
+            subnet, gateway = chosen, chosen.network_address + 1
+        if options.ipv6 and options.fixed_cidr6 is None:
+            six = spec.subnet6 or self._free_subnet(6)
+            assert isinstance(six, IPv6Network)
+            options = replace(options, fixed_cidr6=six)
+        return networks.default_bridge(spec, options, subnet, gateway)
+
+    # --- making and removing
+
+    def _free_subnet(self, version: int) -> Subnet:
+        """The first subnet of the pools that no route of this host and no network of ours overlaps."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        with RtNetlink() as rtnl:
+            taken: list[Subnet] = [ip_network((r.destination, r.prefix)) for r in rtnl.routes(family) if r.destination]
+        taken += self._subnets()
+        candidates = [pool for pool in self._options.address_pools if pool.base.version == version]
+        if version == 6 and not candidates:
+            candidates = [pools.unique_local(self._seed())]
+        return pools.choose(candidates, taken)
+
+    def _seed(self) -> str:
+        """Random, and the same as long as this engine's database lives."""
+        return next((entry.spec.id for entry in self if entry.spec.name == "none"), "") or secrets.token_hex(32)
+
+    def _subnets(self) -> list[Subnet]:
+        specs = [entry.spec for entry in self if not entry.spec.config_only]
+        return [subnet for spec in specs for subnet in (spec.subnet, spec.subnet6) if subnet is not None]
+
+    def create(self, config: NetworkConfig) -> Network:
+        """Raises errdefs.Conflict when the name is taken, InvalidArgument, PermissionDenied for an overlap."""
+        if config.name in ("host", "none", "default", "bridge"):
+            raise errdefs.PermissionDenied(f"operation is not permitted on predefined {config.name} network")
+        if any(entry.spec.name == config.name for entry in self):
+            raise errdefs.Conflict(f"network with name {config.name} already exists")
+        if config.config_only:
+            return self._create_config_only(config)
+        if config.config_from:
+            config = self._configured(config)
+        driver = self._drivers.get(config.driver)
+        if driver is None:
+            raise errdefs.NotFound(f"could not find plugin {config.driver} in v1 plugin registry: plugin not found")
+        if not config.enable_ipv4 and not config.enable_ipv6:
+            raise errdefs.InvalidArgument("IPv4 or IPv6 must be enabled")
+        subnet, subnet6 = self._subnets_for(config) if driver.addressed else (None, None)
+        spec = networks.addressed(config, NetworkID(secrets.token_hex(32)), subnet, subnet6, time.time())
+        spec = driver.shape(spec)
+        entry = self._adopt(spec)
+        with ExitStack() as undo:
+            undo.callback(self._entries.pop, spec.id)
+            # The row comes first: a bridge of our name pattern without one would be nobody's after a crash.
+            self._store.put_network(spec)
+            undo.callback(self._store.delete_network, spec.id)
+            undo.callback(entry.driver.take_down, spec)
+            entry.driver.bring_up(spec)
+            undo.pop_all()
+        return spec
+
+    def _subnets_for(self, config: NetworkConfig) -> tuple[IPv4Network | None, IPv6Network | None]:
+        chosen: list[Subnet | None] = []
+        for version, enabled, wanted in (
+            (4, config.enable_ipv4, config.subnet),
+            (6, config.enable_ipv6, config.subnet6),
+        ):
+            if not enabled:
+                chosen.append(None)
+            elif wanted is None:
+                chosen.append(self._free_subnet(version))
+            else:
+                pools.check_requested(wanted, self._subnets())
+                chosen.append(wanted)
+        four, six = chosen
+        assert not isinstance(four, IPv6Network) and not isinstance(six, IPv4Network)
+        return four, six
+
+    def _create_config_only(self, config: NetworkConfig) -> Network:
+        """A network that is nothing but settings for others."""
+        if config.config_from:
+            raise errdefs.PermissionDenied("a configuration network cannot depend on another configuration network")
+        if config.internal or config.attachable:
+            raise errdefs.PermissionDenied(
+                "configuration network can only contain network specific fields. Network operator fields like "
+                "[ ingress | internal | attachable | scope ] are not supported."
+            )
+        given = networks.addressed(config, NetworkID(secrets.token_hex(32)), config.subnet, config.subnet6, time.time())
+        spec = replace(given, driver="null", config_only=True, gateway=config.gateway, gateway6=config.gateway6)
+        self._store.put_network(spec)
+        self._adopt(spec)
+        return spec
+
+    def _configured(self, config: NetworkConfig) -> NetworkConfig:
+        """The request with the settings of the network that it names."""
+        source = next((e.spec for e in self if config.config_from in (e.spec.name, e.spec.id)), None)
+        if source is None or not source.config_only:
+            raise errdefs.NotFound(f"configuration network {config.config_from!r} does not exist")
+        own = (config.subnet, config.subnet6, config.enable_ipv6, config.ipam_options, config.labels)
+        if any(own) or config.ipam_driver != "default":
+            raise errdefs.PermissionDenied(
+                "user specified configurations are not supported if the network depends on a configuration network"
+            )
+        if config.options:
+            raise errdefs.PermissionDenied(
+                "network driver options are not supported if the network depends on a configuration network"
+            )
+        return replace(
+            config,
+            config_from=source.name,
+            enable_ipv4=source.enable_ipv4,
+            enable_ipv6=source.enable_ipv6,
+            subnet=source.subnet,
+            ip_range=source.ip_range,
+            gateway=source.gateway,
+            subnet6=source.subnet6,
+            ip_range6=source.ip_range6,
+            gateway6=source.gateway6,
+            aux_addresses=source.aux_addresses,
+            ipam_driver=source.ipam_driver,
+            ipam_options=source.ipam_options,
+            options=source.options,
+            labels=source.labels,
+        )
+
+    def remove(self, entry: Entry, endpoints: list[Endpoint]) -> Network:
+        """`endpoints` are those on it. Raises errdefs.PermissionDenied for a predefined network or one in use."""
+        spec = entry.spec
+        if spec.predefined:
+            raise errdefs.PermissionDenied(f"{spec.name} is a pre-defined network and cannot be removed")
+        if spec.config_only:
+            if any(other.spec.config_from == spec.name for other in self):
+                raise errdefs.PermissionDenied(f'configuration network "{spec.name}" is in use')
+        elif entry.endpoints:
+            names = ", ".join(f'name:"{e.name}" id:"{e.id[:12]}"' for e in endpoints)
+            raise errdefs.PermissionDenied(
+                f"error while removing network: network {spec.name} has active endpoints ({names})"
+            )
+        else:
+            entry.driver.take_down(spec)
+        self._store.delete_network(spec.id)
+        del self._entries[spec.id]
+        return spec
+
+
+def _existing_bridge(name: str) -> tuple[IPv4Network, IPv4Address] | None:
+    with RtNetlink() as rtnl:
+        link = rtnl.link(name)
+        for address in rtnl.addresses() if link is not None else ():
+            if link is not None and address.index == link.index:
+                ip = IPv4Address(address.address)
+                return IPv4Network((ip, address.prefix), strict=False), ip
+    return None
