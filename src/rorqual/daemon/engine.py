@@ -33,11 +33,14 @@ from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.healthwatch import HealthWatch
+from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.commit import Committer
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
+from rorqual.daemon.services.images.load import Loader
 from rorqual.daemon.services.images.login import Login
 from rorqual.daemon.services.images.making import Maker
+from rorqual.daemon.services.images.save import Saver
 from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Names
 from rorqual.daemon.services.networks import Networks
@@ -97,6 +100,9 @@ class Engine:
         images = Images(self.library, puller, self.lease, usages, self.events, config.storage_driver)
         maker = Maker(self.remote, self.lease, ingest)
         importer = Importer(self.library, maker, self.lease, self.events)
+        loader = Loader(self.library, maker, self.lease, self.events)
+        blobs = BlobFiles(self.remote.content, None if config.containerd else root / "content")
+        saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
 
         self.networking = Networking(self.controller, self.registry, config)
         streams = Streams(config.state_dir, config.containerd_namespace, self.events)
@@ -162,7 +168,15 @@ class Engine:
                 health,
             ).routes(),
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
-            *image_api.ImageRoutes(images, importer, committer, self.registry, self.background).routes(),
+            *image_api.ImageRoutes(
+                images,
+                importer,
+                committer,
+                loader,
+                saver,
+                self.registry,
+                self.background,
+            ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
         ]

@@ -13,7 +13,7 @@ import socket
 import ssl
 
 from rorqual.distribution.challenge import Challenge
-from rorqual.errdefs import Error, InvalidArgument, NotFound, Unauthenticated, Unavailable
+from rorqual.errdefs import Error, InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from rorqual.oci.reference import Reference
 
 _DEFAULT_MESSAGES = {
@@ -42,7 +42,7 @@ class RegistryError(Error):
         super().__init__(f"{code.lower().replace('_', ' ')}: {message}" if code else message)
 
 
-def of_response(status: int, body: bytes, challenges: list[Challenge], url: str) -> RegistryError:
+def of_response(status: int, body: bytes, challenges: list[Challenge], url: str, method: str = "GET") -> RegistryError:
     """The error that a response with `status` and the first bytes of `body` tells."""
     for challenge in challenges:
         problem = challenge.parameters.get("error")
@@ -54,7 +54,7 @@ def of_response(status: int, body: bytes, challenges: list[Challenge], url: str)
     code = code or _STATUS_CODES.get(status, "")
     if code:
         return RegistryError(code, message or _DEFAULT_MESSAGES.get(code, "unknown error"), status)
-    text = f"unexpected status from GET request to {url}: {status}"
+    text = f"unexpected status from {method} request to {url}: {status}"
     return RegistryError("", f"{text}: {message}" if message else text, status)
 
 
@@ -88,6 +88,17 @@ def of_pull(error: RegistryError, reference: Reference) -> Error:
         return NotFound(f"repository {reference.familiar_name} not found: {error}")
     if error.code == "UNAUTHORIZED":
         return Unauthenticated(str(error))
+    if error.code == "TOOMANYREQUESTS" or error.status >= 500:
+        return Unavailable(str(error))
+    return NotFound(str(error)) if error.status == 404 else InvalidArgument(str(error))
+
+
+def of_push(error: RegistryError) -> Error:
+    """What the user of a push is told."""
+    if error.code == "UNAUTHORIZED":
+        return Unauthenticated(str(error))
+    if error.code == "DENIED":
+        return PermissionDenied(str(error))
     if error.code == "TOOMANYREQUESTS" or error.status >= 500:
         return Unavailable(str(error))
     return NotFound(str(error)) if error.status == 404 else InvalidArgument(str(error))

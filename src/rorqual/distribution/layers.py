@@ -76,7 +76,7 @@ class LayerFetcher:
                 for number in range(missing, len(layers)):
                     group.create_task(self._join(job, number, progress))
         except BaseExceptionGroup as failures:
-            failure = _first(failures)
+            failure = first_failure(failures)
         if failure is not None:
             raise failure
         return True
@@ -235,7 +235,7 @@ def _task_of(transfer: _Transfer) -> asyncio.Task[None]:
     return transfer.task
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """The failure to tell: one of ours before anything unexpected."""
     leaves: list[BaseException] = []
     stack: list[BaseException] = [failures]

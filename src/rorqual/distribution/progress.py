@@ -6,7 +6,7 @@ ImageCreate; moby pkg/jsonmessage for the texts and the bar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +23,12 @@ class LayerState(Enum):
     EXTRACTING = "Extracting"
     COMPLETE = "Pull complete"
     EXISTS = "Already exists"
+    PREPARING = "Preparing"
+    PUSHING = "Pushing"
+    PUSHED = "Pushed"
+    EXISTS_THERE = "Layer already exists"
+    MOUNTED = "Mounted from"
+    SKIPPED = "Skipped foreign layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +41,41 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LayerEvent:
-    """A line about one layer; `id` has 12 hex digits. `current` and `total` in bytes, or seconds when RETRYING."""
+    """A line about one layer; `id` has 12 hex digits. `current` and `total` in bytes, or seconds when RETRYING.
+
+    `source`: the repository that a layer was MOUNTED from.
+    """
 
     id: str
     state: LayerState
     current: int = 0
     total: int = 0
+    source: str = ""
 
 
-Event = Message | LayerEvent
+@dataclass(frozen=True, slots=True)
+class Aux:
+    """A fact for programs, told beside the lines for people."""
+
+    values: Mapping[str, object]
+
+
+Event = Message | LayerEvent | Aux
 # Called in the event loop; must not block.
 Progress = Callable[[Event], None]
 
 _BAR_WIDTH = 50
-_WITH_BAR = (LayerState.DOWNLOADING, LayerState.EXTRACTING)
+_WITH_BAR = (LayerState.DOWNLOADING, LayerState.EXTRACTING, LayerState.PUSHING)
 
 
 def render(event: Event) -> dict[str, object]:
     """The JSON object of `event`'s line."""
     if isinstance(event, Message):
         return {"status": event.status, "id": event.id} if event.id else {"status": event.status}
+    if isinstance(event, Aux):
+        return {"progressDetail": {}, "aux": dict(event.values)}
+    if event.state is LayerState.MOUNTED:
+        return {"status": f"{event.state.value} {event.source}", "progressDetail": {}, "id": event.id}
     if event.state is LayerState.RETRYING:
         plural = "" if event.current == 1 else "s"
         status = f"Retrying in {event.current} second{plural}"

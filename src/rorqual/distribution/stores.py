@@ -7,7 +7,7 @@ the pull has returned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,19 @@ class ContentStore(Protocol):
 
     async def put(self, descriptor: Descriptor, data: bytes, labels: Mapping[str, str]) -> None:
         """Stores a checked document with `labels` (garbage collection follows them); fine when it is there already."""
+
+
+class BlobSource(Protocol):
+    """What a push reads, and what is known of where blobs are."""
+
+    def pieces(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+        """The blob's bytes from `offset`. Raises: NotFound."""
+
+    async def origins(self, descriptor: Descriptor, host: str) -> list[str]:
+        """Repositories (paths) of the registry `host` that the blob was in."""
+
+    async def note_origin(self, descriptor: Descriptor, host: str, path: str) -> None:
+        """Remembers that the repository `path` of `host` has the blob; fine when the blob is not here any more."""
 
 
 class ImageStore(Protocol):

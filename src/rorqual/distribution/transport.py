@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -38,6 +38,10 @@ _MAX_REDIRECTS = 10
 # 256 KiB is what asyncio reads of a socket at once; the buffer holds a few of them.
 _READ_BUFFER = 1 << 20
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+# A registry hashes a whole blob before it answers the PUT that ends an upload.
+_COMMIT_S = 300.0
+# A body, made anew for each attempt.
+Pieces = Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,45 +81,75 @@ class Transport:
     async def get(
         self, endpoint: Endpoint, path: str, *, scope: str, credentials: Credentials, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """The response (200 or 206) to GET `path` (`/v2/…`); the caller releases it.
+        """The response (200 or 206) to GET `path` (`/v2/…`); the caller releases it. Raises: as `request`."""
+        return await self.request(
+            endpoint, "GET", path, scope=scope, credentials=credentials, headers=headers, accept=(200, 206)
+        )
+
+    async def request(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        target: str,
+        *,
+        scope: str,
+        credentials: Credentials,
+        headers: Mapping[str, str],
+        accept: Sequence[int],
+        body: bytes | Pieces | None = None,
+    ) -> aiohttp.ClientResponse:
+        """The response, of a status in `accept`; the caller releases it.
+
+        `target` is a path (`/v2/…`) or a whole URL that the registry gave, which gets Authorization only on the
+        registry's own origin. `body` as a function is called for each attempt; its headers must tell its length, and
+        its caller watches for stalls.
 
         Raises: RegistryError for any other status; Transient for 429, 5xx and what a broken connection may heal;
         Unavailable, Unauthenticated.
         """
         origin = await self._origin(endpoint)
-        url = origin.base + endpoint.prefix + path
-        authorization = await self._authorization(endpoint, origin.challenges, scope, credentials, url)
+        url = target if "://" in target else origin.base + endpoint.prefix + target
+        own = _origin_of(url) == _origin_of(origin.base)
+        if not own and endpoint.verify and not url.startswith("https:"):
+            raise RegistryError("", f"{origin.base} names an unencrypted address: refused", 502)
+        authorization = None
+        if own:
+            authorization = await self._authorization(endpoint, origin.challenges, scope, credentials, url)
         for attempt in (0, 1):
             try:
-                response = await self._follow(endpoint, url, headers, authorization)
+                response = await self._follow(endpoint, method, url, headers, authorization, body)
             except Unavailable:
                 # It may come back speaking another scheme: ask it again.
                 self._origins.pop(endpoint, None)
                 raise
-            if response.status != 401 or attempt:
+            if response.status != 401 or attempt or not own:
                 break
             offered = tuple(challenges.parse(response.headers.getall("WWW-Authenticate", [])))
-            body = await _error_body(response)
+            answer = await _error_body(response)
             if not offered:
-                raise errors.of_response(401, body, [], url)
+                raise errors.of_response(401, answer, [], url, method)
             refused = (authorization or "").removeprefix("Bearer ")
             fresh = await self._authorization(endpoint, offered, scope, credentials, url, refused)
             if fresh is None or fresh == authorization:
-                raise errors.of_response(401, body, list(offered), url)
+                raise errors.of_response(401, answer, list(offered), url, method)
             authorization = fresh
-        if response.status in (200, 206):
+        if response.status in accept:
             return response
-        await _raise_for(response, url)
+        await _raise_for(response, url, method)
         raise AssertionError("unreachable")
+
+    async def base(self, endpoint: Endpoint) -> str:
+        """`scheme://host` that the endpoint answers on. Raises: as `request`."""
+        return (await self._origin(endpoint)).base
 
     async def get_elsewhere(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """GET an absolute URL without authentication: a foreign layer's own address. Raises: as `get`."""
         host = urlsplit(url).netloc
         endpoint = endpoints.Endpoint(host, ("https",), verify=True, certs_name=host)
-        response = await self._follow(endpoint, url, headers, None)
+        response = await self._follow(endpoint, "GET", url, headers, None, None)
         if response.status in (200, 206):
             return response
-        await _raise_for(response, url)
+        await _raise_for(response, url, "GET")
         raise AssertionError("unreachable")
 
     async def exchange(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
@@ -186,16 +220,22 @@ class Transport:
         return None
 
     async def _follow(
-        self, endpoint: Endpoint, url: str, headers: Mapping[str, str], authorization: str | None
+        self,
+        endpoint: Endpoint,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+        body: bytes | Pieces | None,
     ) -> aiohttp.ClientResponse:
-        """GET with redirects followed; Authorization only while on the first origin."""
+        """One request; of GET and HEAD, redirects are followed, with Authorization only while on the first origin."""
         origin = _origin_of(url)
         for _ in range(_MAX_REDIRECTS + 1):
             sent = dict(headers)
             if authorization is not None and _origin_of(url) == origin:
                 sent["Authorization"] = authorization
-            response = await self._send(endpoint, "GET", url, sent, None)
-            if response.status not in _REDIRECTS:
+            response = await self._send(endpoint, method, url, sent, body)
+            if response.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return response
             target = urljoin(url, response.headers.get("Location", ""))
             await _error_body(response)
@@ -207,7 +247,7 @@ class Transport:
         raise RegistryError("", f"stopped after {_MAX_REDIRECTS} redirects from {origin}", 502)
 
     async def _send(
-        self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], body: bytes | Pieces | None
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             await asyncio.to_thread(importlib.import_module, "aiohttp")
@@ -220,15 +260,23 @@ class Transport:
             return await self._session.request(
                 method,
                 _verbatim(url),
-                data=body,
+                data=body() if callable(body) else body,
                 headers={"Accept-Encoding": "identity", **headers},
                 allow_redirects=False,
                 ssl=context,
                 proxy=self._proxy(url),
+                timeout=self._timeout(
+                    None if callable(body) else _COMMIT_S if method == "PUT" else self._options.stall_s
+                ),
             )
         except connection_errors(ValueError) as error:
             # Without the query, which may hold a signature or a user's name.
             raise errors.of_connection(error, method, url.partition("?")[0], endpoint.host) from error
+
+    def _timeout(self, stall_s: float | None) -> aiohttp.ClientTimeout:
+        import aiohttp  # see the module
+
+        return aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_s, sock_read=stall_s)
 
     def _new_session(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -310,11 +358,11 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
         response.release()
 
 
-async def _raise_for(response: aiohttp.ClientResponse, url: str) -> None:
+async def _raise_for(response: aiohttp.ClientResponse, url: str, method: str) -> None:
     """Raises what a response other than 200 and 206 means."""
     body = await _error_body(response)
     offered = challenges.parse(response.headers.getall("WWW-Authenticate", []))
-    error = errors.of_response(response.status, body, offered, url)
+    error = errors.of_response(response.status, body, offered, url, method)
     if response.status == 429 or response.status >= 500:
         transient = Transient(str(error))
         transient.retry_after_s = retry_after_s(response.headers.get("Retry-After"))

@@ -14,10 +14,13 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.images.commit import CommitOptions, Committer
 from rorqual.daemon.services.images.importer import Importer
+from rorqual.daemon.services.images.load import Loader
+from rorqual.daemon.services.images.save import Saver
 from rorqual.daemon.services.images.service import FILTER_KEYS, Images
 from rorqual.distribution.credentials import parse_header
 from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
 from rorqual.oci import reference as references
+from rorqual.oci.fields import Fields
 from rorqual.oci.reference import Reference
 
 _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
@@ -30,6 +33,8 @@ class ImageRoutes:
     images: Images
     importer: Importer
     committer: Committer
+    loader: Loader
+    saver: Saver
     registry: Registry
     background: Background
 
@@ -40,6 +45,9 @@ class ImageRoutes:
             Route("POST", "/images/create", self.create),
             Route("POST", "/images/prune", self.prune),
             Route("POST", "/commit", self.commit),
+            Route("POST", "/images/load", self.load),
+            Route("GET", "/images/get", self.save),
+            Route("GET", "/images/{name:path}/get", self.save),
             Route("GET", "/images/{name:path}/json", self.inspect),
             Route("GET", "/images/{name:path}/history", self.history),
             Route("POST", "/images/{name:path}/tag", self.tag),
@@ -96,6 +104,28 @@ class ImageRoutes:
         container = self.registry.get(call.text("container"))
         return http.json_response({"Id": await self.committer.commit(container, options)}, status=201)
 
+    async def load(self, call: Call) -> web.StreamResponse:
+        """POST /images/load: an archive of images."""
+        lines = Lines(call)
+        body = aiter(call.request.content.iter_any())
+        try:
+            await self.loader.load(body, lines.send, quiet=call.flag("quiet"), platform=_platform(call))
+        except Error as e:
+            # As dockerd: the answer has begun by then, whatever the error.
+            text = str(e)
+            await lines.send({"errorDetail": {"message": text}, "error": text})
+        return await lines.finish()
+
+    async def save(self, call: Call) -> web.StreamResponse:
+        """GET /images/get and /images/{name}/get: an archive of images."""
+        names = [call.params["name"]] if "name" in call.params else call.request.query.getall("names")
+        chosen = await self.saver.choose([part for name in names for part in name.split(",")], _platform(call))
+        response = await http.stream(call, "application/x-tar")
+        async for piece in self.saver.archive(chosen):
+            await response.write(piece)
+        await response.write_eof()
+        return response
+
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/json."""
         return http.json_response(await self.images.inspect(call.params["name"]))
@@ -120,6 +150,16 @@ class ImageRoutes:
         filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
         items, freed = await self.background.whole(self.images.prune(filters), "prune images")
         return http.json_response(PruneImagesResponse(tuple(items) or None, freed))
+
+
+def _platform(call: Call) -> str:
+    """`platform` as the API has it: JSON of an OCI platform, or text. Raises: InvalidArgument."""
+    text = call.text("platform")
+    if not text.startswith("{"):
+        return text
+    fields = Fields.load(text.encode(), "platform", 4096)
+    parts = (fields.text("os"), fields.text("architecture"), fields.text("variant"))
+    return "/".join(part for part in parts if part)
 
 
 def _pulled(name: str, tag: str) -> Reference:
