@@ -156,3 +156,15 @@ def new_filesystem(fstype: str, options: tuple[tuple[str, str | None], ...] = ()
         return libc.check(_fsmount(context, _FSMOUNT_CLOEXEC, attributes), fstype)
     finally:
         os.close(context)
+
+
+def is_shared(path: str) -> bool:
+    """Whether the mount that `path` is on has peers: mounts below it there appear elsewhere too. Raises: OSError."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as f:
+            mount_id = next(line.split()[1] for line in f if line.startswith(b"mnt_id:"))
+    finally:
+        os.close(fd)
+    with open("/proc/self/mountinfo", "rb") as f:
+        return any(line.startswith(mount_id + b" ") and b" shared:" in line for line in f)

@@ -374,7 +374,8 @@ class _Creation:
         """prestart and createRuntime: the container's namespaces are there, its program isn't."""
         chosen = self._spec.hooks or Hooks()
         try:
-            hooks.run("prestart", chosen.prestart, self._hook_state(pid))
+            # "created" is what the validation suite of the spec asks for, from when these hooks were a part of start.
+            hooks.run("prestart", chosen.prestart, replace(self._hook_state(pid), status=state.CREATED))
             hooks.run("createRuntime", chosen.create_runtime, self._hook_state(pid))
         except Refusal as e:
             raise StartError(f"unable to start container process: {e}") from e

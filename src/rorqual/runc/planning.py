@@ -211,10 +211,11 @@ def init_plan(
     _refuse_unsupported(linux)
     if (spec.hostname or spec.domainname) and not (fresh | _mask(joined)) & namespaces.CLONE_NEWUTS:
         raise InvalidArgument("invalid config: hostname needs a uts namespace")
+    rootfs = _rootfs_plan(spec, linux, bundle, groups, root_mounts, trees, fresh | _mask(joined))
     hooks = spec.hooks
     return InitPlan(
         process=process,
-        rootfs=replace(_rootfs_plan(spec, linux, bundle, groups, root_mounts, trees, fresh), no_pivot=no_pivot),
+        rootfs=replace(rootfs, no_pivot=no_pivot),
         joins=joins,
         unshare_cgroup=bool(fresh & namespaces.CLONE_NEWCGROUP),
         new_user_namespace=bool(fresh & namespaces.CLONE_NEWUSER),
@@ -258,14 +259,15 @@ def _rootfs_plan(
     groups: Groups,
     root_mounts: tuple[RootMount, ...],
     trees: dict[int, int],
-    fresh: int,
+    given: int,
 ) -> RootfsPlan:
-    entries = tuple(
-        planned_mount(mount, f"mounts[{index}]", bundle, trees.get(index)) for index, mount in enumerate(spec.mounts)
-    )
-    own_mounts = bool(fresh & namespaces.CLONE_NEWNS)
-    if (linux.masked_paths or linux.readonly_paths or spec.mounts) and not own_mounts:
-        raise InvalidArgument("invalid config: mounts, maskedPaths and readonlyPaths need a new mount namespace")
+    """`given`: CLONE_NEW* of the namespaces that are made or joined."""
+    own_mounts = bool(given & namespaces.CLONE_NEWNS)
+    # In a mount namespace that others use nothing is mounted, as with runc: it would be theirs too.
+    wanted = enumerate(spec.mounts if own_mounts else ())
+    entries = tuple(planned_mount(mount, f"mounts[{index}]", bundle, trees.get(index)) for index, mount in wanted)
+    if (linux.masked_paths or linux.readonly_paths) and not own_mounts:
+        raise InvalidArgument("invalid config: linux.maskedPaths and readonlyPaths need a new mount namespace")
     return RootfsPlan(
         path=root_path(spec, bundle),
         mounts=root_mounts,
@@ -274,7 +276,7 @@ def _rootfs_plan(
         entries=entries,
         make_dev=own_mounts and not any(_is_bound_dev(e) for e in entries),
         nodes=tuple(devices.planned(linux.devices)),
-        bind_nodes=bool(fresh & namespaces.CLONE_NEWUSER),
+        bind_nodes=bool(given & namespaces.CLONE_NEWUSER),
         masked=linux.masked_paths,
         made_read_only=linux.readonly_paths,
         groups=groups,

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The OCI validation suite (opencontainers/runtime-tools, `validation/*`) against rorqual-runc, and against a peer.
 
-    run.py --source DIR                       all programs against rorqual-runc; exit status 1 when one is worse than expected
+    run.py --source DIR                       all against rorqual-runc; exit status 1 when one is worse than expected
     run.py --source DIR --peer /usr/sbin/runc the peer too, and what differs
     run.py --source DIR --only state,hooks    some programs
     run.py --source DIR --update              write expected.tsv
 
 DIR is a clone of https://github.com/opencontainers/runtime-tools (source.lock names the commit); without --source it is
-cloned. The programs are Go: built in DIR, once, by the `go` on PATH (1.21 or newer) from the vendored modules. Needs root; every
-container's state and cgroups are the suite's own. Takes about three minutes a runtime.
+cloned. The programs are Go: built in DIR, once, by the `go` on PATH (1.21 or newer) from the vendored modules. Needs
+root; every container's state and cgroups are the suite's own. Takes about three minutes a runtime.
 
 A program passes when it ends with 0, made at least one assertion and none failed. The programs' output is TAP.
 """

@@ -89,7 +89,7 @@ class Group:
         if r.hugepage_limits:
             chosen.append(("hugetlb", lambda: hugetlb.v1(r.hugepage_limits)))
         if r.devices:
-            rules = (r.devices[0], *devices.DEFAULT_RULES, *r.devices[1:]) if creating else r.devices
+            rules = (*r.devices, *devices.DEFAULT_RULES) if creating else r.devices
             chosen.append(("devices", lambda: devices.v1(rules)))
         return chosen
 

@@ -92,19 +92,19 @@ def become(plan: ProcessPlan, identity: Identity, notify: Notify) -> bytes:
     """Everything up to execve: the path to execute. Raises: Refusal.
 
     Without no_new_privs the seccomp filter needs CAP_SYS_ADMIN, so it is loaded before capabilities are dropped, and
-    the profile must allow what follows; with it, it is loaded last.
+    the profile must allow what follows, which is as little as can be; with it, it is loaded last.
     """
     os.umask(plan.umask)
-    if plan.no_new_privileges:
-        process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    elif plan.seccomp is not None:
-        _load(plan.seccomp, notify)
     sets = plan.capabilities
     try:
+        if plan.no_new_privileges:
+            process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
         if sets is not None:
             capabilities.bound_to(sets.bounding)
         entered = _enter_cwd(plan.cwd)
         _give_stdio(identity)
+        if not plan.no_new_privileges and plan.seccomp is not None:
+            _load(plan.seccomp, notify)
         _set_ids(identity, keep=sets is not None)
         if not entered and not _enter_cwd(plan.cwd):
             raise Refusal(f'chdir to cwd ("{plan.cwd}") set in config.json failed: permission denied')

@@ -71,6 +71,8 @@ def _clone_if_shared(entry: mounts.Planned) -> mounts.Planned:
     if not wanted or not entry.is_bind or entry.tree is not None:
         return entry
     try:
+        if not linux_mount.is_shared(entry.mount.source):
+            return entry  # no group to stay in, and mounts made in the spec's order are listed in it
         return replace(entry, tree=mounts.clone_source(entry.mount.source, entry.options))
     except OSError as e:
         raise mounts.failed(entry, e) from e
