@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from rorqual.distribution import challenge as challenges
 from rorqual.distribution import endpoints, errors
@@ -307,6 +306,8 @@ class Transport:
 
     def _proxy(self, url: str) -> str | None:
         """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as dockerd honours them; never for a loopback registry, as in Go."""
+        from urllib.request import getproxies, proxy_bypass  # late, as aiohttp
+
         if self._proxies is None:
             self._proxies = getproxies()
         parts = urlsplit(url)

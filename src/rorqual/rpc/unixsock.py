@@ -3,10 +3,15 @@
 Used by every process. Source: unix(7), proc_pid_fd(5).
 """
 
+from __future__ import annotations
+
 import os
 import socket
-from collections.abc import Callable
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 _SUN_PATH_MAX = 107
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 
@@ -92,7 +91,9 @@ def rehearse(directory: str) -> None:
         try:
             _act(directory)
         finally:
-            shutil.rmtree(directory)
+            for entry in os.scandir(directory):
+                os.unlink(entry)
+            os.rmdir(directory)
     signal.signal(signal.SIGCHLD, handler)
 
 

@@ -10,7 +10,6 @@ It runs from a sealed image of the interpreter, so that no container can reach t
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
@@ -32,23 +31,34 @@ _REQUEST_MAX = 64 * 1024
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until containerd, the parent, ends."""
-    parser = argparse.ArgumentParser(prog="rorqual-spawner")
-    parser.add_argument("--socket", required=True, help="SOCK_SEQPACKET socket to listen on")
-    parser.add_argument("--containerd", required=True, help="containerd's ttrpc socket, for OOM events")
-    parser.add_argument("--parent", type=int, help="containerd's pid: end with it, even when it is gone already")
-    options = parser.parse_args(argv)
+    options = _options(sys.argv[1:] if argv is None else argv)
+    path = options["--socket"]
     linux_process.set_parent_death_signal(signal.SIGTERM)  # execve(2) keeps it
-    if options.parent is not None and os.getppid() != options.parent:
+    if options["--parent"] and os.getppid() != int(options["--parent"]):
         return  # it died before the signal was asked for
     reexec_sealed(shared=True)
     linux_process.set_name("rorqual-spawner")
     runtime.warm_up()
-    rehearse(f"{options.socket}.rehearsal-{os.getpid()}")
+    rehearse(f"{path}.rehearsal-{os.getpid()}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims that end while this process lives
-    listener = unixsock.listen(options.socket, socket.SOCK_SEQPACKET)
+    listener = unixsock.listen(path, socket.SOCK_SEQPACKET)
     gc.collect()
     gc.freeze()  # a collection in a shim must not write to, and so copy, the shared pages
-    _serve(listener, options.containerd)
+    _serve(listener, options["--containerd"])
+
+
+def _options(argv: list[str]) -> dict[str, str]:
+    """--socket, --containerd and --parent; containerd writes them, and argparse is 1 MB in every shim's parent."""
+    options = {"--socket": "", "--containerd": "", "--parent": ""}
+    given = dict(zip(argv[::2], argv[1::2], strict=False))
+    if len(argv) % 2 or not given.keys() <= options.keys() or not {"--socket", "--containerd"} <= given.keys():
+        sys.exit(
+            "usage: rorqual-spawner --socket PATH --containerd PATH [--parent PID]\n"
+            "  --socket      SOCK_SEQPACKET socket to listen on\n"
+            "  --containerd  containerd's ttrpc socket, for OOM events\n"
+            "  --parent      containerd's pid: end with it, even when it is gone already"
+        )
+    return options | given
 
 
 def _serve(listener: socket.socket, containerd: str) -> None:
