@@ -169,7 +169,7 @@ class NetworkConfig:
 @dataclass(frozen=True, slots=True)
 class Network:
     """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's (or macvlan's parent)
-    device; `found` that this device was there before the network, and stays after it."""
+    device; `subnet_given` that its user chose it (then addresses may be chosen too); `found` that this device was there before the network, and stays after it."""
 
     id: NetworkID
     name: str
@@ -201,6 +201,8 @@ class Network:
     config_only: bool = False
     config_from: str = ""
     found: bool = False
+    subnet_given: bool = False
+    subnet6_given: bool = False
 
     @property
     def predefined(self) -> bool:

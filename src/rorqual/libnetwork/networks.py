@@ -91,6 +91,8 @@ def addressed(
         subnet6=subnet6,
         ip_range6=config.ip_range6,
         gateway6=gateway6,
+        subnet_given=config.subnet is not None,
+        subnet6_given=config.subnet6 is not None,
         ipam_driver=config.ipam_driver,
         ipam_options=dict(config.ipam_options),
         config_from=config.config_from,

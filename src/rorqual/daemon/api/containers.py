@@ -153,7 +153,13 @@ class ContainerRoutes:
 
     async def rename(self, call: Call) -> web.StreamResponse:
         """POST /containers/{id}/rename."""
-        await self.background.whole(self.lifecycle.rename(self._get(call), call.text("name")), "rename")
+        container = self._get(call)
+
+        async def whole() -> None:
+            await self.lifecycle.rename(container, call.text("name"))
+            await self.networking.renamed(container)
+
+        await self.background.whole(whole(), "rename")
         return http.empty()
 
     async def update(self, call: Call) -> web.StreamResponse:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
-from typing import Protocol
+from ipaddress import ip_address, ip_network
+from typing import Any, Protocol
 
 from rorqual.api.network import (
     IPAM,
+    ConfigReference,
     EndpointResource,
     EndpointSettings,
     IPAMConfig,
@@ -14,15 +15,24 @@ from rorqual.api.network import (
     NetworkResource,
 )
 from rorqual.daemon.services import clock
-from rorqual.daemon.services.containers.networking import SANDBOX, Networking, kind_of
+from rorqual.daemon.services.containers.networking import (
+    HOST,
+    NONE,
+    SANDBOX,
+    Networking,
+    check_wished,
+    kind_of,
+)
+from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, PermissionDenied
+from rorqual.errdefs import Error, InvalidArgument, PermissionDenied, Unavailable
 from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig
 
 FILTER_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 _DRIVERS = {"none": "null"}
+_ALIASES = {"default": "bridge", "none": "null"}  # a driver's name as clients give it
 
 
 class NetworkSource(Protocol):
@@ -88,32 +98,22 @@ class Networks:
                 endpoint.id,
                 endpoint.mac,
                 f"{endpoint.ip}/{endpoint.prefix}" if endpoint.ip else "",
-                "",
+                f"{endpoint.ip6}/{endpoint.prefix6}" if endpoint.ip6 else "",
             )
         return resource(network, containers)
 
     async def create(self, wanted: NetworkCreateRequest) -> Network:
-        """Raises: Conflict, InvalidArgument, NotFound (driver), PermissionDenied (overlap)."""
-        if not wanted.name:
+        """Raises: Conflict, InvalidArgument, NotFound (driver), PermissionDenied (overlap), Unavailable (no swarm)."""
+        if not wanted.name.strip():
             raise InvalidArgument("network name cannot be empty")
-        pools = wanted.ipam.config if wanted.ipam else ()
-        pool = pools[0] if pools else IPAMConfig()
-        try:
-            config = NetworkConfig(
-                name=wanted.name,
-                driver=wanted.driver or "bridge",
-                subnet=IPv4Network(pool.subnet) if pool.subnet else None,
-                ip_range=IPv4Network(pool.ip_range) if pool.ip_range else None,
-                gateway=IPv4Address(pool.gateway) if pool.gateway else None,
-                aux_addresses=dict(pool.auxiliary_addresses or {}),
-                internal=wanted.internal,
-                attachable=wanted.attachable,
-                options=dict(wanted.options),
-                labels=dict(wanted.labels),
+        if wanted.driver == "overlay" or wanted.scope == "swarm" or wanted.ingress:
+            raise Unavailable(
+                'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
+                "to swarm and try again."
             )
-        except ValueError as e:
-            raise InvalidArgument(f"invalid network config: {e}") from e
-        network = await self._controller.create_network(config)
+        if wanted.scope not in ("", "local"):
+            raise InvalidArgument(f"invalid network scope: {wanted.scope}")
+        network = await self._controller.create_network(_config(wanted))
         self._publish("create", network, {})
         return network
 
@@ -145,35 +145,113 @@ class Networks:
         return removed
 
     async def connect(self, reference: str, container_ref: str, wished: EndpointSettings) -> None:
-        """Raises: NotFound, Conflict, PermissionDenied."""
+        """Raises: NotFound, InvalidArgument, PermissionDenied."""
         network = await self._controller.network(reference)
         container = self._registry.get(container_ref)
-        if kind_of(container) != SANDBOX:
-            raise PermissionDenied(
-                "container sharing network namespace with another container or host cannot be connected to any other "
-                "network"
-            )
+        _check_kind(container)
+        check_wished(network, wished)
         async with container.lock:
-            if network.name in container.endpoints:
-                raise Conflict(f"endpoint with name {container.name} already exists in network {network.name}")
+            if network.name in container.endpoints or network.id in container.endpoints:
+                raise PermissionDenied(f"endpoint with name {container.name} already exists in network {network.name}")
             if container.state.running:
-                await self._networking.join(container, network.name, wished)
+                container.endpoints[network.name] = wished
+                try:
+                    await self._networking.join(container, network.name, wished)
+                except BaseException:
+                    del container.endpoints[network.name]
+                    raise
             container.endpoints[network.name] = wished
             await self._registry.save(container)
         self._publish("connect", network, {"container": container.id})
 
     async def disconnect(self, reference: str, container_ref: str, *, force: bool) -> None:
-        """Raises: NotFound, Conflict, PermissionDenied."""
+        """Raises: NotFound, PermissionDenied."""
         network = await self._controller.network(reference)
         container = self._registry.get(container_ref)
+        if network.name == "host" or kind_of(container) == HOST:
+            raise PermissionDenied("container cannot be disconnected from host network or connected to host network")
         async with container.lock:
-            if network.name not in container.endpoints:
-                raise NotFound(f"container {container.id} is not connected to network {network.name}")
+            key = next((n for n in (network.name, network.id) if n in container.endpoints), "")
+            if not key:
+                raise PermissionDenied(f"container {container.id} is not connected to network {network.name}")
             if container.state.running:
                 await self._networking.leave(container, network.name, force=force)
-            container.endpoints.pop(network.name)
+            container.endpoints.pop(key)
             await self._registry.save(container)
         self._publish("disconnect", network, {"container": container.id})
+
+
+def _check_kind(container: Container) -> None:
+    """Raises: PermissionDenied for a container that has no network stack of its own to be connected."""
+    kind = kind_of(container)
+    if kind == HOST:
+        raise PermissionDenied("container cannot be disconnected from host network or connected to host network")
+    if kind == NONE:
+        raise PermissionDenied(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    if kind != SANDBOX:
+        raise PermissionDenied(
+            "container sharing network namespace with another container or host cannot be connected to any other "
+            "network"
+        )
+
+
+def _config(wanted: NetworkCreateRequest) -> NetworkConfig:
+    """The request as libnetwork's. Raises: InvalidArgument with all that is wrong with its pools."""
+    ipam = wanted.ipam or IPAM()
+    values: dict[str, Any] = {}
+    auxiliary: dict[str, str] = {}
+    for pool in ipam.config:
+        parsed = _pool(pool)
+        six = any(getattr(value, "version", 4) == 6 for value in parsed.values())
+        keys = {f"{key}{'6' if six else ''}": value for key, value in parsed.items()}
+        if values.keys() & keys.keys():
+            raise PermissionDenied(f"{wanted.driver or 'bridge'} driver doesn't support multiple subnets")
+        values |= keys
+        auxiliary |= pool.auxiliary_addresses or {}
+    return NetworkConfig(
+        name=wanted.name,
+        driver=_ALIASES.get(wanted.driver, wanted.driver) or "bridge",
+        enable_ipv4=wanted.enable_ipv4 is not False,
+        enable_ipv6=bool(wanted.enable_ipv6),
+        aux_addresses=auxiliary,
+        ipam_driver=ipam.driver or "default",
+        ipam_options=dict(ipam.options or {}),
+        internal=wanted.internal,
+        attachable=wanted.attachable,
+        config_only=wanted.config_only,
+        config_from=wanted.config_from.network if wanted.config_from else "",
+        options=dict(wanted.options),
+        labels=dict(wanted.labels),
+        **values,
+    )
+
+
+def _pool(pool: IPAMConfig) -> dict[str, Any]:
+    """Its addresses, those given. Raises: InvalidArgument in Docker's words."""
+    found: dict[str, Any] = {}
+    for key, text, what in (("subnet", pool.subnet, "subnet"), ("ip_range", pool.ip_range, "ip-range")):
+        if not text:
+            continue
+        try:
+            found[key] = ip_network(text, strict=False)
+        except ValueError:
+            raise InvalidArgument(
+                f"invalid network config:\ninvalid {what} {text}: invalid CIDR block notation"
+            ) from None
+        if str(found[key]) != text and str(found[key].network_address) != text.partition("/")[0]:
+            raise InvalidArgument(f"invalid network config:\ninvalid {what} {text}: it should be {found[key]}")
+    if pool.gateway:
+        try:
+            found["gateway"] = ip_address(pool.gateway)
+        except ValueError:
+            raise InvalidArgument(f"invalid network config:\ninvalid gateway {pool.gateway}: invalid address") from None
+        if "subnet" in found and found["gateway"] not in found["subnet"]:
+            raise InvalidArgument(
+                f"invalid network config:\ninvalid gateway {pool.gateway}: parent subnet is {found['subnet']}"
+            )
+    return found
 
 
 def driver_of(network: Network) -> str:
@@ -183,38 +261,30 @@ def driver_of(network: Network) -> str:
 
 def resource(network: Network, containers: dict[str, EndpointResource] | None = None) -> NetworkResource:
     """As the API shows it."""
-    pools: tuple[IPAMConfig, ...] = ()
-    if network.subnet is not None:
-        pools = (
-            IPAMConfig(
-                str(network.subnet),
-                str(network.ip_range) if network.ip_range else "",
-                str(network.gateway) if network.gateway else "",
-                dict(network.aux_addresses) or None,
-            ),
-        )
-    options = dict(network.options)
-    if network.name == "bridge":
-        options = {
-            "com.docker.network.bridge.default_bridge": "true",
-            "com.docker.network.bridge.enable_icc": str(network.icc).lower(),
-            "com.docker.network.bridge.enable_ip_masquerade": str(network.ip_masq).lower(),
-            "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-            "com.docker.network.bridge.name": network.interface,
-            "com.docker.network.driver.mtu": str(network.mtu),
-            **options,
-        }
+    pools = []
+    for subnet, part, gateway in (
+        (network.subnet, network.ip_range, network.gateway),
+        (network.subnet6, network.ip_range6, network.gateway6),
+    ):
+        if subnet is not None:
+            inside = {name: a for name, a in network.aux_addresses.items() if ip_address(a) in subnet}
+            pools.append(
+                IPAMConfig(str(subnet), str(part) if part else "", str(gateway) if gateway else "", inside or None)
+            )
     return NetworkResource(
         name=network.name,
         id=network.id,
         created=clock.rfc3339(int(network.created_s * 1e9)),
         scope="local",
         driver=driver_of(network),
-        enable_ipv4=True,
-        ipam=IPAM("default", None, pools),
+        enable_ipv4=network.enable_ipv4,
+        enable_ipv6=network.enable_ipv6,
+        ipam=IPAM(network.ipam_driver, dict(network.ipam_options) or None, tuple(pools)),
         internal=network.internal,
         attachable=network.attachable,
+        config_from=ConfigReference(network.config_from),
+        config_only=network.config_only,
         containers=containers or {},
-        options=options,
+        options=dict(network.options),
         labels=dict(network.labels),
     )

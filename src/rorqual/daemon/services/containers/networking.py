@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
@@ -18,14 +20,26 @@ from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.services.containers import ports
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
-from rorqual.errdefs import Conflict, InvalidArgument
-from rorqual.libnetwork.model import Endpoint, EndpointConfig, Sandbox, SandboxConfig, SandboxID
+from rorqual.errdefs import Conflict, InvalidArgument, PermissionDenied
+from rorqual.libnetwork.model import (
+    Endpoint,
+    EndpointConfig,
+    Network,
+    NetworkID,
+    PortBinding,
+    Sandbox,
+    SandboxConfig,
+    SandboxID,
+)
 
 NONE, HOST, CONTAINER, SANDBOX = "none", "host", "container", "sandbox"
 
 
 class NetworkController(Protocol):
     """libnetwork, as containers use it; see docs/architecture.md."""
+
+    async def network(self, name_or_id: str) -> Network:
+        """By name, id, or start of one."""
 
     async def create_sandbox(self, sandbox_id: SandboxID, config: SandboxConfig | None = None) -> Sandbox:
         """A namespace."""
@@ -41,6 +55,14 @@ class NetworkController(Protocol):
 
     async def disconnect(self, sandbox_id: SandboxID, network: str, force: bool = False) -> None:
         """Leave."""
+
+    async def change_ports(
+        self, sandbox_id: SandboxID, add: Sequence[PortBinding], remove: Sequence[PortBinding]
+    ) -> Sandbox:
+        """Publish and close."""
+
+    async def rename(self, sandbox_id: SandboxID, name: str, dns_names: Mapping[NetworkID, tuple[str, ...]]) -> Sandbox:
+        """Call it otherwise."""
 
     async def hosts(self, sandbox: Sandbox) -> str:
         """/etc/hosts."""
@@ -119,6 +141,8 @@ class Networking:
         endpoints: dict[str, Endpoint] = {}
         for name in names:
             wished = container.endpoints.get(name) or EndpointSettings()
+            if wished.ipam_config or wished.aliases:
+                check_wished(await self._controller.network(name), wished)
             endpoints[name] = await self._controller.connect(
                 id, name, self._endpoint_config(container, wished, name == primary)
             )
@@ -128,7 +152,7 @@ class Networking:
         """Fill in what `sandbox` says of the container's addresses, ports and files."""
         found = {e.network_name: e for e in sandbox.endpoints}
         container.networks = {
-            name: _settings(endpoint, container.endpoints.get(name)) for name, endpoint in found.items()
+            name: _settings(endpoint, _wished(container, endpoint)) for name, endpoint in found.items()
         }
         container.ports = ports.port_map(container.config, container.host, found)
         hosts, resolv = await asyncio.gather(self._controller.hosts(sandbox), self._controller.resolv_conf(sandbox))
@@ -144,6 +168,24 @@ class Networking:
         id = SandboxID(container.id)
         await self._controller.connect(id, network, self._endpoint_config(container, wished, False))
         await self.describe(container, await self._controller.sandbox(id))
+
+    async def renamed(self, container: Container) -> None:
+        """It has another name: whoever is on a network with it finds it by that from now on."""
+        if kind_of(container) != SANDBOX or not container.state.running:
+            return
+        names = {
+            NetworkID(settings.network_id): dns_names(container, _aliases(container, name, settings.network_id))
+            for name, settings in container.networks.items()
+        }
+        sandbox = await self._controller.rename(SandboxID(container.id), container.name, names)
+        await self.describe(container, sandbox)
+
+    async def change_ports(
+        self, container: Container, add: Sequence[PortBinding], remove: Sequence[PortBinding]
+    ) -> None:
+        """Publish and close ports of a running container. Raises: as libnetwork."""
+        sandbox = await self._controller.change_ports(SandboxID(container.id), add, remove)
+        await self.describe(container, sandbox)
 
     async def leave(self, container: Container, network: str, *, force: bool) -> None:
         """Disconnect a running container. Raises: as libnetwork."""
@@ -170,11 +212,26 @@ class Networking:
             mac=mac,
             ip=ipam.ipv4_address if ipam else "",
             ip6=ipam.ipv6_address if ipam else "",
+            link_local_ips=tuple((ipam.link_local_i_ps if ipam else None) or ()),
             aliases=tuple(wished.aliases or ()),
-            port_bindings=tuple(ports.bindings(container.config, container.host)) if primary else (),
+            dns_names=dns_names(container, wished.aliases or ()),
+            dns_links=self._named_links(wished),
+            driver_opts=dict(wished.driver_opts or {}),
+            gw_priority=wished.gw_priority,
+            port_bindings=tuple(ports.bindings(container.config, container.host)),
             exposed_ports=tuple(ports.exposed(container.config, container.host)) if primary else (),
-            links=self._links(container) if primary else (),
+            # On other networks links are names of the embedded DNS, not lines of /etc/hosts.
+            links=self._links(container) if primary and network_name(container.host.network_mode) == "bridge" else (),
         )
+
+    def _named_links(self, wished: EndpointSettings) -> tuple[tuple[str, str], ...]:
+        """(alias, name) of each link; a container is called by whatever name it has now. Raises: NotFound."""
+        found: list[tuple[str, str]] = []
+        for link in wished.links or ():
+            name, _, alias = link.partition(":")
+            other = self._registry.get(name)
+            found.append((alias or other.name, other.name))
+        return tuple(found)
 
     def _links(self, container: Container) -> tuple[tuple[str, str], ...]:
         found: list[tuple[str, str]] = []
@@ -234,6 +291,63 @@ def parse_extra_host(text: str) -> tuple[str, str]:
     return name, address.strip("[]")
 
 
+def check_wished(network: Network, wished: EndpointSettings) -> None:
+    """Raises: InvalidArgument, PermissionDenied for what this network cannot give."""
+    if network.name in ("host", "none"):
+        if network.name == "host":
+            raise PermissionDenied("container cannot be disconnected from host network or connected to host network")
+        raise PermissionDenied(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    ipam = wished.ipam_config
+    for text, version in ((ipam.ipv4_address, 4), (ipam.ipv6_address, 6)) if ipam else ():
+        if not text:
+            continue
+        try:
+            address = ip_address(text)
+        except ValueError:
+            raise InvalidArgument(f"invalid IPv{version} address: {text}") from None
+        if address.version != version:
+            raise InvalidArgument(f"invalid IPv{version} address: {text}")
+        if network.predefined:
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        if not (network.subnet_given if version == 4 else network.subnet6_given):
+            raise InvalidArgument(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+    for text in (ipam.link_local_i_ps or ()) if ipam else ():
+        if not _is_link_local(text):
+            raise InvalidArgument(f"invalid link-local IP address: {text}")
+    if network.predefined and wished.aliases:
+        raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
+
+
+def _is_link_local(text: str) -> bool:
+    try:
+        return ip_address(text).is_link_local
+    except ValueError:
+        return False
+
+
+def dns_names(container: Container, aliases: Sequence[str]) -> tuple[str, ...]:
+    """What the others on a user-defined network find it by: its name first, then aliases, short id, and host name."""
+    names = (container.name, *aliases, container.short_id, container.config.hostname)
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+def _aliases(container: Container, name: str, network_id: str) -> Sequence[str]:
+    wished = container.endpoints.get(name) or container.endpoints.get(network_id)
+    return (wished.aliases if wished else None) or ()
+
+
+def _wished(container: Container, endpoint: Endpoint) -> EndpointSettings | None:
+    """What was asked for of that network, which may have been called by its name, its id, or the start of that."""
+    found = container.endpoints.get(endpoint.network_name) or container.endpoints.get(endpoint.network_id)
+    if found is not None:
+        return found
+    return next((s for name, s in container.endpoints.items() if endpoint.network_id.startswith(name)), None)
+
+
 def _settings(endpoint: Endpoint, wished: EndpointSettings | None) -> EndpointSettings:
     return EndpointSettings(
         ipam_config=wished.ipam_config if wished else None,
@@ -246,6 +360,11 @@ def _settings(endpoint: Endpoint, wished: EndpointSettings | None) -> EndpointSe
         ip_address=endpoint.ip,
         ip_prefix_len=endpoint.prefix,
         mac_address=endpoint.mac,
+        gw_priority=endpoint.gw_priority,
+        ipv6_gateway=endpoint.gateway6,
+        global_ipv6_address=endpoint.ip6,
+        global_ipv6_prefix_len=endpoint.prefix6,
+        dns_names=endpoint.dns_names or None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 from rorqual.api.config import ContainerConfig, HostConfig
@@ -41,19 +41,23 @@ def exposed(config: ContainerConfig, host: HostConfig) -> list[Port]:
 
 def bindings(config: ContainerConfig, host: HostConfig) -> list[PortBinding]:
     """What is to be published. Raises: InvalidArgument."""
-    wishes: list[PortBinding] = []
-    bound: set[Port] = set()
-    for text, given in (host.port_bindings or {}).items():
-        for port, proto in parse_port(text):
-            bound.add((port, proto))
-            for binding in given or (APIBinding(),):
-                first, last = _host_ports(binding.host_port)
-                wishes.append(PortBinding(port, proto, binding.host_ip, first, last))
+    wishes = from_api(host.port_bindings or {})
+    bound = {(wish.container_port, wish.proto) for wish in wishes}
     if host.publish_all_ports:
         for port, proto in exposed(config, host):
             if (port, proto) not in bound:
                 wishes.append(PortBinding(port, proto))
     return wishes
+
+
+def from_api(given: Mapping[str, Sequence[APIBinding] | None]) -> list[PortBinding]:
+    """A PortMap as libnetwork's wishes. Raises: InvalidArgument."""
+    return [
+        PortBinding(port, proto, binding.host_ip, *_host_ports(binding.host_port))
+        for text, bindings_ in given.items()
+        for port, proto in parse_port(text)
+        for binding in bindings_ or (APIBinding(),)
+    ]
 
 
 def _host_ports(text: str) -> tuple[int, int]:
@@ -79,4 +83,6 @@ def port_map(
             key = f"{published.container_port}/{published.proto}"
             new = APIBinding(published.host_ip or "0.0.0.0", str(published.host_port))
             ports[key] = (*(ports.get(key) or ()), new)
+        for port, proto in endpoint.routed_ports:
+            ports.setdefault(f"{port}/{proto}", None)
     return ports

@@ -162,6 +162,9 @@ def _network_settings(container: Container) -> NetworkSettings:
         ip_address=bridge.ip_address,
         ip_prefix_len=bridge.ip_prefix_len,
         mac_address=bridge.mac_address,
+        ipv6_gateway=bridge.ipv6_gateway,
+        global_ipv6_address=bridge.global_ipv6_address,
+        global_ipv6_prefix_len=bridge.global_ipv6_prefix_len,
         networks=networks,
     )
 
