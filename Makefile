@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST  ?= $(BIN)/pytest
 
-.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance test-crash clean help
+.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance test-crash test-vm clean help
 
 help:
 	@echo 'make install           the commands rorqual, rq, rorquald, rorqual-containerd, rorqual-runc in $(BIN)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make lint              ruff, mypy, import-linter'
 	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
 	@echo 'make test-crash        ten times the random kills that make test has'
+	@echo 'make test-vm           the runtime on cgroup v2, in a virtual machine (about 5 minutes of emulation)'
 	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
 
 install: $(VENV)/.installed
@@ -66,6 +67,11 @@ test-conformance: install-dev
 # More of the random kills than `make test` has.
 test-crash: install-dev
 	RORQUAL_TEST_SEEDS=1,2,3,4,5,6,7,8,9,10 $(PYTEST) tests/failpoints
+
+# The runtime's tests on a host that has control groups of version 2 only: see scripts/vm/run.py.
+test-vm: install-dev
+	scripts/system-packages vm
+	$(BIN)/python scripts/vm/run.py
 
 proto: install-dev
 	cd src && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpclib_python_out=. \

@@ -1,0 +1,205 @@
+"""The files of the virtual machine: a root file system with Python, this package and its tests, and an initial ramdisk.
+
+Everything is taken from the machine that builds it (interpreter, standard library, the libraries they need, busybox),
+the kernel from Debian's package. Nothing is installed, and no mount is made: mke2fs fills the image by itself.
+"""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOT_MODULES = (
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
+)  # what the initial ramdisk needs to reach the root
+GUEST_MODULES = ("overlay", "bfq", "null_blk", "dummy")  # what the tests use; loaded by init
+_TESTS = ("pytest", "pytest-timeout", "pytest-asyncio", "hypothesis")
+_PROGRAMS = ("busybox", "ps")
+_LIBRARIES = ("libseccomp.so.2", "libnftables.so.1")  # opened by name at run time, so that ldd tells nothing of them
+_IMAGE_MIB = 512
+
+
+def run(*command: str, **options: str | Path) -> str:
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **options)  # type: ignore[call-overload]
+    return str(done.stdout)
+
+
+def kernel(work: Path) -> tuple[Path, Path]:
+    """Debian's kernel for this architecture, fetched once and unpacked: (vmlinuz, directory of its modules)."""
+    unpacked = work / "kernel"
+    if not list(unpacked.glob("boot/vmlinuz-*")):
+        shutil.rmtree(unpacked, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        depends = run("apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-amd64")
+        package = next(line.split()[-1] for line in depends.splitlines() if "Depends:" in line)
+        run("apt-get", "download", package, cwd=work)
+        archive = next(work.glob("linux-image-*.deb"))
+        run("dpkg-deb", "-x", str(archive), str(unpacked))
+        archive.unlink()
+    return next(unpacked.glob("boot/vmlinuz-*")), next(unpacked.glob("lib/modules/*"))
+
+
+def module_files(modules: Path, names: Iterable[str]) -> list[Path]:
+    """The files of the modules and of what each needs, in the order to load them; those built in have none."""
+    by_name = {path.name.partition(".")[0].replace("-", "_"): path for path in modules.rglob("*.ko*")}
+    ordered: list[Path] = []
+
+    def add(name: str) -> None:
+        path = by_name.get(name.replace("-", "_"))
+        if path is None or path in ordered:
+            return
+        info = re.search(rb"\0depends=([^\0]*)\0", path.read_bytes())
+        soft = re.findall(rb"\0softdep=pre: ([^\0]*)\0", path.read_bytes())
+        for needed in (info.group(1).decode().split(",") if info else []) + [
+            w.decode() for s in soft for w in s.split()
+        ]:
+            add(needed)
+        ordered.append(path)
+
+    for name in names:
+        add(name)
+    return ordered
+
+
+def build_root(work: Path, modules: Path) -> Path:
+    """An ext4 image of the guest's root file system."""
+    root = work / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    for name in ("proc", "sys", "dev", "tmp", "run", "root", "etc", "bin", "usr/bin", "modules", "var/tmp"):
+        (root / name).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    for number, path in enumerate(module_files(modules, GUEST_MODULES)):
+        shutil.copy(path, root / f"modules/{number:02d}-{path.name}")
+    _copy_python(root)
+    _copy_repository(root)
+    programs = [
+        Path(shutil.which(name) or sys.exit(f"{name} is missing: see scripts/system-packages vm")) for name in _PROGRAMS
+    ]
+    for program in programs:
+        _place(program, root)
+    for applet in ("sh", "mount", "cat", "ls", "env", "sleep", "poweroff", "insmod", "ip", "stat", "cp", "true"):
+        (root / "bin" / applet).symlink_to("/usr/bin/busybox")
+    for library in _needed_libraries(root, programs):
+        _place(library, root)
+    image = work / "root.ext4"
+    image.unlink(missing_ok=True)
+    run("mke2fs", "-q", "-t", "ext4", "-d", str(root), "-E", "root_owner=0:0", str(image), f"{_IMAGE_MIB}M")
+    shutil.rmtree(root)
+    return image
+
+
+def _place(path: Path, root: Path) -> None:
+    """A copy at the same path; a link in the way (/lib64 -> usr/lib64) becomes a directory of the guest."""
+    target = root / str(path).lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        shutil.copy(path, target)
+
+
+def _copy_python(root: Path) -> None:
+    interpreter = Path(sys.executable).resolve()
+    _place(interpreter, root)
+    (root / "bin/python3").symlink_to(interpreter)
+    library = Path(sysconfig.get_path("stdlib"))
+    skipped = shutil.ignore_patterns("test", "tests", "idlelib", "ensurepip", "lib2to3", "dist-packages", "config-*")
+    shutil.copytree(
+        library, root / str(library).lstrip("/"), ignore=skipped, symlinks=False, ignore_dangling_symlinks=True
+    )
+    for name, source in _distribution_files(_TESTS):
+        if ".." in name.parts or name.suffix == ".pyc":
+            continue  # programs of the environment, and what the guest compiles for itself
+        target = root / "site" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def _distribution_files(names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    """Files of the distributions and of all that they require: (name below site-packages, where it is)."""
+    waiting, seen = list(names), set()
+    while waiting:
+        name = waiting.pop().lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another platform or version
+        for file in found.files or ():
+            yield Path(file), Path(str(found.locate_file(file)))
+        for requirement in found.requires or ():
+            if "extra ==" not in requirement:
+                waiting.append(re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0])
+
+
+def _copy_repository(root: Path) -> None:
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("src", "tests"):
+        shutil.copytree(REPOSITORY / name, root / "rorqual" / name, ignore=skipped)
+    shutil.copy(REPOSITORY / "pyproject.toml", root / "rorqual/pyproject.toml")
+    shutil.copy(Path(__file__).with_name("init.py"), root / "rorqual/init.py")
+
+
+def _needed_libraries(root: Path, programs: Iterable[Path]) -> Iterator[Path]:
+    objects = [*programs, Path(sys.executable).resolve(), *root.rglob("*.so")]
+    cache = run("/sbin/ldconfig", "-p")
+    for name in _LIBRARIES:
+        found = re.search(rf"{re.escape(name)} .*=> (\S+)", cache)
+        if found:
+            objects.append(Path(found.group(1)))
+            yield Path(found.group(1))
+    seen: set[str] = set()
+    for path in objects:
+        done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
+        for library in re.findall(r"(/\S+\.so\S*)", done.stdout):
+            if library not in seen:
+                seen.add(library)
+                yield Path(library)
+
+
+_INITRD_INIT = """#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+for m in /modules/*; do /bin/busybox insmod $m; done
+n=0; while ! [ -b /dev/vda ] && [ $n -lt 1000 ]; do /bin/busybox usleep 10000; n=$((n+1)); done
+/bin/busybox mount -t ext4 /dev/vda /root || exec /bin/busybox poweroff -f
+/bin/busybox umount /dev
+exec /bin/busybox switch_root /root /bin/python3 -B /rorqual/init.py
+"""
+
+
+def build_initrd(work: Path, modules: Path) -> Path:
+    """busybox and the modules that reach the root, as a cpio archive."""
+    busybox = Path(shutil.which("busybox") or sys.exit("busybox is missing: see scripts/system-packages vm"))
+    archive = bytearray()
+    for name in ("bin", "dev", "root", "modules"):
+        archive += _entry(name, stat.S_IFDIR | 0o755, b"")
+    archive += _entry("init", stat.S_IFREG | 0o755, _INITRD_INIT.encode())
+    archive += _entry("bin/busybox", stat.S_IFREG | 0o755, busybox.read_bytes())
+    for number, path in enumerate(module_files(modules, ROOT_MODULES)):
+        archive += _entry(f"modules/{number:02d}-{path.name}", stat.S_IFREG | 0o644, path.read_bytes())
+    archive += _entry("TRAILER!!!", 0, b"")
+    image = work / "initrd.cpio"
+    image.write_bytes(archive)
+    return image
+
+
+def _entry(name: str, mode: int, data: bytes) -> bytes:
+    """One file of a "newc" archive. Source: Documentation/driver-api/early-userspace/buffer-format.rst."""
+    encoded = name.encode() + b"\0"
+    fields = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+    header = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    header += b"\0" * (-len(header) % 4)
+    return header + data + b"\0" * (-len(data) % 4)

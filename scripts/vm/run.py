@@ -1,0 +1,99 @@
+"""Runs the runtime's tests in a virtual machine whose only control groups are version 2.
+
+    python scripts/vm/run.py [--timeout SECONDS] [--kvm] [-- pytest arguments]
+
+Needs qemu-system-x86, e2fsprogs, busybox-static and apt's package lists (scripts/system-packages vm). The machine is
+emulated in software, so that it runs anywhere; --kvm uses the processor's help where /dev/kvm works. The exit status is pytest's, 125
+when the machine did not come up or was not done in time. Files are kept in build/vm.
+"""
+
+import argparse
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import guest
+
+WORK = guest.REPOSITORY / "build" / "vm"
+RESULT = b"rorqual-vm-result"
+DEFAULT = ("-q", "-ra", "--timeout=900", "tests/unit/runc", "tests/unit/linux", "tests/integration/runc")
+_MEMORY_MIB = 1024
+_OUTPUT_MAX = 16 << 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds until the machine is given up (3600)")
+    parser.add_argument("--kvm", action="store_true", help="hardware virtualisation instead of emulation")
+    parser.add_argument("pytest", nargs="*", help="arguments of pytest instead of the runtime's tests")
+    chosen = parser.parse_args()
+    emulator = shutil.which("qemu-system-x86_64")
+    if emulator is None:
+        sys.exit("qemu-system-x86_64 is missing: see scripts/system-packages vm")
+    start = time.monotonic()
+    vmlinuz, modules = guest.kernel(WORK)
+    initrd, image = guest.build_initrd(WORK, modules), guest.build_root(WORK, modules)
+    print(
+        f"image made in {time.monotonic() - start:.0f} s; {'kvm' if chosen.kvm else 'software emulation'}", flush=True
+    )
+    command = _command(emulator, vmlinuz, initrd, image, chosen.kvm, chosen.pytest or list(DEFAULT))
+    start = time.monotonic()
+    status = watch(command, chosen.timeout)
+    print(f"virtual machine ended with {status} after {time.monotonic() - start:.0f} s")
+    return status
+
+
+def _command(emulator: str, vmlinuz: Path, initrd: Path, image: Path, kvm: bool, pytest: list[str]) -> list[str]:
+    encoded = "%00".join(argument.replace(" ", "%20") for argument in pytest)
+    # TSC and HPET aside, nothing that a headless machine could wait for
+    line = f"console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all rorqual.pytest={encoded}"
+    return [
+        emulator, "-nographic", "-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio",
+        "-m", str(_MEMORY_MIB), "-smp", "2",
+        *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", line,
+        "-drive", f"file={image},format=raw,if=virtio,cache=unsafe",
+    ]  # fmt: skip
+
+
+def watch(command: list[str], timeout_s: float) -> int:
+    """Show the serial port until the result is there; the machine is ended in any case."""
+    machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert machine.stdout is not None
+    deadline = time.monotonic() + timeout_s
+    seen, shown = bytearray(), 0
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(machine.stdout, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0 and shown < _OUTPUT_MAX:
+                if not selector.select(left):
+                    break
+                data = os.read(machine.stdout.fileno(), 65536)
+                if not data:
+                    break
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+                shown += len(data)
+                seen += data
+                del seen[:-65536]
+        return _result(bytes(seen))
+    finally:
+        machine.kill()
+        machine.wait()
+        machine.stdout.close()
+
+
+def _result(output: bytes) -> int:
+    for line in output.splitlines():
+        if line.startswith(RESULT):
+            return int(line.split()[1])
+    return 125
+
+
+if __name__ == "__main__":
+    sys.exit(main())
