@@ -14,6 +14,7 @@ from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import execs as exec_api
 from rorqual.daemon.api import images as image_api
 from rorqual.daemon.api import networks as network_api
+from rorqual.daemon.api import swarm as swarm_api
 from rorqual.daemon.api import system as system_api
 from rorqual.daemon.api.http import Front
 from rorqual.daemon.background import Background
@@ -179,6 +180,7 @@ class Engine:
             ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
+            *swarm_api.routes(),
         ]
         self._follower: asyncio.Task[None] | None = None
         self._server: web.Server | None = None
