@@ -269,7 +269,7 @@ class Engine:
         interfaces.settings(replace(endpoint, interface=interface))  # refused before anything is made
         address = entry.take(config.ip, 4)
         try:
-            address6 = entry.take(config.ip6, 6)
+            address6 = entry.take(config.ip6 if spec.enable_ipv6 else "", 6)
         except BaseException:
             entry.release(str(address or ""))
             raise
@@ -391,6 +391,7 @@ class Engine:
         self._store.update_endpoints(endpoints)
         self._sandboxes[sandbox_id] = replace(sandbox, endpoints=endpoints)
         for endpoint in endpoints:
+            self._driver(endpoint).renamed(endpoint)
             if endpoint.dns_names:
                 self._resolver.rename(_names(endpoint))
         return self._sandboxes[sandbox_id]

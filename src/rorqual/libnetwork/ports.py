@@ -135,6 +135,12 @@ class PortAllocator:
                 "published port %s:%d/%s is also bound by another program: %s", address, key.port, key.proto, error
             )
 
+    def rename(self, port: PublishedPort, owner: str) -> None:
+        """Its owner is called otherwise."""
+        key, address = _Key(port.proto, port.host_port), ip_address(port.host_ip)
+        if address in self._taken.get(key, {}):
+            self._taken[key][address] = owner
+
     def release(self, port: PublishedPort) -> None:
         """Give a port back; one that is not taken is no error."""
         self._let_go(_Key(port.proto, port.host_port), ip_address(port.host_ip))

@@ -130,6 +130,19 @@ class Lab:
 
         return await asyncio.to_thread(work)
 
+    def resolvers(self) -> list[int]:
+        """The resolver processes of engines on this host, which its network namespace tells from others'."""
+        home = os.readlink("/proc/self/ns/net")
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                ours = os.readlink(f"/proc/{pid}/ns/net") == home
+                if ours and b"rorqual.libnetwork.dns.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+            except OSError:
+                continue
+        return found
+
     async def refused(self, netns: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM) -> bool:
         """Whether a client in `netns` gets no answer from there."""
         try:
@@ -157,7 +170,11 @@ def lab(tmp_path: Path) -> Iterator[Callable[[Body], None]]:
                 _ok(libc.mount(None, b"/", None, (1 << 18) | (1 << 14), None))  # MS_PRIVATE | MS_REC
                 place = Lab(tmp_path)
                 place.build()
-                asyncio.run(body(place))  # type: ignore[arg-type]
+                try:
+                    asyncio.run(body(place))  # type: ignore[arg-type]
+                finally:
+                    for resolver in place.resolvers():
+                        os.kill(resolver, signal.SIGKILL)
                 status = 0
             except BaseException:
                 os.write(write, traceback.format_exc().encode()[-60000:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Protocol
 
 from rorqual.api.network import (
@@ -210,6 +210,8 @@ def _config(wanted: NetworkCreateRequest) -> NetworkConfig:
             raise PermissionDenied(f"{wanted.driver or 'bridge'} driver doesn't support multiple subnets")
         values |= keys
         auxiliary |= pool.auxiliary_addresses or {}
+    if not wanted.enable_ipv6:  # Docker passes over pools of a family that is off
+        values = {key: value for key, value in values.items() if not key.endswith("6")}
     return NetworkConfig(
         name=wanted.name,
         driver=_ALIASES.get(wanted.driver, wanted.driver) or "bridge",
@@ -240,7 +242,7 @@ def _pool(pool: IPAMConfig) -> dict[str, Any]:
             raise InvalidArgument(
                 f"invalid network config:\ninvalid {what} {text}: invalid CIDR block notation"
             ) from None
-        if str(found[key]) != text and str(found[key].network_address) != text.partition("/")[0]:
+        if ip_interface(text).ip != found[key].network_address:
             raise InvalidArgument(f"invalid network config:\ninvalid {what} {text}: it should be {found[key]}")
     if pool.gateway:
         try:

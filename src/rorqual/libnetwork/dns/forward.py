@@ -23,6 +23,7 @@ SERVERS_MAX = 3  # as many as resolv.conf(5) looks at
 PENDING_MAX = 1024
 ANSWER_MAX = 65535
 _CLONE_NEWNET = 0x40000000
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
@@ -105,6 +106,11 @@ class Forwarder:
             if away:
                 _setns(self._home)
         try:
+            # A network that cannot be reached is told at once, not by silence.
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             address, _, zone = server.partition("%")
             scope = int(zone) if zone.isdigit() else 0
             where = (address, 53, 0, scope) if family == socket.AF_INET6 else (address, 53)

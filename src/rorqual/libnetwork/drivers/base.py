@@ -61,6 +61,10 @@ class Driver(Protocol):
         """Close `endpoint.ports` and `endpoint.routed_ports`."""
         ...
 
+    def renamed(self, endpoint: Endpoint) -> None:
+        """The endpoint's container is called otherwise from now on (`endpoint.name`)."""
+        ...
+
     def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
         """At start: adopt these endpoints of this driver's networks (brought up already), repair what is missing of
         them, remove what belongs to none. The sandboxes whose interfaces were made again, so need their routes."""

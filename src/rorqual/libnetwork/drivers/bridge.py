@@ -235,6 +235,10 @@ class BridgeDriver:
             self._ports.release(port)
         self._forget_flows(endpoint.ports)
 
+    def renamed(self, endpoint: Endpoint) -> None:
+        for port in endpoint.ports:
+            self._ports.rename(port, endpoint.name)
+
     @staticmethod
     def _forget_flows(ports: Sequence[PublishedPort]) -> None:
         """A UDP client that goes on sending keeps its flow, and with it the rewriting to a container that is gone (or

@@ -35,6 +35,9 @@ class NullDriver:
     def unpublish(self, network: Network, endpoint: Endpoint) -> None:
         return
 
+    def renamed(self, endpoint: Endpoint) -> None:
+        return
+
     def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
         return set()
 

@@ -20,7 +20,7 @@ from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.services.containers import ports
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
-from rorqual.errdefs import Conflict, InvalidArgument, PermissionDenied
+from rorqual.errdefs import Conflict, InvalidArgument, NotFound, PermissionDenied
 from rorqual.libnetwork.model import (
     Endpoint,
     EndpointConfig,
@@ -225,12 +225,15 @@ class Networking:
         )
 
     def _named_links(self, wished: EndpointSettings) -> tuple[tuple[str, str], ...]:
-        """(alias, name) of each link; a container is called by whatever name it has now. Raises: NotFound."""
+        """(alias, name) of each link. The other may be called by its id, and need not be there yet."""
         found: list[tuple[str, str]] = []
         for link in wished.links or ():
             name, _, alias = link.partition(":")
-            other = self._registry.get(name)
-            found.append((alias or other.name, other.name))
+            try:
+                name = self._registry.get(name).name
+            except NotFound:
+                name = name.lower()
+            found.append((alias or name, name))
         return tuple(found)
 
     def _links(self, container: Container) -> tuple[tuple[str, str], ...]:
@@ -311,6 +314,8 @@ def check_wished(network: Network, wished: EndpointSettings) -> None:
             raise InvalidArgument(f"invalid IPv{version} address: {text}")
         if network.predefined:
             raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        if version == 6 and not network.enable_ipv6:
+            continue  # Docker takes it and gives none
         if not (network.subnet_given if version == 4 else network.subnet6_given):
             raise InvalidArgument(
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
