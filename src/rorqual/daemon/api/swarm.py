@@ -5,8 +5,7 @@ Source: Engine API 1.56, Swarm, Node, Service, Task, Secret, Config; texts as mo
 
 from __future__ import annotations
 
-from aiohttp import web
-
+from rorqual.daemon import web
 from rorqual.daemon.api.http import Call, Route
 from rorqual.errdefs import Unavailable
 
