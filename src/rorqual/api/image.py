@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rorqual.api.codec import wire
-from rorqual.api.config import HealthConfig
+from rorqual.api.config import ContainerConfig, HealthConfig
 from rorqual.api.container import DriverData
 
 
@@ -29,12 +29,69 @@ class ImageMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class OCIPlatform:
+    """What a manifest is for."""
+
+    architecture: str = wire("architecture", "")
+    os: str = wire("os", "")
+    os_version: str = wire("os.version", "", omit=True)
+    os_features: tuple[str, ...] | None = wire("os.features", None, omit=True)
+    variant: str = wire("variant", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
 class OCIDescriptor:
     """A descriptor: what a digest names."""
 
     media_type: str = wire("mediaType", "", omit=True)
     digest: str = wire("digest", "", omit=True)
     size: int = wire("size", 0, omit=True)
+    annotations: Mapping[str, str] | None = wire("annotations", None, omit=True)
+    platform: OCIPlatform | None = wire("platform", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSize:
+    """Bytes: of the blobs here, and with what they unpack to."""
+
+    total: int = wire("Total", 0)
+    content: int = wire("Content", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDataSize:
+    """Bytes of the unpacked layers."""
+
+    unpacked: int = wire("Unpacked", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """Of a manifest that is an image's."""
+
+    platform: OCIPlatform | None = wire("Platform", None)
+    containers: tuple[str, ...] = wire("Containers", ())
+    size: ImageDataSize = wire("Size", ImageDataSize())
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationData:
+    """Of a manifest that is an attestation: the digest of the image's."""
+
+    for_: str = wire("For", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSummary:
+    """One manifest behind a name; `kind` is image, attestation or unknown."""
+
+    id: str = wire("ID", "")
+    descriptor: OCIDescriptor = wire("Descriptor", OCIDescriptor())
+    available: bool = wire("Available", False)
+    size: ManifestSize = wire("Size", ManifestSize())
+    kind: str = wire("Kind", "")
+    image_data: ImageData | None = wire("ImageData", None, omit=True)
+    attestation_data: AttestationData | None = wire("AttestationData", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +121,12 @@ class ImageInspect:
     descriptor: OCIDescriptor | None = wire("Descriptor", None, omit=True)
     repo_tags: tuple[str, ...] = wire("RepoTags", ())
     repo_digests: tuple[str, ...] = wire("RepoDigests", ())
+    parent: str = wire("Parent", "")
     comment: str = wire("Comment", "")
     created: str = wire("Created", "", omit=True)
+    container: str = wire("Container", "", omit=True)
+    container_config: ContainerConfig | None = wire("ContainerConfig", None, omit=True)
+    docker_version: str = wire("DockerVersion", "", omit=True)
     author: str = wire("Author", "")
     config: ImageConfig | None = wire("Config", None)
     architecture: str = wire("Architecture", "")
@@ -76,6 +137,7 @@ class ImageInspect:
     graph_driver: DriverData = wire("GraphDriver", DriverData())
     rootfs: ImageRootFS = wire("RootFS", ImageRootFS())
     metadata: ImageMetadata = wire("Metadata", ImageMetadata())
+    manifests: tuple[ManifestSummary, ...] | None = wire("Manifests", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +154,7 @@ class ImageSummary:
     labels: Mapping[str, str] | None = wire("Labels", None)
     containers: int = wire("Containers", 0)
     descriptor: OCIDescriptor | None = wire("Descriptor", None, omit=True)
+    manifests: tuple[ManifestSummary, ...] | None = wire("Manifests", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +175,25 @@ class DeleteItem:
 
     untagged: str = wire("Untagged", "", omit=True)
     deleted: str = wire("Deleted", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """An entry of GET /images/search."""
+
+    star_count: int = wire("star_count", 0)
+    is_official: bool = wire("is_official", False)
+    name: str = wire("name", "")
+    is_automated: bool = wire("is_automated", False)
+    description: str = wire("description", "")
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionInspect:
+    """Answer of GET /distribution/{name}/json."""
+
+    descriptor: OCIDescriptor = wire("Descriptor", OCIDescriptor())
+    platforms: tuple[OCIPlatform, ...] = wire("Platforms", ())
 
 
 @dataclass(frozen=True, slots=True)

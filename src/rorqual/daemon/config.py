@@ -55,6 +55,8 @@ class DaemonConfig:
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     max_concurrent_downloads: int = 3
+    max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
     cgroup_parent: str = "/rorqual"
     default_runtime: str = BUILTIN_RUNTIME
     runtimes: Mapping[str, RuntimeBinary] = field(default_factory=dict)
@@ -130,6 +132,8 @@ _OPTIONS = (
     _Option("insecure_registries", "insecure-registries", ("--insecure-registry",), "list", "registry without TLS"),
     _Option("registry_mirrors", "registry-mirrors", ("--registry-mirror",), "list", "mirror of Docker Hub"),
     _Option("max_concurrent_downloads", "max-concurrent-downloads", ("--max-concurrent-downloads",), "int", "a pull"),
+    _Option("max_concurrent_uploads", "max-concurrent-uploads", ("--max-concurrent-uploads",), "int", "a push"),
+    _Option("max_download_attempts", "max-download-attempts", ("--max-download-attempts",), "int", "of each request"),
     _Option("cgroup_parent", "cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of containers"),
     _Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
     _Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
@@ -156,8 +160,6 @@ _ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables"
     "experimental",
     "exec-opts",
     "storage-opts",
-    "max-concurrent-uploads",
-    "max-download-attempts",
     "log-format",
     "builder",
     "containerd-plugins-namespace",
@@ -345,6 +347,10 @@ def _check(config: DaemonConfig) -> None:
         raise InvalidArgument(f"invalid default MTU: {config.mtu}")
     if config.max_concurrent_downloads < 1:
         raise InvalidArgument(f"invalid max concurrent downloads: {config.max_concurrent_downloads}")
+    if config.max_concurrent_uploads < 1:
+        raise InvalidArgument(f"invalid max concurrent uploads: {config.max_concurrent_uploads}")
+    if config.max_download_attempts < 1:
+        raise InvalidArgument(f"invalid max download attempts: {config.max_download_attempts}")
     for host in config.hosts:
         if not host.startswith(("unix://", "tcp://", "fd://")):
             raise InvalidArgument(f"invalid bind address ({host}): unknown protocol")

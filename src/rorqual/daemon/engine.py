@@ -41,9 +41,14 @@ from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.load import Loader
 from rorqual.daemon.services.images.login import Login
 from rorqual.daemon.services.images.making import Maker
+from rorqual.daemon.services.images.manifests import ManifestViews
 from rorqual.daemon.services.images.save import Saver
+from rorqual.daemon.services.images.search import Search
 from rorqual.daemon.services.images.service import Images
+from rorqual.daemon.services.images.sizes import Sizes
 from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Names
+from rorqual.daemon.services.images.transfers import Transfers
+from rorqual.daemon.services.images.views import Views as ImageViews
 from rorqual.daemon.services.networks import Networks
 from rorqual.daemon.services.system import System
 from rorqual.daemon.services.volumes import Volumes
@@ -52,6 +57,8 @@ from rorqual.daemon.store.journal import Journal
 from rorqual.daemon.supervisor import Supervisor
 from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.pull import Puller
+from rorqual.distribution.push import Pusher
+from rorqual.distribution.retry import RetryPolicy
 from rorqual.distribution.transport import Transport
 from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.model import DEFAULT_POOLS, AddressPool, ControllerOptions, SandboxID
@@ -89,6 +96,8 @@ class Engine:
         options = RegistryOptions(insecure=config.insecure_registries, mirrors=config.registry_mirrors)
         self.transport = Transport(options)
         self._login = Login(self.transport, options)
+        blobs = BlobFiles(self.remote.content, None if config.containerd else root / "content")
+        policy = RetryPolicy(attempts=config.max_download_attempts)
         puller = Puller(
             self.transport,
             options,
@@ -97,12 +106,20 @@ class Engine:
             images=Names(self.library),
             snapshotter=config.storage_driver,
             max_downloads=config.max_concurrent_downloads,
+            policy=policy,
+            origins=blobs,
         )
-        images = Images(self.library, puller, self.lease, usages, self.events, config.storage_driver)
+        pusher = Pusher(
+            self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=policy
+        )
+        sizes = Sizes(self.remote.snapshots)
+        images = Images(self.library, sizes, usages, self.events)
+        manifests = ManifestViews(self.remote.content, sizes, usages)
+        image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
+        transfers = Transfers(self.library, self.remote.content, puller, pusher, self.lease, self.events)
         maker = Maker(self.remote, self.lease, ingest)
         importer = Importer(self.library, maker, self.lease, self.events)
         loader = Loader(self.library, maker, self.lease, self.events)
-        blobs = BlobFiles(self.remote.content, None if config.containerd else root / "content")
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
 
         self.networking = Networking(self.controller, self.registry, config)
@@ -171,6 +188,9 @@ class Engine:
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
             *image_api.ImageRoutes(
                 images,
+                image_views,
+                transfers,
+                Search(self.transport, options),
                 importer,
                 committer,
                 loader,

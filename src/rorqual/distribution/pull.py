@@ -16,7 +16,7 @@ from rorqual.distribution.layers import LayerFetcher
 from rorqual.distribution.progress import Message, Progress
 from rorqual.distribution.repository import RawManifest, Repository
 from rorqual.distribution.retry import RetryPolicy
-from rorqual.distribution.stores import ContentStore, ImageStore, Layer, LayerSink
+from rorqual.distribution.stores import ContentStore, ImageStore, Layer, LayerSink, Origins
 from rorqual.distribution.transport import Transport
 from rorqual.errdefs import InvalidArgument, NotFound
 from rorqual.oci import image as images
@@ -77,6 +77,7 @@ class Puller:
         snapshotter: str = "overlayfs",
         max_downloads: int = 3,
         policy: RetryPolicy | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._transport = transport
         self._options = options
@@ -84,6 +85,7 @@ class Puller:
         self._images = images
         self._snapshotter = snapshotter
         self._policy = policy or RetryPolicy()
+        self._origins = origins
         self._layers = LayerFetcher(layers, max_downloads)
 
     async def pull(
@@ -114,6 +116,9 @@ class Puller:
         layers = _layers_of(resolved.manifest, image)
         fetched = await self._layers.fetch(repository, layers, progress)
         await self._store(resolved, image)
+        if fetched and self._origins is not None:
+            for layer in layers:
+                await self._origins.note_origin(layer.descriptor, reference.domain, reference.path)
         before = await self._images.get(name)
         updated = fetched or before != resolved.target.digest
         if before != resolved.target.digest:
@@ -123,6 +128,25 @@ class Puller:
         shown = f"{reference.familiar_name}@{reference.digest}" if reference.digest else reference.familiar
         progress(Message(f"Status: {said} {shown}"))
         return PullResult(name, resolved.target, resolved.manifest, image, updated)
+
+    async def tags(self, reference: Reference, credentials: Credentials = ANONYMOUS) -> list[str]:
+        """Every tag of the repository. Raises: as `pull`."""
+        repository = Repository(self._transport, reference, credentials, self._options, self._policy)
+        return await repository.tags()
+
+    async def describe(self, reference: Reference, credentials: Credentials = ANONYMOUS) -> RawManifest:
+        """The manifest or index of `reference` as the registry has it; nothing is stored. Raises: as `pull`."""
+        repository = Repository(self._transport, reference, credentials, self._options, self._policy)
+        reference = reference.with_default_tag()
+        return await repository.manifest(reference.digest or reference.tag or "")
+
+    async def platform_of(
+        self, reference: Reference, manifest: Manifest, credentials: Credentials = ANONYMOUS
+    ) -> Platform:
+        """What the config of a manifest in the repository says that it is for. Raises: as `pull`."""
+        repository = Repository(self._transport, reference, credentials, self._options, self._policy)
+        raw = await repository.blob(manifest.config, max_bytes=images.MAX_CONFIG_BYTES)
+        return images.parse(raw, manifest.config.digest.partition(":")[0]).platform
 
     async def _resolve(self, repository: Repository, served: RawManifest, wanted: Platform) -> _Resolved:
         """The manifest for the platform and every document on the way to it."""

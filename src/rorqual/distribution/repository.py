@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from rorqual.distribution import endpoints, errors
 from rorqual.distribution.credentials import ANONYMOUS, Credentials
@@ -24,6 +25,7 @@ from rorqual.oci import digest as digests
 from rorqual.oci import mediatypes
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
+from rorqual.oci.fields import Fields
 from rorqual.oci.manifest import MAX_MANIFEST_BYTES
 from rorqual.oci.reference import Reference
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _T = TypeVar("_T")
+_MAX_TAGS = 100_000
+_NEXT = re.compile(r'\s*<([^>]+)>;\s*rel="?next"?')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 # Called before a wait: (seconds).
 OnRetry = Callable[[float], None]
@@ -69,6 +73,39 @@ class Repository:
         Raises: NotFound, Unauthenticated, Unavailable, DataLoss, ResourceExhausted, InvalidArgument, in Docker's words.
         """
         return await self._anywhere(lambda endpoint: self._manifest(endpoint, target), on_retry)
+
+    async def tags(self, *, on_retry: OnRetry | None = None) -> list[str]:
+        """Every tag, in the registry's order. Raises: as `manifest`; ResourceExhausted beyond 100,000."""
+        found: list[str] = []
+        path = f"/v2/{self._reference.path}/tags/list"
+        while path:
+            at = path
+
+            async def page(endpoint: Endpoint, at: str = at) -> tuple[list[str], str]:
+                return await self._tags_page(endpoint, at)
+
+            more, path = await self._anywhere(page, on_retry)
+            found += more
+            if len(found) > _MAX_TAGS:
+                raise ResourceExhausted(f"{self._reference.familiar_name}: more than {_MAX_TAGS} tags")
+        return found
+
+    async def _tags_page(self, endpoint: Endpoint, path: str) -> tuple[list[str], str]:
+        """Tags, and the path of the next page, "" at the end (RFC 5988)."""
+        response = await self._transport.get(
+            endpoint, path, scope=self._scope, credentials=self._credentials_for(endpoint), headers={}
+        )
+        try:
+            raw = await _body(response, MAX_MANIFEST_BYTES)
+        except connection_errors() as error:
+            raise errors.of_connection(error, "GET", str(response.url.with_query(None)), endpoint.host) from error
+        finally:
+            response.close()
+        fields = Fields.load(raw, "tags", MAX_MANIFEST_BYTES)
+        link = _NEXT.match(response.headers.get("Link", ""))
+        target = urlsplit(link[1]) if link is not None else None
+        following = f"{target.path}?{target.query}" if target is not None else ""
+        return [tag for tag in fields.texts("tags") if tag], following if following != path else ""
 
     async def blob(self, descriptor: Descriptor, *, max_bytes: int, on_retry: OnRetry | None = None) -> bytes:
         """A small blob (a config), checked. Raises: as `manifest`."""

@@ -78,17 +78,21 @@ class ContentStore(Protocol):
         """Stores a checked document with `labels` (garbage collection follows them); fine when it is there already."""
 
 
-class BlobSource(Protocol):
-    """What a push reads, and what is known of where blobs are."""
-
-    def pieces(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
-        """The blob's bytes from `offset`. Raises: NotFound."""
+class Origins(Protocol):
+    """What is known of where blobs came from."""
 
     async def origins(self, descriptor: Descriptor, host: str) -> list[str]:
         """Repositories (paths) of the registry `host` that the blob was in."""
 
     async def note_origin(self, descriptor: Descriptor, host: str, path: str) -> None:
         """Remembers that the repository `path` of `host` has the blob; fine when the blob is not here any more."""
+
+
+class BlobSource(Origins, Protocol):
+    """What a push reads."""
+
+    def pieces(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+        """The blob's bytes from `offset`. Raises: NotFound."""
 
 
 class ImageStore(Protocol):

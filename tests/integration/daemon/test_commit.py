@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 from support.engine import Engine
@@ -66,7 +67,15 @@ def test_a_running_container_is_paused_meanwhile_and_goes_on(engine: Engine) -> 
     assert docker.out("inspect", "-f", "{{.State.Status}}", "busy") == "running"
     docker("rm", "-f", "busy")
     said = docker.out(
-        "events", "--since", "10m", "--until", "0s", "--filter", "container=busy", "--format", "{{.Action}}"
+        "events",
+        "--since",
+        "1",
+        "--until",
+        f"{time.time():.3f}",
+        "--filter",
+        "container=busy",
+        "--format",
+        "{{.Action}}",
     )
     actions = [action for action in said.splitlines() if action in ("pause", "unpause", "commit")]
     assert actions == ["pause", "unpause", "commit", "commit"]

@@ -41,7 +41,7 @@ def archive(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = Non
 def docker_archive(layers: dict[str, bytes], names: list[str], order: list[str] | None = None) -> dict[str, bytes]:
     """An archive as dockerd 20.10 writes it."""
     order = order or list(layers)
-    plain = [layers[name] if name in layers else b"" for name in order]
+    plain = [layers.get(name, b"") for name in order]
     config = json.dumps({**CONFIG, "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha(p)}" for p in plain]}})
     listed = [{"Config": f"{sha(config.encode())}.json", "RepoTags": names, "Layers": order}]
     return {

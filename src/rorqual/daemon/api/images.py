@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rorqual.api.config import ContainerConfig
-from rorqual.api.image import PruneImagesResponse
+from rorqual.api.image import ImageSummary, PruneImagesResponse
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Lines, Route
@@ -16,7 +16,11 @@ from rorqual.daemon.services.images.commit import CommitOptions, Committer
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.load import Loader
 from rorqual.daemon.services.images.save import Saver
-from rorqual.daemon.services.images.service import FILTER_KEYS, Images
+from rorqual.daemon.services.images.search import FILTER_KEYS as SEARCH_KEYS
+from rorqual.daemon.services.images.search import Search
+from rorqual.daemon.services.images.service import Images
+from rorqual.daemon.services.images.transfers import Transfers
+from rorqual.daemon.services.images.views import FILTER_KEYS, Views
 from rorqual.distribution.credentials import parse_header
 from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
 from rorqual.oci import reference as references
@@ -31,6 +35,9 @@ class ImageRoutes:
     """The services these routes call."""
 
     images: Images
+    views: Views
+    transfers: Transfers
+    search_: Search
     importer: Importer
     committer: Committer
     loader: Loader
@@ -50,13 +57,27 @@ class ImageRoutes:
             Route("GET", "/images/{name:path}/get", self.save),
             Route("GET", "/images/{name:path}/json", self.inspect),
             Route("GET", "/images/{name:path}/history", self.history),
+            Route("GET", "/images/search", self.search),
+            Route("POST", "/images/{name:path}/push", self.push),
             Route("POST", "/images/{name:path}/tag", self.tag),
             Route("DELETE", "/images/{name:path}", self.remove),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
         """GET /images/json."""
-        return http.json_response(await self.images.summaries(Filters.parse(call.text("filters"), FILTER_KEYS)))
+        filters = Filters.parse(call.text("filters"), FILTER_KEYS)
+        if call.text("filter"):
+            # Before API 1.41.
+            filters = filters.plus("reference", call.text("filter"))
+        found = await self.views.summaries(
+            filters,
+            everything=call.flag("all"),
+            shared=call.flag("shared-size"),
+            manifests=call.flag("manifests"),
+        )
+        if call.version < (1, 43):
+            found = [_with_placeholders(summary) for summary in found]
+        return http.json_response(found)
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /images/create: pull, or import with fromSrc."""
@@ -67,7 +88,7 @@ class ImageRoutes:
             else:
                 credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
                 reference = _pulled(call.text("fromImage"), call.text("tag"))
-                await self.images.pull(reference, call.text("platform"), credentials, lines.send)
+                await self.transfers.pull(reference, _platform(call), credentials, lines.send)
         except Unauthenticated as e:
             # As dockerd: 401 would be the API's own refusal, and the CLI would ask for a password of Docker Hub.
             return await lines.finish(Internal(str(e)))
@@ -128,11 +149,37 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/json."""
-        return http.json_response(await self.images.inspect(call.params["name"]))
+        name, manifests = call.params["name"], call.flag("manifests")
+        found = await self.views.inspect(name, platform=_platform(call), manifests=manifests)
+        if call.version >= (1, 45):
+            found = replace(found, container="", container_config=None)
+        return http.json_response(found)
 
     async def history(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/history."""
-        return http.json_response(await self.images.history(call.params["name"]))
+        return http.json_response(await self.views.history(call.params["name"], _platform(call)))
+
+    async def search(self, call: Call) -> web.StreamResponse:
+        """GET /images/search."""
+        filters = Filters.parse(call.text("filters"), SEARCH_KEYS)
+        credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
+        found = await self.search_.search(call.text("term"), call.number("limit"), filters, credentials)
+        return http.json_response(found)
+
+    async def push(self, call: Call) -> web.StreamResponse:
+        """POST /images/{name}/push."""
+        reference = references.parse(call.params["name"])
+        if reference.digest is not None:
+            raise InvalidArgument("cannot push a digest reference")
+        if call.text("tag"):
+            reference = reference.with_tag(call.text("tag"))
+        credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
+        lines = Lines(call)
+        try:
+            await self.transfers.push(reference, _platform(call), credentials, lines.send)
+        except Error as e:
+            return await lines.finish(e)
+        return await lines.finish()
 
     async def tag(self, call: Call) -> web.StreamResponse:
         """POST /images/{name}/tag."""
@@ -168,4 +215,11 @@ def _pulled(name: str, tag: str) -> Reference:
         raise InvalidArgument("invalid reference format")
     if tag and ":" in tag:
         return references.parse(name).with_digest(tag)
-    return references.parse_image(f"{name}:{tag}" if tag else name)
+    return references.parse(f"{name}:{tag}" if tag else name)
+
+
+def _with_placeholders(summary: ImageSummary) -> ImageSummary:
+    """Before API 1.43 an image without names had names that said so."""
+    if summary.repo_tags or summary.repo_digests:
+        return summary
+    return replace(summary, repo_tags=("<none>:<none>",), repo_digests=("<none>@<none>",))

@@ -42,6 +42,10 @@ class Filters:
             values[key] = tuple(given)
         return cls(values)
 
+    def plus(self, key: str, value: str) -> Filters:
+        """With one more value."""
+        return Filters({**self._values, key: (*self.get(key), value)})
+
     def __bool__(self) -> bool:
         return bool(self._values)
 

@@ -11,10 +11,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from rorqual.daemon.remote import Content
+from rorqual.errdefs import InvalidArgument, NotFound
 from rorqual.oci import digest as digests
 from rorqual.oci.descriptor import Descriptor
 
 _PIECE_BYTES = 1 << 20
+# containerd's own label, so that its clients mount across repositories too.
+_SOURCE_LABEL = "containerd.io/distribution.source."
+_MAX_ORIGINS = 8
+_MAX_LABEL_BYTES = 4096
 
 
 class BlobFiles:
@@ -41,6 +46,29 @@ class BlobFiles:
                 yield piece
         finally:
             os.close(fd)
+
+    async def origins(self, descriptor: Descriptor, host: str) -> list[str]:
+        """See distribution.stores.BlobSource."""
+        try:
+            labels = await self._content.labels(descriptor.digest)
+        except NotFound:
+            return []
+        return [path for path in labels.get(_SOURCE_LABEL + host, "").split(",") if path]
+
+    async def note_origin(self, descriptor: Descriptor, host: str, path: str) -> None:
+        """See distribution.stores.BlobSource."""
+        known = await self.origins(descriptor, host)
+        if path in known:
+            return
+        label = _SOURCE_LABEL + host
+        # The newest first: a registry is asked for one after the other.
+        value = ",".join([path, *known][:_MAX_ORIGINS])
+        if len(label) + len(value) > _MAX_LABEL_BYTES:
+            value = path
+        try:
+            await self._content.set_labels(descriptor.digest, {label: value})
+        except (NotFound, InvalidArgument):
+            return  # removed meanwhile, or no name that a label can hold
 
     def _open(self, descriptor: Descriptor) -> int | None:
         if self._root is None:

@@ -1,0 +1,146 @@
+"""The manifests behind a name, one by one: platforms and attestations, here or not.
+
+Source: Engine API ImageManifestSummary.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rorqual.api.image import (
+    AttestationData,
+    ImageData,
+    ImageDataSize,
+    ManifestSize,
+    ManifestSummary,
+    OCIDescriptor,
+    OCIPlatform,
+)
+from rorqual.daemon.services.images.library import LocalImage
+from rorqual.daemon.services.images.service import Usage
+from rorqual.daemon.services.images.sizes import Sizes
+from rorqual.errdefs import Error, NotFound
+from rorqual.oci import image as images
+from rorqual.oci import manifest as manifests
+from rorqual.oci import mediatypes
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.manifest import Index, Manifest
+from rorqual.oci.platform import Platform
+
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_REFERENCE_DIGEST = "vnd.docker.reference.digest"
+
+
+class Content(Protocol):
+    """containerd's content store."""
+
+    async def read(self, digest: str, limit: int) -> bytes:
+        """A blob. Raises: NotFound."""
+
+    async def size(self, digest: str) -> int | None:
+        """Bytes of a blob, None when it isn't here."""
+
+
+class ManifestViews:
+    """Reads the store."""
+
+    def __init__(self, content: Content, sizes: Sizes, usage: Usage) -> None:
+        self._content = content
+        self._sizes = sizes
+        self._usage = usage
+
+    async def of(self, image: LocalImage) -> tuple[ManifestSummary, ...]:
+        """One for each entry of the index, or for the only manifest."""
+        if image.target.media_type not in mediatypes.INDEXES:
+            return (await self._one(image.manifest.descriptor, image),)
+        raw = await self._content.read(image.target.digest, manifests.MAX_MANIFEST_BYTES)
+        index = manifests.parse(raw, image.target.media_type)
+        if not isinstance(index, Index):
+            return ()
+        return tuple([await self._one(entry, image) for entry in index.manifests])
+
+    async def _one(self, entry: Descriptor, image: LocalImage) -> ManifestSummary:
+        is_attestation = _REFERENCE_TYPE in entry.annotations
+        manifest = await self._manifest(entry)
+        content = await self._content_bytes(manifest, entry)
+        unpacked = 0
+        platform = entry.platform
+        if manifest is not None and not is_attestation:
+            config = await self._config(manifest)
+            if config is not None:
+                await self._sizes.learn([config])
+                unpacked = self._sizes.image(config)
+                platform = platform or config.platform
+        available = manifest is not None and await self._available(manifest)
+        descriptor = OCIDescriptor(
+            entry.media_type,
+            entry.digest,
+            entry.size,
+            annotations=dict(entry.annotations) or None,
+            platform=_platform(entry.platform),
+        )
+        size = ManifestSize(content + unpacked, content)
+        if is_attestation:
+            data = AttestationData(entry.annotations.get(_REFERENCE_DIGEST, ""))
+            return ManifestSummary(entry.digest, descriptor, available, size, "attestation", attestation_data=data)
+        containers: tuple[str, ...] = ()
+        if manifest is not None and manifest.digest == image.manifest.digest:
+            containers = tuple(id for id, _ in self._usage.using(image.id))
+        image_data = ImageData(_platform(platform), containers, ImageDataSize(unpacked))
+        return ManifestSummary(entry.digest, descriptor, available, size, "image", image_data=image_data)
+
+    async def _manifest(self, entry: Descriptor) -> Manifest | None:
+        try:
+            document = manifests.parse(
+                await self._content.read(entry.digest, manifests.MAX_MANIFEST_BYTES), entry.media_type
+            )
+        except (NotFound, Error):
+            return None
+        return document if isinstance(document, Manifest) else None
+
+    async def _config(self, manifest: Manifest) -> images.Image | None:
+        try:
+            return images.parse(await self._content.read(manifest.config.digest, images.MAX_CONFIG_BYTES))
+        except Error:
+            return None
+
+    async def _content_bytes(self, manifest: Manifest | None, entry: Descriptor) -> int:
+        if manifest is None:
+            return 0
+        sizes = [await self._content.size(blob.digest) or 0 for blob in (manifest.config, *manifest.layers)]
+        return entry.size + sum(sizes)
+
+    async def _available(self, manifest: Manifest) -> bool:
+        for blob in (manifest.config, *manifest.layers):
+            if await self._content.size(blob.digest) is None:
+                return False
+        return True
+
+
+def _platform(platform: Platform | None) -> OCIPlatform | None:
+    if platform is None:
+        return None
+    return OCIPlatform(
+        platform.architecture, platform.os, platform.os_version, platform.os_features or None, platform.variant
+    )
+
+
+async def complete_manifests(content: Content, target: Descriptor) -> tuple[Index | None, tuple[Manifest, ...]]:
+    """The index `target` and every manifest in it; None when any of them, or a blob of one, is not here."""
+    index = manifests.parse(await content.read(target.digest, manifests.MAX_MANIFEST_BYTES), target.media_type)
+    if not isinstance(index, Index):
+        return None, ()
+    found: list[Manifest] = []
+    for entry in index.manifests:
+        try:
+            raw = await content.read(entry.digest, manifests.MAX_MANIFEST_BYTES)
+        except NotFound:
+            return None, ()
+        document = manifests.parse(raw, entry.media_type)
+        if not isinstance(document, Manifest):
+            return None, ()
+        for blob in (document.config, *document.layers):
+            if await content.size(blob.digest) is None:
+                return None, ()
+        found.append(document)
+    return index, tuple(found)
