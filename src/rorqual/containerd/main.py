@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         asyncio.run(run(Path(options.root).absolute(), os.path.abspath(options.state), os.path.abspath(address)))
     except errdefs.Error as e:
-        sys.exit(f"rorqual-containerd: {e}")
+        print(f"rorqual-containerd: {e}", file=sys.stderr)  # noqa: T201
+        sys.exit(os.EX_TEMPFAIL if isinstance(e, errdefs.Unavailable) else 1)  # another has the root: not for long
 
 
 def _parser() -> argparse.ArgumentParser:

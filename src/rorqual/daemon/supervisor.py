@@ -18,6 +18,7 @@ from rorqual.rpc import unixsock
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 10.0
+_ANOTHER_S = 0.1
 
 
 class Supervisor:
@@ -51,16 +52,27 @@ class Supervisor:
         argv = [sys.executable, "-m", "rorqual.containerd.main", "--root", str(self._root)]
         argv += ["--state", str(self._state), "--address", str(self._address), "--log-level", self._log_level]
         log.info("starting rorqual-containerd on %s", self._address)
-        process = await asyncio.to_thread(subprocess.Popen, argv, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        process: subprocess.Popen[bytes] | None = None
         while not self._answers():
+            if process is None:
+                process = await asyncio.to_thread(
+                    subprocess.Popen, argv, stdin=subprocess.DEVNULL, start_new_session=True
+                )
             status = process.poll()
-            if status is not None:
+            if status == os.EX_TEMPFAIL:  # one that a rorquald before us has started: it answers soon, or ends
+                process = None
+                await asyncio.sleep(_ANOTHER_S)
+            elif status is not None:
                 raise Unavailable(f"rorqual-containerd ended with status {status} before it answered")
             if asyncio.get_running_loop().time() > deadline:
-                process.kill()
+                if process is not None:
+                    process.kill()
+                    process.wait()
                 raise Unavailable(f"rorqual-containerd does not answer on {self._address}")
             await asyncio.sleep(0.01)
+        if process is None:
+            return
         # Nobody waits for it elsewhere: it belongs to init once we are gone.
         _reap_later(process)
 
