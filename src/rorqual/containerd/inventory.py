@@ -14,8 +14,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from grpclib.server import Server as GrpcServer
-
 from rorqual import errdefs
 from rorqual.containerd.content.blobs import Blobs
 from rorqual.containerd.content.store import ContentStore
@@ -48,6 +46,7 @@ from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
 from rorqual.containerd.workers import WorkerPool
 from rorqual.linux import malloc
 from rorqual.rpc import stacks, ttrpcserver, unixsock
+from rorqual.rpc.grpcserver import LeanServer
 from rorqual.rpc.status import Guarded
 
 log = logging.getLogger("rorqual.containerd")
@@ -98,7 +97,7 @@ async def run(root: Path, state: str, address: str) -> None:
         IntrospectionService(_uuid(root), list(snapshotters)),
         VersionService(),
     )
-    grpc = GrpcServer([Guarded(service) for service in services])
+    grpc = LeanServer([Guarded(service) for service in services])
     ttrpc = ttrpcserver.Server({TTRPC_FORWARD: partial(forward_from_shim, exchange)})
 
     await ttrpc.start(unixsock.listen(f"{address}.ttrpc"))

@@ -14,6 +14,7 @@ from grpclib.client import Channel
 from grpclib.protocol import H2Protocol
 
 from rorqual.rpc import unixsock
+from rorqual.rpc.http2 import bound_ended_streams
 
 NAMESPACE = "containerd-namespace"
 LEASE = "containerd-lease"
@@ -28,6 +29,7 @@ class UnixChannel(Channel):
 
     def __init__(self, address: str, *, patience_s: float = 0.0) -> None:
         super().__init__(path=address)
+        bound_ended_streams()
         self._address = address
         self._patience_s = patience_s
 

@@ -1,0 +1,57 @@
+"""grpclib's server, made to stay the size it had: what a call leaves behind is bounded, given up or not.
+
+Two things grow otherwise. A call that is given up before its handler has begun (both arrive in one read) is never
+released: 3 KB each, and its bytes are never given back to the connection's window, so that some tens of thousands would
+stop the connection for good. And hyper-h2 keeps 65,536 ended streams a connection in mind: 10 MB at either end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from grpclib.protocol import AbstractHandler, H2Protocol, Stream
+from grpclib.server import Server
+
+from rorqual.rpc.http2 import bound_ended_streams
+
+
+class LeanServer(Server):
+    """grpclib's Server for these services; nothing of a call stays."""
+
+    def __init__(self, services: Collection[Any]) -> None:
+        super().__init__(services)
+        bound_ended_streams()
+
+    def _protocol_factory(self) -> H2Protocol:
+        protocol = super()._protocol_factory()
+        protocol.handler = _Releasing(protocol.handler)
+        return protocol
+
+
+class _Releasing(AbstractHandler):
+    """Around grpclib's handler: a cancelled call is released at once, each call once."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self._release: dict[Stream, Callable[[], None]] = {}
+
+    @property
+    def closing(self) -> bool:
+        return bool(self._handler.closing)
+
+    def accept(self, stream: Stream, headers: Any, release_stream: Callable[[], None]) -> None:
+        self._release[stream] = release_stream
+        self._handler.accept(stream, headers, lambda: self._once(stream))
+
+    def cancel(self, stream: Stream) -> None:
+        self._handler.cancel(stream)
+        self._once(stream)
+
+    def close(self) -> None:
+        self._handler.close()
+
+    def _once(self, stream: Stream) -> None:
+        release = self._release.pop(stream, None)
+        if release is not None:
+            release()
