@@ -220,6 +220,15 @@ class UpdateResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class PortChange:
+    """Body of POST /containers/{id}/ports, which Docker does not have: ports to publish and to close, as in
+    HostConfig.PortBindings. One to close is matched by its host address and port only where those are given."""
+
+    add: Mapping[str, tuple[PortBinding, ...] | None] = wire("Add", {})
+    remove: Mapping[str, tuple[PortBinding, ...] | None] = wire("Remove", {})
+
+
+@dataclass(frozen=True, slots=True)
 class FilesystemChange:
     """An entry of GET /containers/{id}/changes: 0 modified, 1 added, 2 deleted."""
 

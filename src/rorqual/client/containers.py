@@ -89,6 +89,10 @@ class Containers:
         answer: JSON = self._client.json("POST", f"/containers/{id}/update", body=resources)
         return answer
 
+    def change_ports(self, id: str, add: JSON, remove: JSON) -> None:
+        """Publish and close ports, as HostConfig.PortBindings; only a rorquald knows it."""
+        self._client.json("POST", f"/containers/{id}/ports", body={"Add": add, "Remove": remove})
+
     def top(self, id: str, ps_args: str = "") -> JSON:
         answer: JSON = self._client.json("GET", f"/containers/{id}/top", query={"ps_args": ps_args or None})
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rorqual.api.container import PortChange
 from rorqual.api.network import (
     EndpointSettings,
     NetworkConnectRequest,
@@ -42,6 +43,7 @@ class NetworkRoutes:
             Route("DELETE", "/networks/{id}", self.remove),
             Route("POST", "/networks/{id}/connect", self.connect),
             Route("POST", "/networks/{id}/disconnect", self.disconnect),
+            Route("POST", "/containers/{id}/ports", self.change_ports),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
@@ -83,6 +85,12 @@ class NetworkRoutes:
         work = self.networks.disconnect(call.params["id"], wanted.container, force=wanted.force)
         await self.background.whole(work, "disconnect")
         return http.empty(200)
+
+    async def change_ports(self, call: Call) -> web.StreamResponse:
+        """POST /containers/{id}/ports, which Docker does not have: publish and close ports of a running container."""
+        change = await call.json(PortChange)
+        await self.background.whole(self.networks.change_ports(call.params["id"], change), "change ports")
+        return http.empty()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, Protocol
 
+from rorqual.api.container import PortChange
 from rorqual.api.network import (
     IPAM,
     ConfigReference,
@@ -15,6 +17,7 @@ from rorqual.api.network import (
     NetworkResource,
 )
 from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers import ports
 from rorqual.daemon.services.containers.networking import (
     HOST,
     NONE,
@@ -27,7 +30,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.errdefs import Error, InvalidArgument, PermissionDenied, Unavailable
+from rorqual.errdefs import Conflict, Error, InvalidArgument, PermissionDenied, Unavailable
 from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig
 
 FILTER_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
@@ -179,6 +182,25 @@ class Networks:
             container.endpoints.pop(key)
             await self._registry.save(container)
         self._publish("disconnect", network, {"container": container.id})
+
+    async def change_ports(self, container_ref: str, change: PortChange) -> None:
+        """Publish and close ports of a container, while it runs and for its next starts; all or nothing.
+
+        Raises: NotFound (container, or a port that is not published), InvalidArgument, Conflict, Internal (taken).
+        """
+        container = self._registry.get(container_ref)
+        if kind_of(container) != SANDBOX:
+            raise InvalidArgument("ports can only be published for a container that has a network of its own")
+        add, remove = ports.from_api(change.add), ports.from_api(change.remove)
+        async with container.lock:
+            if container.removing:
+                raise Conflict(f"cannot update container {container.id}: container is marked for removal")
+            wanted = ports.changed(container.host.port_bindings or {}, change.add, change.remove)
+            if container.state.running:
+                await self._networking.change_ports(container, add, remove)
+            container.host = replace(container.host, port_bindings=wanted)
+            await self._registry.save(container)
+        self._events.publish("container", "update", container.id, container.event_attributes())
 
 
 def _check_kind(container: Container) -> None:

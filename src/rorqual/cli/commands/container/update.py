@@ -6,6 +6,7 @@ from rorqual import errdefs
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
 from rorqual.cli.options.limits import parse_memory_swap, parse_restart_policy
+from rorqual.cli.options.ports import parse_publish
 from rorqual.cli.render import error_text
 
 TYPE_CHECKING = False
@@ -32,17 +33,26 @@ _FIELDS = {
 }
 
 
+def _published(spec: str) -> str:
+    """`spec` as it is. Raises: ValueError for what is no port."""
+    parse_publish([spec])
+    return spec
+
+
 def run(context: Context, flags: Values, args: list[str]) -> int:
     body: dict[str, Any] = {field: flags._values[name] for name, field in _FIELDS.items() if flags.changed(name)}
     if flags.changed("restart"):
         body["RestartPolicy"] = parse_restart_policy(flags.string("restart"))
-    if not body:
+    publish, close = (parse_publish(flags.many(name))[1] for name in ("publish-add", "publish-rm"))
+    if not body and not publish and not close:
         raise CommandError("you must provide one or more flags when using this command")
     code = 0
     warnings: list[str] = []
     for name in args:
         try:
-            answer = context.client.containers.update(name, body)
+            if publish or close:
+                context.client.containers.change_ports(name, publish, close)
+            answer = context.client.containers.update(name, body) if body else {}
         except errdefs.Error as e:
             context.err(error_text(e))
             code = 1
@@ -78,9 +88,11 @@ COMMAND = Command(
         ("memory-reservation", "", "bytes", 0, "Memory soft limit"),
         ("memory-swap", "", "bytes", 0, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
         ("pids-limit", "", "int", 0, "Tune container pids limit (set -1 for unlimited)"),
+        ("publish-add", "", "list", (), "Publish a port of a running container to the host"),
+        ("publish-rm", "", "list", (), "Close a published port of a running container"),
         ("restart", "", "string", "", "Restart policy to apply when a container exits"),
     ),
     args=AT_LEAST_ONE,
     aliases="container update, update",
-    validators={"memory-swap": parse_memory_swap},
+    validators={"memory-swap": parse_memory_swap, "publish-add": _published, "publish-rm": _published},
 )

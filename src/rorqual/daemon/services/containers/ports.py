@@ -60,6 +60,32 @@ def from_api(given: Mapping[str, Sequence[APIBinding] | None]) -> list[PortBindi
     ]
 
 
+PortMap = Mapping[str, Sequence[APIBinding] | None]
+
+
+def changed(have: PortMap, add: PortMap, remove: PortMap) -> dict[str, tuple[APIBinding, ...] | None]:
+    """The bindings `have` without those that `remove` matches and with those of `add`. A host port that was left to
+    chance is not in `have`: a wish to close a port that nothing there names means one of those.
+
+    Raises: InvalidArgument.
+    """
+    found = {
+        f"{port}/{proto}": list(given or (APIBinding(),))
+        for text, given in have.items()
+        for port, proto in parse_port(text)
+    }
+    for wish in from_api(remove):
+        key = f"{wish.container_port}/{wish.proto}"
+        on_address = [b for b in found.get(key, ()) if not wish.host_ip or not b.host_ip or b.host_ip == wish.host_ip]
+        named = [b for b in on_address if not wish.host_port or _host_ports(b.host_port)[0] == wish.host_port]
+        closing = named or [b for b in on_address if not b.host_port][:1]
+        found[key] = [b for b in found.get(key, ()) if b not in closing]
+    for text, given in add.items():
+        for port, proto in parse_port(text):
+            found.setdefault(f"{port}/{proto}", []).extend(given or (APIBinding(),))
+    return {key: tuple(given) for key, given in found.items() if given}
+
+
 def _host_ports(text: str) -> tuple[int, int]:
     if not text:
         return 0, 0
