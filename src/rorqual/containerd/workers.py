@@ -17,7 +17,7 @@ from typing import Any
 from rorqual import errdefs
 from rorqual.rpc import codes
 
-_IDLE_S = 10.0
+_IDLE_S = 3.0
 _RESULT_MAX = 256 * 1024
 
 
