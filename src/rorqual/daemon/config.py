@@ -44,6 +44,11 @@ class DaemonConfig:
     containerd_namespace: str = "moby"
     bridge: str = "rorqual0"
     bip: str = ""
+    fixed_cidr: str = ""
+    fixed_cidr_v6: str = ""
+    ipv6: bool = False
+    ip_forward: bool = True
+    host_gateway_ip: str = ""
     mtu: int = 1500
     icc: bool = True
     ip_masq: bool = True
@@ -121,6 +126,11 @@ _OPTIONS = (
     _Option("containerd_namespace", "containerd-namespace", ("--containerd-namespace",), "text", "namespace to use"),
     _Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge"),
     _Option("bip", "bip", ("--bip",), "text", "address and prefix of the default bridge"),
+    _Option("fixed_cidr", "fixed-cidr", ("--fixed-cidr",), "text", "range of the default bridge's containers"),
+    _Option("fixed_cidr_v6", "fixed-cidr-v6", ("--fixed-cidr-v6",), "text", "IPv6 subnet of the default bridge"),
+    _Option("ipv6", "ipv6", ("--ipv6",), "bool", "IPv6 on the default bridge"),
+    _Option("ip_forward", "ip-forward", ("--ip-forward",), "bool", "let the kernel forward packets"),
+    _Option("host_gateway_ip", "host-gateway-ip", ("--host-gateway-ip",), "text", "what host-gateway stands for"),
     _Option("mtu", "mtu", ("--mtu",), "int", "MTU of containers' interfaces"),
     _Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
     _Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),
@@ -156,7 +166,7 @@ _OPTIONS = (
 )
 
 # Docker's keys that mean nothing here or are always so: containers always survive, there is no proxy process.
-_ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables", "ip-forward", "features"}) | {
+_ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables", "features"}) | {
     "experimental",
     "exec-opts",
     "storage-opts",

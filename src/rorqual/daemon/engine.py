@@ -7,10 +7,11 @@ import logging
 import os
 import socket
 import uuid
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_network
 
 from rorqual.daemon import listen, web
 from rorqual.daemon.api import containers as container_api
+from rorqual.daemon.api import diskusage as disk_api
 from rorqual.daemon.api import execs as exec_api
 from rorqual.daemon.api import images as image_api
 from rorqual.daemon.api import networks as network_api
@@ -32,10 +33,12 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.containers.usage import Usages
+from rorqual.daemon.services.diskusage import DiskUsages
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.healthwatch import HealthWatch
 from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.commit import Committer
+from rorqual.daemon.services.images.distribution import Distribution
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.load import Loader
@@ -109,16 +112,14 @@ class Engine:
             policy=policy,
             origins=blobs,
         )
-        pusher = Pusher(
-            self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=policy
-        )
+        pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=policy)
         sizes = Sizes(self.remote.snapshots)
         images = Images(self.library, sizes, usages, self.events)
         manifests = ManifestViews(self.remote.content, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
         transfers = Transfers(self.library, self.remote.content, puller, pusher, self.lease, self.events)
         maker = Maker(self.remote, self.lease, ingest)
-        importer = Importer(self.library, maker, self.lease, self.events)
+        importer = Importer(self.library, maker, self.lease, self.events, self.transport)
         loader = Loader(self.library, maker, self.lease, self.events)
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
 
@@ -198,6 +199,18 @@ class Engine:
                 self.registry,
                 self.background,
             ).routes(),
+            *disk_api.DiskUsageRoutes(
+                DiskUsages(
+                    self.library,
+                    image_views,
+                    sizes,
+                    self.registry,
+                    self.remote.snapshots,
+                    self.volumes,
+                    usages,
+                ),
+                Distribution(puller),
+            ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
             *swarm_api.routes(),
@@ -260,10 +273,15 @@ def _containerd_level(level: str) -> str:
 
 
 def _network_options(config: DaemonConfig) -> ControllerOptions:
-    pools = tuple(AddressPool(IPv4Network(p["base"]), p["size"]) for p in config.default_address_pools)
+    pools = tuple(AddressPool(ip_network(p["base"]), p["size"]) for p in config.default_address_pools)
     return ControllerOptions(
         bridge_name=config.bridge,
         bip=IPv4Interface(config.bip) if config.bip else None,
+        fixed_cidr=IPv4Network(config.fixed_cidr) if config.fixed_cidr else None,
+        fixed_cidr6=IPv6Network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None,
+        ipv6=config.ipv6,
+        ip_forward=config.ip_forward,
+        host_gateway_ip=config.host_gateway_ip or None,
         address_pools=pools or DEFAULT_POOLS,
         mtu=config.mtu,
         icc=config.icc,
