@@ -82,13 +82,9 @@ class LayerFetcher:
         return True
 
     async def _missing_from(self, layers: Sequence[Layer]) -> int:
-        """The lowest layer that is not there; a chain that is there is there from the bottom."""
-        if not layers or await self._sink.has(layers[-1]):
-            return len(layers)
-        for number, layer in enumerate(layers):
-            if not await self._sink.has(layer):
-                return number
-        return len(layers)
+        """The lowest layer that is not there. All are looked at: a chain may be there without one of its blobs."""
+        here = await asyncio.gather(*(self._sink.has(layer) for layer in layers))
+        return here.index(False) if False in here else len(layers)
 
     async def _join(self, job: _Job, number: int, progress: Progress, *, again: bool = True) -> None:
         """Waits for the layer's transfer, started here if nobody else has."""

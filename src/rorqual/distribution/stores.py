@@ -56,7 +56,7 @@ class LayerSink(Protocol):
     """Snapshots, named by chain IDs."""
 
     async def has(self, layer: Layer) -> bool:
-        """Whether the snapshot of the chain ID is there, and with it all below."""
+        """Whether the snapshot of the chain ID is there, and the blob."""
 
     async def open(self, layer: Layer) -> LayerWriter:
         """Begins (or resumes) to fetch and unpack the layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 from rorqual.api.config import ContainerConfig
@@ -22,7 +23,7 @@ from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import FILTER_KEYS, Views
 from rorqual.distribution.credentials import parse_header
-from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
+from rorqual.errdefs import Error, Internal, InvalidArgument, Unauthenticated
 from rorqual.oci import reference as references
 from rorqual.oci.fields import Fields
 from rorqual.oci.reference import Reference
@@ -97,12 +98,17 @@ class ImageRoutes:
         return await lines.finish()
 
     async def _import(self, call: Call, lines: Lines) -> None:
-        if call.text("fromSrc") != "-":
-            raise NotImplementedHere("import from a URL is not supported: fetch it and pipe it in")
         name = _pulled(call.text("repo"), call.text("tag")) if call.text("repo") else None
+        if name is not None and name.digest is not None:
+            raise InvalidArgument("cannot import digest reference")
         changes = call.request.query.getall("changes")
-        body = aiter(call.request.content.iter_any())
-        id = await self.importer.import_tar(body, name, changes, call.text("message"), call.text("platform"))
+        async with contextlib.AsyncExitStack() as stack:
+            if call.text("fromSrc") == "-":
+                body = aiter(call.request.content.iter_any())
+            else:
+                url, body = await stack.enter_async_context(self.importer.fetched(call.text("fromSrc")))
+                await lines.send({"status": f"Downloading from {url}"})
+            id = await self.importer.import_tar(body, name, changes, call.text("message"), _platform(call))
         await lines.send({"status": id})
 
     async def commit(self, call: Call) -> web.StreamResponse:

@@ -168,7 +168,7 @@ class Volumes:
                 continue
             if not filters.labels("label", volume.labels):
                 continue
-            freed += await asyncio.to_thread(_size, volume.mountpoint)
+            freed += await asyncio.to_thread(size_of, volume.mountpoint)
             await self._delete(volume)
             self._events.publish("volume", "destroy", volume.name, {"driver": "local"})
             names.append(volume.name)
@@ -189,7 +189,8 @@ def to_api(volume: Volume) -> APIVolume:
     )
 
 
-def _size(path: str) -> int:
+def size_of(path: str) -> int:
+    """Bytes allocated below a directory."""
     total = 0
     for directory, _, files in os.walk(path):
         for name in files:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from rorqual.api.config import ContainerConfig
 from rorqual.daemon.services import clock
@@ -18,7 +20,9 @@ from rorqual.daemon.services.images.commit import image_config
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.stores import Lease
-from rorqual.errdefs import InvalidArgument
+from rorqual.distribution.errors import RegistryError
+from rorqual.distribution.transport import Transport
+from rorqual.errdefs import InvalidArgument, Unavailable
 from rorqual.oci import platform as platforms
 from rorqual.oci.platform import Platform
 from rorqual.oci.reference import Reference
@@ -27,11 +31,27 @@ from rorqual.oci.reference import Reference
 class Importer:
     """Makes images of archives."""
 
-    def __init__(self, library: Library, maker: Maker, lease: Lease, events: Events) -> None:
+    def __init__(self, library: Library, maker: Maker, lease: Lease, events: Events, transport: Transport) -> None:
+        self._transport = transport
         self._library = library
         self._maker = maker
         self._lease = lease
         self._events = events
+
+    @asynccontextmanager
+    async def fetched(self, source: str) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+        """An archive's URL (http when it names no scheme) and its bytes. Raises: InvalidArgument, Unavailable."""
+        url = source if "://" in source else f"http://{source}"
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise InvalidArgument(f"unsupported protocol scheme in {json.dumps(source)}")
+        try:
+            response = await self._transport.get_elsewhere(url, {})
+        except RegistryError as error:
+            raise Unavailable(f"failed to GET {url} with status {error.status}: {error}") from error
+        try:
+            yield url, aiter(response.content.iter_any())
+        finally:
+            response.close()
 
     async def import_tar(
         self,

@@ -103,7 +103,10 @@ class Maker:
         )
 
     async def placed(self, chain_id: Digest) -> bool:
-        """Whether a snapshot of that name is there."""
+        """Whether a snapshot of that name is there; held from then."""
+        if not await self._remote.snapshots.exists(chain_id):
+            return False
+        await self._remote.leases.hold(self._lease.id, f"snapshots/{self._remote.snapshots.snapshotter}", chain_id)
         return await self._remote.snapshots.exists(chain_id)
 
     async def place(self, made: MadeLayer, parent: Digest | None) -> Digest:

@@ -116,8 +116,17 @@ class Layers:
         self._keys: dict[Digest, str] = {}
 
     async def has(self, layer: Layer) -> bool:
-        """See LayerSink."""
-        return await self._remote.snapshots.exists(layer.chain_id)
+        """See LayerSink. What is here counts with its blob only, which pushes and saves need, and is held from then."""
+        if not await self._remote.snapshots.exists(layer.chain_id):
+            return False
+        # Held first, looked at afterwards: between the two a collection could have taken it.
+        await self._remote.leases.hold(
+            self._lease.id, f"snapshots/{self._remote.snapshots.snapshotter}", layer.chain_id
+        )
+        await self._remote.leases.hold(self._lease.id, "content", layer.descriptor.digest)
+        if not await self._remote.snapshots.exists(layer.chain_id):
+            return False
+        return await self._remote.content.size(layer.descriptor.digest) is not None
 
     async def open(self, layer: Layer) -> IngestWriter:
         """See LayerSink."""

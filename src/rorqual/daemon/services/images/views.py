@@ -72,7 +72,7 @@ class Views:
             if manifests:
                 summary = replace(summary, manifests=await self._manifests.of(image))
             found.append(summary)
-        return sorted(found, key=lambda s: (-s.created, s.id))
+        return found
 
     async def _select(self, filters: Filters, *, everything: bool) -> list[tuple[LocalImage, list[str]]]:
         bounds = {
@@ -105,7 +105,7 @@ class Views:
                 if not names:
                     continue
             found.append((image, names))
-        return found
+        return sorted(found, key=lambda chosen: (-created_ns(chosen[0]), chosen[0].id))
 
     def _shares(self) -> dict[str, int]:
         """For each image, the bytes of its layers that another one has too."""
