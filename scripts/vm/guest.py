@@ -5,7 +5,6 @@ the kernel from Debian's package. Nothing is installed, and no mount is made: mk
 """
 
 import importlib.metadata
-import os
 import re
 import shutil
 import stat
@@ -140,9 +139,8 @@ def _distribution_files(names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
             continue  # of another platform or version
         for file in found.files or ():
             yield Path(file), Path(str(found.locate_file(file)))
-        for requirement in found.requires or ():
-            if "extra ==" not in requirement:
-                waiting.append(re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0])
+        plain = [requirement for requirement in found.requires or () if "extra ==" not in requirement]
+        waiting += [re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0] for requirement in plain]
 
 
 def _copy_repository(root: Path) -> None:

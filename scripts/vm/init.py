@@ -51,8 +51,8 @@ def main() -> None:
         chosen = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *arguments()]
         status = subprocess.run(chosen, cwd="/rorqual", check=False).returncode
     finally:
+        sys.stdout.write(f"\n{RESULT} {status}\n")
         sys.stdout.flush()
-        print(f"\n{RESULT} {status}", flush=True)
         subprocess.run(["poweroff", "-f"], check=False)
 
 

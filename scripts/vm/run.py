@@ -3,8 +3,8 @@
     python scripts/vm/run.py [--timeout SECONDS] [--kvm] [-- pytest arguments]
 
 Needs qemu-system-x86, e2fsprogs, busybox-static and apt's package lists (scripts/system-packages vm). The machine is
-emulated in software, so that it runs anywhere; --kvm uses the processor's help where /dev/kvm works. The exit status is pytest's, 125
-when the machine did not come up or was not done in time. Files are kept in build/vm.
+emulated in software, so that it runs anywhere; --kvm uses the processor's help where /dev/kvm works. The exit status is
+pytest's, 125 when the machine did not come up or was not done in time. Files are kept in build/vm.
 """
 
 import argparse
@@ -38,14 +38,17 @@ def main() -> int:
     start = time.monotonic()
     vmlinuz, modules = guest.kernel(WORK)
     initrd, image = guest.build_initrd(WORK, modules), guest.build_root(WORK, modules)
-    print(
-        f"image made in {time.monotonic() - start:.0f} s; {'kvm' if chosen.kvm else 'software emulation'}", flush=True
-    )
+    say(f"image made in {time.monotonic() - start:.0f} s; {'kvm' if chosen.kvm else 'software emulation'}")
     command = _command(emulator, vmlinuz, initrd, image, chosen.kvm, chosen.pytest or list(DEFAULT))
     start = time.monotonic()
     status = watch(command, chosen.timeout)
-    print(f"virtual machine ended with {status} after {time.monotonic() - start:.0f} s")
+    say(f"virtual machine ended with {status} after {time.monotonic() - start:.0f} s")
     return status
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _command(emulator: str, vmlinuz: Path, initrd: Path, image: Path, kvm: bool, pytest: list[str]) -> list[str]:

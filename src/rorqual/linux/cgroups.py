@@ -39,6 +39,18 @@ def is_unified(mount_root: str = MOUNT_ROOT) -> bool:
         os.close(fd)
 
 
+def unified_hierarchy() -> Hierarchy | None:
+    """The cgroup v2 mount: on a pure v2 system at /sys/fs/cgroup, on a hybrid one somewhere below. None without."""
+    found = None
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
+        for line in f:
+            mount, _, filesystem = line.partition(" - ")
+            fields = mount.split(" ")
+            if filesystem.split(" ", 1)[0] == "cgroup2" and (found is None or fields[4] == MOUNT_ROOT):
+                found = Hierarchy(fields[4], fields[3], ())
+    return found
+
+
 _NOT_CONTROLLERS = frozenset({"rw", "ro", "noprefix", "clone_children", "xattr", "release_agent", "favordynmods"})
 
 

@@ -140,6 +140,8 @@ class Container:
         group = self._group()
         frozen = False
         if sig == signal.SIGKILL:
+            if group.kill():
+                return
             with suppress(OSError, errdefs.Error):
                 group.freeze()  # nobody forks away meanwhile
                 frozen = True
@@ -449,7 +451,7 @@ class _Creation:
 
 def _shown_groups(group: Group, fresh: int) -> Groups:
     own_namespace = bool(fresh & namespaces.CLONE_NEWCGROUP)
-    return Groups(group.mount_sources(), group.mount_options() if own_namespace else {})
+    return Groups(group.mount_sources(), group.mount_options() if own_namespace else {}, group.unified())
 
 
 def _destroy_quietly(group: Group) -> None:
@@ -492,7 +494,7 @@ def _exec(
     fds = [pidfd]
     try:
         flags = container.record.namespaces
-        join_fds = locate.existing(groups).open_join_fds()
+        join_fds = locate.existing(groups).joinable(container.pid).open_join_fds()
         fds += join_fds
         ours, theirs = sync.pair()
         with ours:

@@ -238,7 +238,6 @@ def _refuse_unsupported(linux: Linux) -> None:
         "linux.mountLabel": linux.mount_label,
         "linux.intelRdt": linux.intel_rdt,
         "linux.netDevices": linux.net_devices,
-        "linux.resources.unified": linux.resources is not None and linux.resources.unified,
     }
     for member, present in given.items():
         if present:

@@ -136,7 +136,10 @@ def bundle(tmp_path: Path) -> Iterator[Bundle]:
 
 
 def group_directories(prefix: str) -> list[str]:
-    return [f"{h.mountpoint}/{prefix}" for h in cgroups.v1_hierarchies() if os.path.isdir(f"{h.mountpoint}/{prefix}")]
+    mountpoints = [h.mountpoint for h in cgroups.v1_hierarchies()]
+    if cgroups.is_unified():
+        mountpoints = [cgroups.MOUNT_ROOT]
+    return [f"{mountpoint}/{prefix}" for mountpoint in mountpoints if os.path.isdir(f"{mountpoint}/{prefix}")]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from math import log2
 
+from rorqual.errdefs import InvalidArgument
 from rorqual.oci.runtime import CPU
 from rorqual.runc.cgroups.settings import Write, Writes
 
@@ -10,14 +11,19 @@ def v1(cpu: CPU) -> Writes:
     writes: Writes = []
     if cpu.shares:
         writes.append(Write("cpu.shares", str(cpu.shares)))
-    if cpu.idle is not None:
-        writes.append(Write("cpu.idle", str(cpu.idle)))
+    _add_idle(writes, cpu)
     writes += _bandwidth_v1(cpu)
     if cpu.realtime_period:
         writes.append(Write("cpu.rt_period_us", str(cpu.realtime_period)))
     if cpu.realtime_runtime:
         writes.append(Write("cpu.rt_runtime_us", str(cpu.realtime_runtime)))
     return writes
+
+
+def _add_idle(writes: Writes, cpu: CPU) -> None:
+    """An idle group has no weight of its own: the kernel refuses one while it is idle."""
+    if cpu.idle is not None:
+        writes.insert(len(writes) if cpu.idle else 0, Write("cpu.idle", str(cpu.idle)))
 
 
 def _bandwidth_v1(cpu: CPU) -> Writes:
@@ -48,15 +54,21 @@ def weight(shares: int) -> int:
     return -int(-(10.0**power) // 1)
 
 
-def v2(cpu: CPU) -> Writes:
+def v2(cpu: CPU, current: str = "") -> Writes:
+    """`current`: the group's cpu.max now ("max 100000"), for a change of quota or period alone."""
     writes: Writes = []
     if cpu.shares:
         writes.append(Write("cpu.weight", str(weight(cpu.shares))))
-    if cpu.idle is not None:
-        writes.append(Write("cpu.idle", str(cpu.idle)))
+    _add_idle(writes, cpu)
+    if cpu.realtime_runtime or cpu.realtime_period:
+        raise InvalidArgument("invalid config: linux.resources.cpu: real-time limits are not available on cgroup v2")
+    if cpu.burst is not None and cpu.quota:
+        writes.append(Write("cpu.max.burst", "0", optional=True))  # a burst above the quota is refused
     if cpu.quota or cpu.period:
-        quota = "max" if not cpu.quota or cpu.quota < 0 else str(cpu.quota)
-        writes.append(Write("cpu.max", f"{quota} {cpu.period or 100000}"))
+        quota, _, period = current.partition(" ")
+        if cpu.quota:
+            quota = "max" if cpu.quota < 0 else str(cpu.quota)
+        writes.append(Write("cpu.max", f"{quota or 'max'} {cpu.period or period or 100000}"))
     if cpu.burst is not None:
         writes.append(Write("cpu.max.burst", str(cpu.burst)))
     return writes

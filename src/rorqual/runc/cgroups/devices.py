@@ -25,13 +25,25 @@ def v1(rules: tuple[DeviceRule, ...]) -> Writes:
     return [Write("devices.allow" if rule.allow else "devices.deny", _line(rule)) for rule in rules]
 
 
+def kind(rule: DeviceRule) -> str:
+    """`a` (all devices, whatever its other members say), `b` or `c`. Raises: InvalidArgument."""
+    found = rule.type or "a"
+    if found not in ("a", "b", "c"):
+        raise InvalidArgument(f"invalid config: linux.resources.devices type must be a, b or c, not {found!r}")
+    return found
+
+
+def access(rule: DeviceRule) -> str:
+    """Some of `rwm`. Raises: InvalidArgument."""
+    found = rule.access or "rwm"
+    if not set(found) <= set("rwm"):
+        raise InvalidArgument(f"invalid config: linux.resources.devices access must be of r, w and m, not {found!r}")
+    return found
+
+
 def _line(rule: DeviceRule) -> str:
-    kind = rule.type or "a"
-    if kind not in ("a", "b", "c"):
-        raise InvalidArgument(f"invalid config: linux.resources.devices type must be a, b or c, not {kind!r}")
-    if kind == "a":
-        return "a"
-    return f"{kind} {_number(rule.major)}:{_number(rule.minor)} {rule.access or 'rwm'}"
+    found = kind(rule)
+    return "a" if found == "a" else f"{found} {_number(rule.major)}:{_number(rule.minor)} {access(rule)}"
 
 
 def _number(value: int | None) -> str:

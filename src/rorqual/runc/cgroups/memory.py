@@ -46,12 +46,21 @@ def _limits_v1(memory: Memory, current_memsw: int | None) -> Writes:
     return writes
 
 
-def v2(memory: Memory) -> Writes:
+def check_usage(limit: int | None, usage: int | None) -> None:
+    """checkBeforeUpdate: rather refuse than have the kernel kill. Raises: InvalidArgument."""
+    if limit is not None and limit > 0 and usage is not None and usage > limit:
+        raise InvalidArgument(f"unable to set memory limit to {limit}: the container uses {usage} bytes now")
+
+
+def v2(memory: Memory, current_limit: int | None = None) -> Writes:
+    """`current_limit`: the group's present one, for a change of swap alone; None when there is none."""
     writes: Writes = []
+    if memory.disable_oom_killer:
+        raise InvalidArgument("invalid config: linux.resources.memory.disableOOMKiller is not available on cgroup v2")
     if memory.swap is not None or memory.limit == -1:
-        swap = _swap_v2(memory)
+        swap = _swap_v2(memory, memory.limit or current_limit)
         if swap is not None:
-            writes.append(Write("memory.swap.max", swap, optional=swap == "max"))
+            writes.append(Write("memory.swap.max", swap, optional=swap in ("max", "0")))
     if memory.limit:
         writes.append(Write("memory.max", _or_max(memory.limit)))
     if memory.reservation:
@@ -59,17 +68,17 @@ def v2(memory: Memory) -> Writes:
     return writes
 
 
-def _swap_v2(memory: Memory) -> str | None:
+def _swap_v2(memory: Memory, limit: int | None) -> str | None:
     """v2 limits swap alone. Source: runtime-spec's `swap` is memory plus swap."""
     if memory.swap == -1 or (memory.limit == -1 and not memory.swap):
         return "max"
     if not memory.swap:
         return None
-    if memory.limit is None or memory.limit <= 0:
+    if limit is None or limit <= 0:
         raise InvalidArgument("unable to set swap limit without memory limit")
-    if memory.swap < memory.limit:
-        raise InvalidArgument(f"memory+swap limit {memory.swap} should be larger than the memory limit {memory.limit}")
-    return str(memory.swap - memory.limit)
+    if memory.swap < limit:
+        raise InvalidArgument(f"memory+swap limit {memory.swap} should be larger than the memory limit {limit}")
+    return str(memory.swap - limit)
 
 
 def _or_max(value: int) -> str:

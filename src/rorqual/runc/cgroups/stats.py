@@ -9,6 +9,24 @@ from rorqual.record import record
 
 
 @record
+class PressureLine:
+    """Percent of the time that tasks waited, over 10, 60 and 300 seconds; all of it in microseconds."""
+
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+    total_us: int = 0
+
+
+@record
+class Pressure:
+    """Stalls of some tasks, and of all at once (cgroup v2 with PSI)."""
+
+    some: PressureLine
+    full: PressureLine
+
+
+@record
 class CpuStats:
     total_ns: int = 0
     user_ns: int = 0
@@ -17,6 +35,7 @@ class CpuStats:
     periods: int = 0
     throttled_periods: int = 0
     throttled_ns: int = 0
+    pressure: Pressure | None = None
 
 
 @record
@@ -37,6 +56,7 @@ class MemoryStats:
     kernel_tcp: MemoryEntry = MemoryEntry()
     raw: Mapping[str, int] = MappingProxyType({})
     oom_kills: int = 0
+    pressure: Pressure | None = None
 
 
 @record
@@ -59,6 +79,7 @@ class BlkioEntry:
 class BlkioStats:
     service_bytes: tuple[BlkioEntry, ...] = ()
     serviced: tuple[BlkioEntry, ...] = ()
+    pressure: Pressure | None = None
 
 
 @record

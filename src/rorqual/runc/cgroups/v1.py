@@ -53,6 +53,8 @@ class Group:
         self._apply(resources, creating=False)
 
     def _apply(self, resources: Resources, *, creating: bool) -> None:
+        if resources.unified:
+            raise errdefs.InvalidArgument("invalid config: linux.resources.unified needs cgroup v2, this host has v1")
         for controller, decide in self._decisions(resources, creating):
             writes = decide()
             if not writes:
@@ -68,6 +70,9 @@ class Group:
         chosen: list[tuple[str, Callable[[], Writes]]] = []
         if r.memory is not None:
             limits = r.memory
+            if limits.check_before_update:
+                directory = self._by_controller.get("memory", "")
+                memory.check_usage(limits.limit, group.read_number(f"{directory}/memory.usage_in_bytes"))
             chosen.append(("memory", lambda: memory.v1(limits, self._memsw())))
         if r.cpu is not None:
             processor = r.cpu
@@ -122,6 +127,15 @@ class Group:
             named = any(c.startswith("name=") for c in h.controllers)
             chosen[h.name] = ",".join(("none", *h.controllers) if named and len(h.controllers) == 1 else h.controllers)
         return chosen
+
+    def unified(self) -> str:
+        return ""
+
+    def joinable(self, pid: int) -> "Group":
+        return self
+
+    def kill(self) -> bool:
+        return False
 
     def pids(self) -> list[int]:
         directory = self._by_controller.get("pids") or next(iter(self._directories.values()))

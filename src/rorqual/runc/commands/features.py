@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespaces.TYPES),
             "capabilities": list(capabilities.NUMBERS),
-            "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(seccomp.ACTIONS),
