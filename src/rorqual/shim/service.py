@@ -109,7 +109,7 @@ class TaskService:
             raise errdefs.NotImplementedHere("restoring from a checkpoint is not supported")
         self._options = options = TaskOptions.parse(request.options)
         init = Process("", request.terminal, request.stdin, request.stdout, request.stderr)
-        driver = logdrivers.open_driver(options.log) if init.owns_streams() else None
+        driver = self._open_log(options) if init.owns_streams() else None
         child = ChildStdio(self._loop, init, driver, stdin=options.open_stdin, close_stdin=options.stdin_once)
         runtime = self._runtime_for(options)
         try:
@@ -127,6 +127,12 @@ class TaskService:
         self._processes[""] = init
         self._watch_oom(container)
         reply(taskapi.CreateTaskResponse(pid=init.pid))
+
+    def _open_log(self, options: TaskOptions) -> logdrivers.LogDriver | None:
+        try:
+            return logdrivers.open_driver(options.log, self._loop)
+        except errdefs.Error as e:
+            raise type(e)(f"failed to initialize logging driver: {e}") from e
 
     def _start(self, request: taskapi.StartRequest, reply: Reply) -> None:
         process = self.find(request.exec_id)

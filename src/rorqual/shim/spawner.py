@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     if options["--parent"] and os.getppid() != int(options["--parent"]):
         return  # it died before the signal was asked for
     reexec_sealed(shared=True)
+    # Shims inherit it, and so does whatever they fork into a container's namespaces, from its first instruction on.
+    linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     linux_process.set_name("rorqual-spawner")
     runtime.warm_up()
     rehearse(f"{path}.rehearsal-{os.getpid()}")

@@ -207,6 +207,8 @@ class Stdio:
         self.clients: list[Client] = []
         self.tty = tty
         self._log = log_driver
+        if log_driver is not None:
+            log_driver.on_room = self.client_has_room
         self._close_stdin = close_stdin
         self._outputs: dict[int, int] = {}  # fd -> stream
         self._stdin_fd = -1
@@ -292,6 +294,8 @@ class Stdio:
                 self._log.write(_NAMES[stream], data, time.time_ns())
             except OSError as e:  # a full disk must not stop the container; Docker drops the lines too
                 log(f"log: {e}")
+            if self._log.full:
+                self.client_is_slow()
         for client in list(self.clients):
             client.send(stream, data)
         return True
@@ -333,14 +337,17 @@ class Stdio:
         self.client_has_room()
 
     def client_is_slow(self) -> None:
-        """A client has output waiting."""
-        if not self._paused and any(c.pending_bytes > PENDING_MAX for c in self.clients):
+        """A client, or the log, has output waiting."""
+        if not self._paused and self._has_backlog(PENDING_MAX):
             self._set_paused(True)
 
     def client_has_room(self) -> None:
-        """A client's output has gone."""
-        if self._paused and not any(c.pending_bytes > PENDING_MAX // 4 for c in self.clients):
+        """A client's output, or the log's, has gone."""
+        if self._paused and not self._has_backlog(PENDING_MAX // 4):
             self._set_paused(False)
+
+    def _has_backlog(self, limit: int) -> bool:
+        return (self._log is not None and self._log.full) or any(c.pending_bytes > limit for c in self.clients)
 
     def stdin_has_room(self) -> bool:
         """Whether clients should be read from."""

@@ -18,6 +18,7 @@ from rorqual.daemon.services.containers.views import Listing, status_text
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.store.daemondb import DaemonDB
+from rorqual.daemon.services.logconfig import Source
 from rorqual.daemon.store.journal import Journal
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 
@@ -174,7 +175,7 @@ def test_exit_codes_of_failed_starts(text, code):
         HostConfig(restart_policy=RestartPolicy("always", 3)),
         HostConfig(restart_policy=RestartPolicy("always", 0), auto_remove=True),
         HostConfig(log_config=LogConfig("syslogg", {})),
-        HostConfig(log_config=LogConfig("json-file", {"max-file": "3"})),
+        HostConfig(log_config=LogConfig("json-file", {"max-file": "0"})),
         HostConfig(log_config=LogConfig("json-file", {"nope": "1"})),
         HostConfig(network_mode="container:"),
         HostConfig(pid_mode="what"),
@@ -331,7 +332,9 @@ def write(path, entries):
 
 async def read(path, running=lambda: False, **request):
     given = {"stdout": True, "stderr": True, **request}
-    return b"".join([p async for p in LogReader(str(path), LogRequest(**given), mux=False).read(running)])
+    return b"".join(
+        [p async for p in LogReader(Source(str(path), "json-file", {}), LogRequest(**given), mux=False).read(running)]
+    )
 
 
 async def test_logs_in_order_over_rotated_files(tmp_path):

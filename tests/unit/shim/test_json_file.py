@@ -8,8 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rorqual.shim.logdrivers.json_file import LINE_MAX, JSONFile, rfc3339
+from rorqual.shim.logdrivers.rotating import RotatingFile
 
 NOW = 1_700_000_000_123_456_000
+
+
+def json_file(path: Path, *, attrs: dict[str, str], **options: int) -> JSONFile:
+    return JSONFile(RotatingFile(str(path), **options), attrs)  # type: ignore[arg-type]
 
 
 def entries(path: Path) -> list[dict[str, str]]:
@@ -17,7 +22,7 @@ def entries(path: Path) -> list[dict[str, str]]:
 
 
 def test_lines_are_entries_in_dockers_format(tmp_path: Path) -> None:
-    log = JSONFile(str(tmp_path / "log"), attrs={})
+    log = json_file(tmp_path / "log", attrs={})
     log.write("stdout", b'a "b"\nc', NOW)
     log.write("stderr", b"oops\r\n", NOW)
     log.write("stdout", b"d\n", NOW)
@@ -33,7 +38,7 @@ def test_lines_are_entries_in_dockers_format(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_line_is_written_at_the_end(tmp_path: Path) -> None:
-    log = JSONFile(str(tmp_path / "log"), attrs={"k": "v"})
+    log = json_file(tmp_path / "log", attrs={"k": "v"})
     log.write("stdout", b"prompt$ ", NOW)
     assert entries(tmp_path / "log") == []
     log.close()
@@ -50,7 +55,7 @@ def test_an_unfinished_line_is_written_at_the_end(tmp_path: Path) -> None:
 )
 def test_every_byte_is_kept_in_order(tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, bytes]]) -> None:
     path = tmp_path_factory.mktemp("log") / "log"
-    log = JSONFile(str(path), attrs={})
+    log = json_file(path, attrs={})
     for stream, data in writes:
         log.write(stream, data.decode("latin-1").encode(), NOW)  # valid UTF-8
     log.close()
@@ -63,7 +68,7 @@ def test_every_byte_is_kept_in_order(tmp_path_factory: pytest.TempPathFactory, w
 
 def test_rotation_keeps_max_file_files_and_replays_them_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    log = JSONFile(str(path), max_size_bytes=300, max_file=3, attrs={})
+    log = json_file(path, attrs={}, max_size_bytes=300, max_file=3)
     for n in range(20):
         log.write("stdout", f"line {n:02}\n".encode(), NOW)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
@@ -74,7 +79,7 @@ def test_rotation_keeps_max_file_files_and_replays_them_in_order(tmp_path: Path)
 
 
 def test_one_file_is_truncated_at_its_size(tmp_path: Path) -> None:
-    log = JSONFile(str(tmp_path / "log"), max_size_bytes=300, attrs={})
+    log = json_file(tmp_path / "log", attrs={}, max_size_bytes=300)
     for n in range(20):
         log.write("stdout", f"line {n:02}\n".encode(), NOW)
     log.close()
@@ -85,7 +90,7 @@ def test_one_file_is_truncated_at_its_size(tmp_path: Path) -> None:
 def test_a_symlink_in_the_logs_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError):
-        JSONFile(str(tmp_path / "log"), attrs={})
+        json_file(tmp_path / "log", attrs={})
 
 
 def test_times_are_go_s_rfc3339nano() -> None:

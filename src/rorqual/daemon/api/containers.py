@@ -247,12 +247,12 @@ class ContainerRoutes:
         """GET /containers/{id}/logs."""
         container = self._get(call)
         request = log_request(call)
-        path = self.starter.log_path(container)
-        if not path:
+        source = self.starter.log_source(container)
+        if source is None:
             raise NotImplementedHere("configured logging driver does not support reading")
         tty = container.config.tty
         response = await http.stream(call, hijack.content_type(call, tty=tty))
-        reader = LogReader(path, request, mux=not tty)
+        reader = LogReader(source, request, mux=not tty)
         async for piece in reader.read(lambda: container.state.running):
             await response.write(piece)
         await response.write_eof()

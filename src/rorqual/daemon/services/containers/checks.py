@@ -8,14 +8,13 @@ from dataclasses import replace
 from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
 from rorqual.api.network import NetworkingConfig
 from rorqual.daemon.config import DaemonConfig
-from rorqual.daemon.services import clock, health, signals
+from rorqual.daemon.services import clock, health, logconfig, signals
 from rorqual.daemon.services.containers import networking, ports
 from rorqual.daemon.services.containers import state as states
 from rorqual.daemon.spec import builder, capabilities, devices, resources, security
 from rorqual.errdefs import InvalidArgument
 
 _POLICIES = ("", "no", "always", "on-failure", "unless-stopped")
-LOG_DRIVERS = ("json-file", "none")
 
 
 def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
@@ -40,7 +39,7 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
     restart_policy(host.restart_policy, auto_remove=host.auto_remove)
     config.runtime(host.runtime)
     _modes(host)
-    _log(host)
+    logconfig.check(host.log_config)
     security.parse(host.security_opt or ())
     capabilities.effective(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
     devices.check_rules(host.device_cgroup_rules or ())
@@ -95,35 +94,6 @@ def _modes(host: HostConfig) -> None:
         raise InvalidArgument("conflicting options: host type networking can't be used with links")
     if host.privileged and host.userns_mode not in ("", "host"):
         raise InvalidArgument("privileged mode is incompatible with user namespaces")
-
-
-def _log(host: HostConfig) -> None:
-    driver, options = host.log_config.type, host.log_config.config
-    if driver not in LOG_DRIVERS:
-        raise InvalidArgument(f"logger: no log driver named '{driver}' is registered")
-    if driver == "json-file":
-        known = {"max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode"}
-        for name in options:
-            if name not in known | {"max-buffer-size"}:
-                raise InvalidArgument(f"unknown log opt '{name}' for json-file log driver")
-        log_limits(host)
-
-
-def log_limits(host: HostConfig) -> tuple[int, int]:
-    """(max_size in bytes, max_file) of the json-file driver; -1 for no limit. Raises: InvalidArgument."""
-    from rorqual.daemon.config import parse_size
-
-    options = host.log_config.config
-    size = parse_size("max-size", options["max-size"]) if options.get("max-size", "-1") != "-1" else -1
-    try:
-        files = int(options.get("max-file", "1"))
-    except ValueError:
-        raise InvalidArgument(f"invalid value for max-file: {options['max-file']}") from None
-    if files < 1:
-        raise InvalidArgument("max-file cannot be less than 1")
-    if files > 1 and size == -1:
-        raise InvalidArgument("max-file can be set only when max-size is set")
-    return size, files
 
 
 def restart_policy(policy: RestartPolicy, *, auto_remove: bool) -> None:

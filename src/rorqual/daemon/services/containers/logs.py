@@ -1,4 +1,4 @@
-"""Logs: read from the json-file, its rotated files first, and followed by inotify. The shim writes; this only reads.
+"""Logs: read from the log file, its rotated files first, and followed by inotify. The shim writes; this only reads.
 
 A file is read in blocks in a thread; what leaves here is encoded for the client already: raw on a terminal's container,
 else with the 8-byte frame header. Source: Engine API 1.56, ContainerLogs and ContainerAttach ("Stream format").
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gzip
 import json
 import os
+import shutil
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rorqual.daemon.services import clock
+from rorqual.daemon.services.logconfig import LOCAL, Source
 
 _BLOCK = 256 * 1024
 _HEADER = struct.Struct(">BxxxL")
@@ -23,6 +26,8 @@ _STREAMS = {"stdout": 1, "stderr": 2}
 _IN_MODIFY, _IN_MOVE_SELF, _IN_DELETE_SELF = 0x2, 0x800, 0x400
 _IN_NONBLOCK, _IN_CLOEXEC = 0o4000, 0o2000000
 _IDLE_S = 1.0
+_LOCAL_STREAMS = {b"o": "stdout", b"O": "stdout", b"e": "stderr", b"E": "stderr"}
+_LOCAL_PREFIX = 22  # 19 digits of ns, the mark of the stream, spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,11 @@ class LogRequest:
 class LogReader:
     """Reads one container's log."""
 
-    def __init__(self, path: str, request: LogRequest, *, mux: bool) -> None:
-        self._path = path
+    def __init__(self, source: Source, request: LogRequest, *, mux: bool) -> None:
+        self._path = source.path
+        self._attrs = source.attrs
+        self._render = self._render_local if source.driver == LOCAL else self._render_json
+        self._stream_of = _local_stream if source.driver == LOCAL else _json_stream
         self._request = request
         self._mux = mux
         self._wanted = {name for name, on in (("stdout", request.stdout), ("stderr", request.stderr)) if on}
@@ -71,8 +79,8 @@ class LogReader:
         """The log's files, the oldest first."""
         files: list[str] = []
         number = 1
-        while os.path.exists(f"{self._path}.{number}"):
-            files.append(f"{self._path}.{number}")
+        while found := [p for p in (f"{self._path}.{number}", f"{self._path}.{number}.gz") if os.path.exists(p)]:
+            files.append(found[0])
             number += 1
         return [*reversed(files), self._path]
 
@@ -86,7 +94,7 @@ class LogReader:
     def _all(self) -> Iterator[bytes]:
         for path in self._files():
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = _open_file(path)
             except FileNotFoundError:
                 continue
             try:
@@ -108,7 +116,7 @@ class LogReader:
         lines: deque[bytes] = deque()
         for path in reversed(self._files()):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = _open_file(path)
             except FileNotFoundError:
                 continue
             try:
@@ -150,11 +158,11 @@ class LogReader:
                     lines.appendleft(line)
 
     def _is_wanted(self, line: bytes) -> bool:
-        return len(self._wanted) == 2 or json.loads(line).get("stream") in self._wanted
+        return len(self._wanted) == 2 or self._stream_of(line) in self._wanted
 
     # ---- rendering ----
 
-    def _render(self, lines: list[bytes]) -> bytes:
+    def _render_json(self, lines: list[bytes]) -> bytes:
         request = self._request
         parts: list[bytes] = []
         loads = json.loads
@@ -180,6 +188,30 @@ class LogReader:
                 data = clock.rfc3339_fixed(clock.parse_rfc3339(stamp)).encode() + b" " + data
             if self._mux:
                 parts.append(_HEADER.pack(_STREAMS.get(stream, 1), len(data)))
+            parts.append(data)
+        return b"".join(parts)
+
+    def _render_local(self, lines: list[bytes]) -> bytes:
+        request = self._request
+        parts: list[bytes] = []
+        for line in lines:
+            mark = line[20:21]
+            stream = _LOCAL_STREAMS.get(mark)
+            if stream not in self._wanted or not line[:19].isdigit():
+                continue
+            time_ns = int(line[:19])
+            if time_ns < request.since_ns:
+                continue
+            if request.until_ns and time_ns > request.until_ns:
+                self._past_until = True
+                break
+            data = line[_LOCAL_PREFIX:] + (b"\n" if mark in b"oe" else b"")
+            if request.details:
+                data = _details(self._attrs) + data
+            if request.timestamps:
+                data = clock.rfc3339_fixed(time_ns).encode() + b" " + data
+            if self._mux:
+                parts.append(_HEADER.pack(_STREAMS[stream], len(data)))
             parts.append(data)
         return b"".join(parts)
 
@@ -228,6 +260,24 @@ class LogReader:
             return False
 
 
+def _json_stream(line: bytes) -> object:
+    return json.loads(line).get("stream")
+
+
+def _local_stream(line: bytes) -> object:
+    return _LOCAL_STREAMS.get(line[20:21])
+
+
+def _open_file(path: str) -> int:
+    """An fd of the file, of its unpacked content when it is compressed. Raises: FileNotFoundError."""
+    if not path.endswith(".gz"):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with gzip.open(path) as source, os.fdopen(os.memfd_create("log"), "w+b") as target:
+        shutil.copyfileobj(source, target, _BLOCK)
+        target.seek(0)
+        return os.dup(target.fileno())
+
+
 def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -235,7 +285,7 @@ def _open(path: str) -> int:
         return -1
 
 
-def _details(attributes: dict[str, str] | None) -> bytes:
+def _details(attributes: Mapping[str, str] | None) -> bytes:
     if not attributes:
         return b" "
     return ",".join(f"{k}={v}" for k, v in sorted(attributes.items())).encode() + b" "

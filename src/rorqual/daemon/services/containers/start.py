@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Containers, Mount, Tasks
-from rorqual.daemon.services import clock, health
-from rorqual.daemon.services.containers import attach, checks
+from rorqual.daemon.services import clock, health, logconfig
+from rorqual.daemon.services.containers import attach
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.networking import Networking, hostname_of
 from rorqual.daemon.services.containers.record import Container
@@ -100,9 +100,6 @@ class Starter:
         if rootfs is None:
             rootfs = container.rootfs = await self._snapshots.mounts(container.snapshot_key)
         netns = await self._networking.prepare(container)
-        if path := self.log_path(container):
-            # Who shares another's network has no files of its own yet.
-            os.makedirs(os.path.dirname(path), 0o710, exist_ok=True)
         spec = self._spec(container, netns).to_json()
         await self._add_record(container, spec)
         create = self._tasks.create(
@@ -162,15 +159,7 @@ class Starter:
     def _task_options(self, container: Container) -> bytes:
         host = container.host
         binary = self._config.runtime(host.runtime)
-        log_options: dict[str, object] = {"driver": host.log_config.type}
-        if host.log_config.type == "json-file":
-            size, files = checks.log_limits(host)
-            log_options |= {
-                "path": self.log_path(container),
-                "max_size": size,
-                "max_file": files,
-                "attrs": _log_attributes(container),
-            }
+        log_options = logconfig.task_options(host.log_config, _subject(container), self._directory(container))
         options = {
             "log": log_options,
             "open_stdin": container.config.open_stdin,
@@ -184,9 +173,14 @@ class Starter:
 
     def log_path(self, container: Container) -> str:
         """Its json-file log, "" for another driver."""
-        if container.host.log_config.type != "json-file":
-            return ""
-        return str(self._networking.directory(container) / f"{container.id}-json.log")
+        return logconfig.json_path(container.host.log_config, container.id, self._directory(container))
+
+    def log_source(self, container: Container) -> logconfig.Source | None:
+        """Where its log can be read; None where it cannot."""
+        return logconfig.source(container.host.log_config, _subject(container), self._directory(container))
+
+    def _directory(self, container: Container) -> str:
+        return str(self._networking.directory(container))
 
     def _spec(self, container: Container, netns: str) -> runtime.Spec:
         host = container.host
@@ -311,14 +305,13 @@ def exit_code_of(text: str) -> int:
     return 128
 
 
-def _log_attributes(container: Container) -> dict[str, str]:
-    options = container.host.log_config.config
-    found: dict[str, str] = {}
-    for name in filter(None, options.get("labels", "").split(",")):
-        if name in (container.config.labels or {}):
-            found[name] = (container.config.labels or {})[name]
-    env = dict(entry.partition("=")[::2] for entry in container.config.env or ())
-    for name in filter(None, options.get("env", "").split(",")):
-        if name in env:
-            found[name] = env[name]
-    return found
+def _subject(container: Container) -> logconfig.Subject:
+    return logconfig.Subject(
+        id=container.id,
+        name=container.name,
+        image_id=container.image_id,
+        created_ns=container.created_ns,
+        path=container.path,
+        args=container.args,
+        config=container.config,
+    )

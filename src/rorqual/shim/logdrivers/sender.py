@@ -1,0 +1,220 @@
+"""A queue of messages and the socket they leave by, on the shim's loop; a lost connection is made again.
+
+A message that was partly sent when its connection was lost is sent again as a whole: a receiver may see a torn one, but
+none is missing.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rorqual.errdefs import Unavailable
+from rorqual.shim.loop import IN, OUT, Loop, log
+
+_CONNECT_TIMEOUT_S = 5.0
+_FLUSH_TIMEOUT_S = 3.0
+_RETRY_FIRST_S, _RETRY_MAX_S = 0.25, 10.0
+_MAX_BATCH = 64 * 1024
+
+
+class Sender:
+    """`connect` makes a connected socket, blocking for at most its timeout. `datagrams`: one message, one packet.
+
+    Raises Unavailable when the first connection fails, unless `lazy`.
+    """
+
+    def __init__(
+        self, loop: Loop, connect: Callable[[], socket.socket], *, datagrams: bool, lazy: bool = False
+    ) -> None:
+        self.on_room: Callable[[], None] | None = None
+        self.waiting_bytes = 0
+        self._loop = loop
+        self._connect = connect
+        self._datagrams = datagrams
+        self._queue: deque[bytes] = deque()
+        self._sent_of_first = 0
+        self._retry_s = _RETRY_FIRST_S
+        self._socket: socket.socket | None = None
+        self._closed = False
+        try:
+            self._open()
+        except OSError as e:
+            if not lazy:
+                raise Unavailable((e.strerror or str(e)).lower()) from e
+            self._retry_later()
+
+    def _open(self) -> None:
+        sock = self._connect()
+        sock.setblocking(False)
+        self._socket = sock
+        self._sent_of_first = 0
+        self._retry_s = _RETRY_FIRST_S
+        self._loop.add(sock.fileno(), IN if not self._datagrams else 0, self._ready)
+
+    def send(self, message: bytes) -> None:
+        """Queue a message."""
+        self._queue.append(message)
+        self.waiting_bytes += len(message)
+        if len(self._queue) == 1 or self.waiting_bytes < _MAX_BATCH:
+            self._flush()
+
+    def _ready(self, events: int) -> None:
+        if events & OUT:
+            self._flush()
+        elif self._socket is not None and not self._datagrams:
+            self._received()
+
+    def _received(self) -> None:
+        """Receivers say nothing, or acknowledge; the end of a stream is what has to be noticed."""
+        assert self._socket is not None
+        try:
+            if self._socket.recv(4096):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._lost()
+
+    def _flush(self) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        try:
+            self._send_queued(sock)
+        except (BlockingIOError, InterruptedError):
+            self._watch(OUT)
+            return
+        except OSError as e:
+            if self._wants(e):
+                self._watch(OUT)
+            elif self._datagrams and e.errno in (errno.EMSGSIZE, errno.ECONNREFUSED):
+                self._drop_first()  # too long for a packet, or nobody listens to a protocol that cannot know
+                self._flush()
+            elif self._datagrams and e.errno == errno.ENOBUFS:
+                self._watch(OUT)
+            else:
+                self._lost()
+            return
+        self._watch(0)
+        if self.on_room is not None:
+            self.on_room()
+
+    @staticmethod
+    def _wants(error: OSError) -> bool:
+        """TLS has its own way to say that it must wait."""
+        return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+
+    def _send_queued(self, sock: socket.socket) -> None:
+        while self._queue:
+            if self._datagrams:
+                sock.send(self._queue[0])
+                self._drop_first()
+                continue
+            batch = b"".join(self._batch())
+            sent = sock.send(memoryview(batch)[self._sent_of_first :])
+            self._advance(sent)
+
+    def _batch(self) -> list[bytes]:
+        found, size = [], 0
+        for message in self._queue:
+            found.append(message)
+            size += len(message)
+            if size >= _MAX_BATCH:
+                break
+        return found
+
+    def _advance(self, sent: int) -> None:
+        self._sent_of_first += sent
+        while self._queue and self._sent_of_first >= len(self._queue[0]):
+            self._sent_of_first -= len(self._queue[0])
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        self.waiting_bytes -= len(self._queue.popleft())
+
+    def _watch(self, events: int) -> None:
+        if self._socket is not None:
+            self._loop.modify(self._socket.fileno(), events | (0 if self._datagrams else IN))
+
+    def _lost(self) -> None:
+        if self._socket is not None:
+            self._loop.remove(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        if not self._closed:
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        self._loop.call_later(self._retry_s, self._again)
+        self._retry_s = min(self._retry_s * 2, _RETRY_MAX_S)
+
+    def _again(self) -> None:
+        if self._closed or self._socket is not None:
+            return
+        retry_s = self._retry_s
+        try:
+            self._open()
+        except OSError:
+            self._retry_s = retry_s
+            self._retry_later()
+            return
+        self._flush()
+
+    def close(self) -> None:
+        """Send what waits, for a few seconds at most, and close; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + _FLUSH_TIMEOUT_S
+        try:
+            if self._queue and self._socket is None:
+                self._open()
+            if self._queue and self._socket is not None:
+                self._socket.settimeout(_FLUSH_TIMEOUT_S)
+            while self._queue and self._socket is not None and time.monotonic() < deadline:
+                self._send_queued(self._socket)
+        except OSError as e:
+            log(f"log: {len(self._queue)} messages could not be sent at the end: {e}")
+        if self._socket is not None:
+            self._loop.remove(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+
+def connect_stream(host: str, port: int) -> socket.socket:
+    """A TCP connection. Raises OSError."""
+    sock = socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S)
+    if sock.getsockname() == sock.getpeername():
+        # Without a listener, TCP may connect a loopback port of the ephemeral range to itself.
+        sock.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
+    return sock
+
+
+def connect_datagram(host: str, port: int) -> socket.socket:
+    """A connected UDP socket. Raises OSError for a name that cannot be resolved."""
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def connect_unix(path: str, kind: int) -> socket.socket:
+    """A connected unix socket. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        sock.settimeout(_CONNECT_TIMEOUT_S)
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
