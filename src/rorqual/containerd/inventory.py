@@ -42,6 +42,7 @@ from rorqual.containerd.services.tasks import TasksService
 from rorqual.containerd.snapshotters.contract import Driver
 from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
+from rorqual.containerd.snapshotters.stable import StableStorage, boot_id
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
 from rorqual.containerd.workers import WorkerPool
 from rorqual.linux import malloc
@@ -75,7 +76,11 @@ async def run(root: Path, state: str, address: str) -> None:
     leases = Leases(db, namespaces)
     # bytes
     content = ContentStore(db, ContentTable(db, namespaces), Blobs(root / "content"))
-    snapshotters = _snapshotters(root / "snapshots", db, namespaces)
+    boot = boot_id()
+    snapshotters = _snapshotters(root / "snapshots", db, namespaces, boot)
+    stable = StableStorage(db, {name: s.driver.root for name, s in snapshotters.items()}, boot)
+    if torn := stable.forget_torn():
+        log.warning("the machine went down: %d layers were not on disk yet and are unpacked again", torn)
     workers = WorkerPool(max(_WORKERS_MIN, os.cpu_count() or 1))
     # what ties them together
     exchange = Exchange()
@@ -88,7 +93,7 @@ async def run(root: Path, state: str, address: str) -> None:
         NamespacesService(namespaces, exchange),
         ContentService(content, leases, exchange, collector),
         SnapshotsService(snapshotters, leases, exchange, collector),
-        ImagesService(db, images, exchange, collector),
+        ImagesService(db, images, stable, exchange, collector),
         DiffService(content, workers),
         ContainersService(containers, exchange, collector),
         TasksService(manager, containers),
@@ -137,9 +142,9 @@ async def run(root: Path, state: str, address: str) -> None:
     os.close(lock)
 
 
-def _snapshotters(root: Path, db: Database, namespaces: Namespaces) -> dict[str, TreeSnapshotter]:
+def _snapshotters(root: Path, db: Database, namespaces: Namespaces, boot: str) -> dict[str, TreeSnapshotter]:
     drivers: tuple[Driver, ...] = (OverlayDriver(f"{root}/overlayfs"), NativeDriver(f"{root}/native"))
-    tables = {driver.name: SnapshotTable(db, namespaces, driver.name) for driver in drivers}
+    tables = {driver.name: SnapshotTable(db, namespaces, driver.name, boot) for driver in drivers}
     for name, table in tables.items():
         if dropped := table.drop_transient():
             log.info("%d unfinished layers of %s dropped", dropped, name)

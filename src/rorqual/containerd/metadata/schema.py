@@ -48,4 +48,7 @@ CREATE TABLE lease_resources (
     FOREIGN KEY (ns, lease) REFERENCES leases (ns, id) ON DELETE CASCADE) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+# unsynced: of committed ones, the boot id of the machine while their files may be in memory only; '' when on disk
+_V2 = "ALTER TABLE snapshots ADD COLUMN unsynced TEXT NOT NULL DEFAULT '';"
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)

@@ -25,10 +25,12 @@ _CHAIN = (
 class SnapshotTable:
     """The snapshots of one snapshotter."""
 
-    def __init__(self, db: Database, namespaces: Namespaces, snapshotter: str) -> None:
+    def __init__(self, db: Database, namespaces: Namespaces, snapshotter: str, boot_id: str = "") -> None:
+        """`boot_id`: of the machine, to tell committed files that may be in memory only (snapshotters.stable)."""
         self._db = db
         self._namespaces = namespaces
         self.snapshotter = snapshotter
+        self._boot_id = boot_id
 
     def get(self, ns: str, name: str) -> Snapshot:
         """Raises NotFound."""
@@ -72,7 +74,8 @@ class SnapshotTable:
         self._namespaces.ensure(ns)
         now = time.time_ns()
         self._db.execute(
-            "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, '[]')",
+            "INSERT INTO snapshots (id, snapshotter, ns, name, parent, kind, labels, created_ns, updated_ns, pinned,"
+            " transient) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (snapshot_id, self.snapshotter, ns, key, parent_id, kind, dump(labels), now, now, pinned, transient),
         )
 
@@ -85,8 +88,18 @@ class SnapshotTable:
             raise AlreadyExists(f"snapshot {name}: already exists")
         self._db.execute(
             "UPDATE snapshots SET name = ?, kind = ?, parent = ?, labels = ?, updated_ns = ?, size = ?, inodes = ?,"
-            " transient = 0 WHERE id = ?",
-            (name, Kind.COMMITTED, parent_id, dump(labels), time.time_ns(), usage.size, usage.inodes, snapshot.id),
+            " transient = 0, unsynced = ? WHERE id = ?",
+            (
+                name,
+                Kind.COMMITTED,
+                parent_id,
+                dump(labels),
+                time.time_ns(),
+                usage.size,
+                usage.inodes,
+                self._boot_id,
+                snapshot.id,
+            ),
         )
 
     def unpacked(self, ns: str, key: str, usage: Usage, implied: list[str]) -> None:

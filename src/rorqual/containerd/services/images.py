@@ -14,6 +14,7 @@ from rorqual.containerd.metadata.database import Database
 from rorqual.containerd.metadata.images import Images
 from rorqual.containerd.metadata.records import Descriptor, Image
 from rorqual.containerd.services.calls import Scope, timestamp, unary
+from rorqual.containerd.snapshotters.stable import StableStorage
 from rorqual.rpc.proto import descriptor_pb2
 from rorqual.rpc.proto import image_events_pb2 as events
 from rorqual.rpc.proto import images_pb2 as pb
@@ -21,10 +22,13 @@ from rorqual.rpc.proto.images_grpc import ImagesBase
 
 
 class ImagesService(ImagesBase):
-    """Names survive power loss: each change is durable before it is answered."""
+    """Names survive power loss: each change is durable before it is answered, and what it names before the change."""
 
-    def __init__(self, db: Database, store: Images, exchange: Exchange, collector: Collector) -> None:
+    def __init__(
+        self, db: Database, store: Images, stable: StableStorage, exchange: Exchange, collector: Collector
+    ) -> None:
         self._db = db
+        self._stable = stable
         self._store = store
         self._exchange = exchange
         self._collector = collector
@@ -40,6 +44,7 @@ class ImagesService(ImagesBase):
 
     @unary
     async def Create(self, scope: Scope, request: pb.CreateImageRequest) -> pb.CreateImageResponse:
+        await self._stable.settle()
         image = self._store.create(scope.ns, _from_wire(request.image))
         await self._db.durable()
         self._exchange.publish(scope.ns, "/images/create", events.ImageCreate(name=image.name, labels=image.labels))
@@ -47,6 +52,7 @@ class ImagesService(ImagesBase):
 
     @unary
     async def Update(self, scope: Scope, request: pb.UpdateImageRequest) -> pb.UpdateImageResponse:
+        await self._stable.settle()
         image = self._store.update(scope.ns, _from_wire(request.image), list(request.update_mask.paths))
         await self._db.durable()
         self._exchange.publish(scope.ns, "/images/update", events.ImageUpdate(name=image.name, labels=image.labels))

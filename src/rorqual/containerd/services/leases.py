@@ -19,7 +19,7 @@ from rorqual.rpc.proto.leases_grpc import LeasesBase
 
 
 class LeasesService(LeasesBase):
-    """Durable where losing one would lose what it holds."""
+    """A lease survives power loss from its creation on. Its end need not: one that comes back is deleted again."""
 
     def __init__(self, db: Database, store: Leases, collector: Collector) -> None:
         self._db = db
@@ -30,6 +30,7 @@ class LeasesService(LeasesBase):
     async def Create(self, scope: Scope, request: pb.CreateRequest) -> pb.CreateResponse:
         lease_id = request.id or secrets.token_hex(16)
         lease = self._store.create(scope.ns, lease_id, check_labels(dict(request.labels)))
+        await self._db.durable()
         return pb.CreateResponse(lease=_to_wire(lease))
 
     @unary
