@@ -218,12 +218,18 @@ def test_environment_of_the_engine_does_not_leak_into_containers(engine: Engine)
 
 def test_processes_of_a_container_are_not_dumpable_before_exec(engine: Engine) -> None:
     """The window in which CVE-2016-9962 and its kin attached: an exec's helper seen from within the container."""
-    look = "case $(readlink $p/exe) in *python*) ls $p/fd >>/tmp/seen 2>/dev/null;; esac"
-    watch = f"while :; do for p in /proc/[0-9]*; do {look}; done; done"
-    container = engine.rorqual.out("run", "-d", "--cap-add", "SYS_PTRACE", "busybox", "sh", "-c", watch)
-    for _ in range(10):
+    beyond_stdio = "for f in $p/fd/[3-9] $p/fd/[1-9][0-9]*; do readlink $f >>/tmp/seen; done"
+    look = f"case $(cat $p/comm) in rorqual*) echo $p >>/tmp/helpers; {beyond_stdio};; esac"
+    watch = f"exec 2>/dev/null; while :; do for p in /proc/[0-9]*; do {look}; done; done"
+    container = engine.rorqual.out("run", "-d", "busybox", "sh", "-c", watch)
+
+    def helper_was_seen() -> bool:
         engine.rorqual("exec", container, "true")
-    assert engine.rorqual.out("exec", container, "sh", "-c", "cat /tmp/seen 2>/dev/null; true") == ""
+        return engine.rorqual("exec", container, "test", "-s", "/tmp/helpers", code=None).code == 0
+
+    for _ in range(10):
+        wait_for(helper_was_seen, "an exec's helper was seen", 30)
+    assert engine.rorqual.out("exec", container, "sh", "-c", "cat /tmp/seen; true") == ""
 
 
 def test_masquerading_as_root_on_the_stream_socket_is_refused(engine: Engine) -> None:
