@@ -113,7 +113,7 @@ class Directory:
             with open(f"{self.path}/state.json", "rb") as f:
                 return Record.from_json(f.read())
         except FileNotFoundError:
-            raise errdefs.NotFound(f"container {self._id} does not exist") from None
+            raise errdefs.NotFound("container does not exist") from None
 
     def phase(self) -> str:
         """CREATING, CREATED or RUNNING, as far as the fifo tells."""

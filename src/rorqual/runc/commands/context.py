@@ -21,6 +21,11 @@ class Context:
     systemd_cgroup: bool = False
     rootless: str = "auto"
 
+    def check_log(self) -> None:
+        """Raises: OSError when the log file can't be written: better at once than at the first error."""
+        if self.log:
+            os.close(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
+
     def report(self, level: str, text: str) -> None:
         """One line of log. Engines read the last `error` of a JSON log for the reason of a failure."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -15,7 +15,7 @@ from rorqual.runc import container as runc
 from rorqual.runc import state
 from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
 from rorqual.runc.commands.context import Context
-from rorqual.runc.commands.parser import Line, expect, flag, value
+from rorqual.runc.commands.parser import Line, Usage, expect, flag, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OPTIONS = (
     flag("stats", help="display the container's stats then exit"),
 )
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def run(line: Line, context: Context) -> int:
@@ -62,11 +62,19 @@ def _ready(watch: int | None, seconds: float) -> bool:
 
 
 def _duration_s(text: str) -> float:
-    for unit, seconds in _UNITS_S.items():
-        number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdigit() and float(number) > 0:
-            return float(number) * seconds
-    raise InvalidArgument("duration interval must be greater than 0")
+    """Of a Go duration: `5s`, `1m30s`, `500ms`. Raises: Usage."""
+    total, rest = 0.0, text.removeprefix("-")
+    while rest:
+        digits = len(rest) - len(rest.lstrip("0123456789."))
+        unit = rest[digits:].rstrip("0123456789.")
+        unit = next((u for u in sorted(_UNITS_S, key=len, reverse=True) if unit.startswith(u)), "")
+        if not unit or not rest[:digits].replace(".", "", 1).isdigit():
+            raise Usage(f'invalid value "{text}" for flag -interval: parse error')
+        total += float(rest[:digits]) * _UNITS_S[unit]
+        rest = rest[digits + len(unit) :]
+    if total <= 0 or text.startswith("-"):
+        raise InvalidArgument("duration interval must be greater than 0")
+    return total
 
 
 def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> None:

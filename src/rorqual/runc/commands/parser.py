@@ -63,11 +63,20 @@ class Line:
         try:
             return int(text)
         except ValueError:
-            raise InvalidArgument(f'invalid value "{text}" for flag -{name}: must be a number') from None
+            raise Usage(f'invalid value "{text}" for flag -{name}: parse error') from None
 
 
-def parse(arguments: Sequence[str], options: Sequence[Option]) -> Line:
-    """Raises: InvalidArgument of an unknown option or a missing value."""
+# What Go's strconv.ParseBool takes.
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+class Usage(InvalidArgument):
+    """The command line itself is wrong: the command's help is shown."""
+
+
+def parse(arguments: Sequence[str], options: Sequence[Option], *, mixed: bool = False) -> Line:
+    """`mixed`: options may come after arguments too (until `--`). Raises: Usage."""
     by_name = {name: option for option in options for name in option.names}
     line = Line()
     rest = list(arguments)
@@ -76,34 +85,39 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> Line:
         if word == "--":
             break
         if not word.startswith("-") or word == "-":
-            rest.insert(0, word)
-            break
+            if not mixed:
+                rest.insert(0, word)
+                break
+            line.arguments.append(word)
+            continue
         name, separator, given = word.lstrip("-").partition("=")
         option = by_name.get(name)
         if option is None:
-            raise InvalidArgument(f"flag provided but not defined: -{name}")
+            raise Usage(f"flag provided but not defined: -{name}")
         if option.flag:
-            if not separator or given.lower() in ("true", "1", "t"):
+            if separator and given not in _TRUE | _FALSE:
+                raise Usage(f'invalid boolean value "{given}" for -{name}: parse error')
+            if not separator or given in _TRUE:
                 line.flags.add(option.name)
             continue
         if not separator:
             if not rest:
-                raise InvalidArgument(f"flag needs an argument: -{name}")
+                raise Usage(f"flag needs an argument: -{name}")
             given = rest.pop(0)
         if option.many:
             line.lists.setdefault(option.name, []).append(given)
         else:
             line.values[option.name] = given
-    line.arguments = rest
+    line.arguments += rest
     return line
 
 
 def expect(line: Line, command: str, low: int, high: int | None) -> None:
-    """Raises: InvalidArgument in runc's words."""
+    """Raises: Usage in runc's words."""
     count = len(line.arguments)
     if low == high and count != low:
-        raise InvalidArgument(f'rorqual-runc: "{command}" requires exactly {low} argument(s)')
+        raise Usage(f'rorqual-runc: "{command}" requires exactly {low} argument(s)')
     if count < low:
-        raise InvalidArgument(f'rorqual-runc: "{command}" requires a minimum of {low} argument(s)')
+        raise Usage(f'rorqual-runc: "{command}" requires a minimum of {low} argument(s)')
     if high is not None and count > high:
-        raise InvalidArgument(f'rorqual-runc: "{command}" requires a maximum of {high} argument(s)')
+        raise Usage(f'rorqual-runc: "{command}" requires a maximum of {high} argument(s)')

@@ -12,6 +12,7 @@ from rorqual.runc import container as runc
 from rorqual.runc.commands import foreground
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, Option, expect, flag, value
+from rorqual.runc.errors import reason
 
 _COMMON: tuple[Option, ...] = (
     value("bundle", "b", help="path to the root of the bundle directory, defaults to the current directory"),
@@ -56,12 +57,20 @@ def run(line: Line, context: Context) -> int:
 
 def _make(line: Line, context: Context, *, detach: bool) -> runc.Container:
     bundle = os.path.abspath(line.get("bundle") or ".")
+    try:
+        os.stat(f"{bundle}/.")
+    except OSError as e:
+        raise InvalidArgument(f"chdir {line.get('bundle')}: {reason(e)}") from e
     data = load_config(bundle)
     spec = Spec.from_json(data)
     terminal = spec.process is not None and spec.process.terminal
     foreground.check_terminal(terminal, detach, line.get("console-socket"))
     if context.systemd_cgroup:
-        raise InvalidArgument("systemd cgroup flag passed, but systemd support for managing cgroups is not available")
+        raise InvalidArgument(
+            "systemd not running on this host, cannot use systemd cgroups manager"
+            if not os.path.isdir("/run/systemd/system")
+            else "systemd cgroup flag passed, but this runtime manages cgroups through the file system only"
+        )
     preserved, spec = _preserved(line, spec)
     pid_file = line.get("pid-file")
     made = runc.create(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from rorqual.errdefs import InvalidArgument
 from rorqual.oci.runtime import CPU, BlockIO, Memory, Pids, Resources
 from rorqual.runc import container as runc
 from rorqual.runc.commands.context import Context
@@ -63,9 +64,9 @@ def _from_options(line: Line) -> Resources:
         "mems": line.get("cpuset-mems"),
     }
     memory: dict[str, Any] = {
-        "limit": line.number("memory"),
-        "reservation": line.number("memory-reservation"),
-        "swap": line.number("memory-swap"),
+        "limit": _bytes(line, "memory"),
+        "reservation": _bytes(line, "memory-reservation"),
+        "swap": _bytes(line, "memory-swap"),
     }
     return Resources(
         cpu=CPU(**cpu),
@@ -73,3 +74,21 @@ def _from_options(line: Line) -> Resources:
         pids=Pids(line.number("pids-limit")),
         block_io=BlockIO(weight=line.number("blkio-weight")),
     )
+
+
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+
+def _bytes(line: Line, name: str) -> int | None:
+    """`512m`, `1.5GiB`, `-1`: as Docker's units.RAMInBytes, in powers of 1024. Raises: InvalidArgument."""
+    text = line.get(name)
+    if not text:
+        return None
+    if text == "-1":
+        return -1
+    number = text.rstrip("bBiIkKmMgGtTpP ")
+    unit = text[len(number) :].strip().lower().removesuffix("b").removesuffix("i")
+    try:
+        return int(float(number) * 1024 ** _UNITS[unit])
+    except (KeyError, ValueError, OverflowError):
+        raise InvalidArgument(f"invalid value for {name}: invalid size: '{text}'") from None
