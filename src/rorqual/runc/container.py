@@ -108,7 +108,8 @@ class Container:
         document = Process.from_json(spec) if isinstance(spec, bytes) else spec
         status = self.status
         if status not in (state.RUNNING, state.CREATED) and not (status == state.PAUSED and ignore_paused):
-            raise errdefs.Conflict(f"cannot exec in a {status} container")
+            hint = " (use --ignore-paused to override)" if status == state.PAUSED else ""
+            raise errdefs.Conflict(f"cannot exec in a {status} container{hint}")
         return _exec(self, document, stdio, preserve_fds, _sub_groups(self.record.groups, groups or {}))
 
     def kill(self, sig: int, all_processes: bool = False) -> None:
@@ -159,7 +160,7 @@ class Container:
 
     def pause(self) -> None:
         if self.status not in (state.RUNNING, state.CREATED):
-            raise errdefs.Conflict(f"container not running or created: {self.status}")
+            raise errdefs.Conflict("container not running")
         self._group().freeze()
 
     def resume(self) -> None:
@@ -170,6 +171,8 @@ class Container:
     def update(self, resources: Resources | bytes) -> None:
         """Change limits of the running container. Raises: InvalidArgument naming file and value the kernel refused."""
         document = Resources.from_json(resources) if isinstance(resources, bytes) else resources
+        if self.status == state.STOPPED:
+            raise errdefs.Conflict("container not running")
         self._group().update(document)
 
     def stats(self) -> Stats:

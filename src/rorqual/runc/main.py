@@ -106,7 +106,9 @@ def _report(context: Context, text: str) -> None:
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else str(error.strerror or error)
+        from rorqual.runc.errors import reason
+
+        return f"open {os.fsdecode(error.filename)}: {reason(error)}" if error.filename else reason(error)
     return str(error)
 
 

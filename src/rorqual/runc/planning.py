@@ -351,7 +351,7 @@ def signal_number(text: str) -> int:
             raise AttributeError(base)
         number = int(getattr(signal, "SIG" + base))
     except AttributeError:
-        raise InvalidArgument(f"unknown signal {text!r}") from None
+        raise InvalidArgument(f'unknown signal "{text}"') from None
     if sign and offset.isdigit():
         number += int(offset) if sign == "+" else -int(offset)
     return number

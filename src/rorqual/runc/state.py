@@ -82,7 +82,7 @@ class Directory:
         try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
-            raise errdefs.AlreadyExists(f"container with id {self._id} already exists") from None
+            raise errdefs.AlreadyExists("container with given ID already exists") from None
 
     def make_fifo(self) -> int:
         """The fifo, open for both ways, so that neither side ever waits in open."""

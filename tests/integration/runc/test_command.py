@@ -97,6 +97,113 @@ def test_features(command: Runc) -> None:
 @pytest.mark.parametrize("arguments", [("nope",), ("state",), ("run", "--nope", "x"), ("--log-format", "x", "list")])
 def test_bad_usage(command: Runc, arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == (3 if arguments == ("nope",) else 1)
     assert done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_options_may_follow_the_id_but_not_a_users_command(bundle: Bundle, command: Runc) -> None:
+    _write(bundle, "sleep", "100")
+    with (bundle.path / "out").open("w") as out:  # a pipe would be held open by the container
+        line = [sys.executable, "-m", "rorqual.runc.main", "--root", bundle.root, "run", "cli", "--detach"]
+        assert subprocess.run(line, cwd=bundle.path, stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode == 0
+    assert command("exec", "cli", "echo", "--tty").stdout == "--tty\n"
+    assert command("delete", "cli", "--force").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (("state", "cli"), 1, "container does not exist"),
+        (("delete", "cli"), 1, "container does not exist"),
+        (("delete", "--force", "cli"), 0, ""),
+        (("run",), 1, "requires exactly 1 argument"),
+        (("run", "--bundle", "/nowhere", "cli"), 1, "chdir /nowhere: no such file or directory"),
+        (("run", "a b"), 1, "invalid container ID format"),
+        (("--systemd-cgroup", "run", "cli"), 1, "systemd"),
+        (("checkpoint", "cli"), 1, "container does not exist"),
+        (("restore", "--image-path", "/nowhere", "cli"), 1, "CRIU"),
+        (("list", "-f", "yaml"), 1, "invalid format option"),
+        (("help", "exec"), 0, ""),
+        (("--version",), 0, ""),
+    ],
+)
+def test_refusals_are_runcs(bundle: Bundle, command: Runc, arguments: tuple[str, ...], status: int, text: str) -> None:
+    _write(bundle, "true")
+    done = command(*arguments)
+    assert done.returncode == status, done.stderr
+    assert text in done.stderr
+
+
+@pytest.fixture
+def running(bundle: Bundle, command: Runc) -> Runc:
+    """A container `cli` that runs."""
+    _write(bundle, "sleep", "100")
+    line = [sys.executable, "-m", "rorqual.runc.main", "--root", bundle.root, "run", "-d", "cli"]
+    null = subprocess.DEVNULL
+    subprocess.run(line, cwd=bundle.path, stdin=null, stdout=null, stderr=null, check=True)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("-u", "4294967295"), "uids and gids must be in range 0-2147483647"),
+        (("-u", "0:4294967295"), "uids and gids must be in range 0-2147483647"),
+        (("-g", "4294967295"), "uids and gids must be in range 0-2147483647"),
+        (("-u", "bad"), "as int for uid failed"),
+        (("-e", "X"), "process.env"),
+        (("--cwd", "relative"), "must be absolute"),
+        (("--cap", "CAP_NONE"), "unknown capability"),
+        (("--process-label", "x"), "process.selinuxLabel"),
+        (("-d", "-t"), "cannot allocate tty if runc will detach without setting console socket"),
+        (("--console-socket", "/x"), "cannot use console socket if runc will not detach or allocate tty"),
+        (("--cgroup", "nope"), "no such file or directory"),
+        (("--process", "/nowhere"), "open /nowhere: no such file or directory"),
+        (("--preserve-fds", "9"), "preserved-fd"),
+    ],
+)
+def test_an_exec_is_refused_by_name(running: Runc, options: tuple[str, ...], text: str) -> None:
+    done = running("exec", *options, "cli", "true")
+    assert done.returncode == 255
+    assert text in done.stderr
+
+
+def test_exec_options_shape_the_process(running: Runc) -> None:
+    script = "id; echo $A; pwd; while read k v; do case $k in Groups:|NoNewPrivs:|CapBnd:) echo $k $v;; esac; done"
+    done = running(
+        "exec", "-u", "33:34", "-g", "50", "-e", "A=b=c", "--cwd", "/tmp", "--no-new-privs", "--cap", "CAP_SYS_TIME",
+        "cli", "sh", "-c", f"{script} < /proc/self/status",
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("uid=33(www) gid=34(www) groups=50"), done.stderr
+    assert lines[1:3] == ["b=c", "/tmp"]
+    shown = dict(line.split(": ", 1) for line in lines[3:])
+    assert shown["Groups"].strip() == "50"
+    assert shown["NoNewPrivs"] == "1"
+    assert int(shown["CapBnd"], 16) >> 25 & 1
+
+
+def test_limits_are_changed_and_bad_ones_named(running: Runc) -> None:
+    assert running("update", "--memory", "32m", "--cpu-share", "512", "cli").returncode == 0
+    stats = json.loads(running("events", "--stats", "cli").stdout)["data"]
+    assert stats["memory"]["usage"]["limit"] == 32 << 20
+    for options, text in (
+        (("--memory", "lots"), "invalid value for memory"),
+        (("--cpu-quota", "x"), "invalid value for cpu-quota"),
+        (("--l3-cache-schema", "x"), "is not enabled"),
+        (("-r", "/nowhere"), "open /nowhere"),
+        (("--cpuset-cpus", "4000"), "cpuset.cpus"),
+    ):
+        done = running("update", *options, "cli")
+        assert done.returncode == 1
+        assert text in done.stderr
+    running("kill", "cli", "KILL")
+    assert running("update", "--memory", "16m", "cli").returncode == 1
+
+
+def test_events_take_go_durations(running: Runc) -> None:
+    for text in ("0s", "-1s"):
+        assert "must be greater than 0" in running("events", "--interval", text, "cli").stderr
+    for text in ("x", "5", "1m2"):
+        assert "parse error" in running("events", "--interval", text, "cli").stderr

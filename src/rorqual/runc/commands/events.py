@@ -5,12 +5,12 @@ Source: runc-events(8).
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
 
 from rorqual.errdefs import Conflict, InvalidArgument
+from rorqual.oci import jsontext
 from rorqual.runc import container as runc
 from rorqual.runc import state
 from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
@@ -81,7 +81,7 @@ def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> None:
     document: dict[str, Any] = {"type": kind, "id": container_id}
     if data is not None:
         document["data"] = data
-    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.write(jsontext.dumps(document) + "\n")
     sys.stdout.flush()
 
 

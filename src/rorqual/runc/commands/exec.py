@@ -39,10 +39,12 @@ def run(line: Line, context: Context) -> int:
     document = _process(line, Spec.from_json(made.directory.read_config()))
     detach = line.has("detach")
     foreground.check_terminal(document.terminal, detach, line.get("console-socket"))
+    preserved, environment = foreground.passed_fds(line.number("preserve-fds") or 0)
+    document = replace(document, env=(*document.env, *environment))
     front = None if detach else foreground.Foreground()
     pid, console = made.exec(
         document,
-        preserve_fds=line.number("preserve-fds") or 0,
+        preserve_fds=preserved,
         groups=_groups(line),
         ignore_paused=line.has("ignore-paused"),
     )
@@ -94,13 +96,18 @@ def _process(line: Line, spec: Spec) -> Process:
 def _user(line: Line, user: User) -> User:
     if line.get("user"):
         uid, _, gid = line.get("user").partition(":")
-        if not uid.isdigit() or (gid and not gid.isdigit()):
-            raise InvalidArgument(f"parsing {line.get('user')!r}: invalid syntax")
-        user = replace(user, uid=int(uid), gid=int(gid) if gid else user.gid, username="")
-    gids = line.all("additional-gids")
-    if not all(gid.isdigit() for gid in gids):
-        raise InvalidArgument("additional-gids must be numbers")
-    return replace(user, additional_gids=(*user.additional_gids, *(int(gid) for gid in gids)))
+        user = replace(user, uid=_id(uid, "uid"), gid=_id(gid, "gid") if gid else user.gid, username="")
+    gids = [_id(gid, "additional gid") for gid in line.all("additional-gids")]
+    return replace(user, additional_gids=(*user.additional_gids, *gids))
+
+
+def _id(text: str, kind: str) -> int:
+    """Raises: InvalidArgument; CVE-2024-40635: what is above 2^31-1 is no ID."""
+    if not text.isascii() or not text.isdigit():
+        raise InvalidArgument(f'parsing {text} as int for {kind} failed: parsing "{text}": invalid syntax')
+    if len(text) > 10 or int(text) > 2**31 - 1:
+        raise InvalidArgument("unable to setup user: uids and gids must be in range 0-2147483647")
+    return int(text)
 
 
 def _with_capabilities(document: Process, added: list[str]) -> Process:

@@ -11,6 +11,7 @@ import struct
 from contextlib import suppress
 
 from rorqual.errdefs import InvalidArgument, Unavailable
+from rorqual.runc.errors import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,24 @@ def send_fd(path: str, fd: int, name: str) -> None:
         finally:
             s.close()
     except OSError as e:
-        raise Unavailable(f"failed to send fd to {path}: {e.strerror}") from e
+        raise Unavailable(f"dial unix {path}: connect: {reason(e)}") from e
+
+
+def passed_fds(preserved: int) -> tuple[int, tuple[str, ...]]:
+    """How many fds from 3 on go to the process, $LISTEN_FDS and then `preserved`, and what that adds to its environment.
+
+    Source: sd_listen_fds(3). Raises: InvalidArgument of an fd that isn't open.
+    """
+    listening = 0
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "").isdigit():
+        listening = int(os.environ["LISTEN_FDS"])
+    count = listening + preserved
+    for fd in range(3, 3 + count):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError as e:
+            raise InvalidArgument(f"unable to stat preserved-fd {fd - 3} (of {count}): {reason(e)}") from e
+    return count, (f"LISTEN_FDS={listening}", "LISTEN_PID=1") if listening else ()
 
 
 class Foreground:

@@ -63,7 +63,7 @@ class Line:
         try:
             return int(text)
         except ValueError:
-            raise Usage(f'invalid value "{text}" for flag -{name}: parse error') from None
+            raise InvalidArgument(f'invalid value for {name}: parsing "{text}": invalid syntax') from None
 
 
 # What Go's strconv.ParseBool takes.

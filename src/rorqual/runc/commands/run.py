@@ -71,7 +71,9 @@ def _make(line: Line, context: Context, *, detach: bool) -> runc.Container:
             if not os.path.isdir("/run/systemd/system")
             else "systemd cgroup flag passed, but this runtime manages cgroups through the file system only"
         )
-    preserved, spec = _preserved(line, spec)
+    preserved, environment = foreground.passed_fds(line.number("preserve-fds") or 0)
+    if environment and spec.process is not None:
+        spec = replace(spec, process=replace(spec.process, env=(*spec.process.env, *environment)))
     pid_file = line.get("pid-file")
     made = runc.create(
         line.arguments[0],
@@ -100,23 +102,6 @@ def _hand_over(line: Line, made: runc.Container, detach: bool) -> None:
     if detach and made.console_fd is not None:
         foreground.send_fd(line.get("console-socket"), made.console_fd, "/dev/ptmx")
         os.close(made.console_fd)
-
-
-def _preserved(line: Line, spec: Spec) -> tuple[int, Spec]:
-    """How many fds from 3 on go to the container: LISTEN_FDS, then --preserve-fds. Raises: InvalidArgument."""
-    listening = 0
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "").isdigit():
-        listening = int(os.environ["LISTEN_FDS"])
-    count = listening + (line.number("preserve-fds") or 0)
-    for fd in range(3, 3 + count):
-        try:
-            os.set_inheritable(fd, True)
-        except OSError as e:
-            raise InvalidArgument(f"unable to stat preserved-fd {fd - 3} (of {count}): {e.strerror}") from e
-    if listening and spec.process is not None:
-        environment = (*spec.process.env, f"LISTEN_FDS={listening}", "LISTEN_PID=1")
-        spec = replace(spec, process=replace(spec.process, env=environment))
-    return count, spec
 
 
 def load_config(bundle: str) -> bytes:

@@ -40,6 +40,9 @@ OPTIONS = (
 def run(line: Line, context: Context) -> int:
     expect(line, "update", 1, 1)
     made = runc.load(line.arguments[0], context.root)
+    for schema, kind in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
+        if line.get(schema):
+            raise InvalidArgument(f"Intel RDT/{kind} schema is not enabled")
     source = line.get("resources")
     if source == "-":
         made.update(sys.stdin.buffer.read())
