@@ -65,7 +65,7 @@ def send_fd(path: str, fd: int, name: str) -> None:
 
 
 def passed_fds(preserved: int) -> tuple[int, tuple[str, ...]]:
-    """How many fds from 3 on go to the process, $LISTEN_FDS and then `preserved`, and what that adds to its environment.
+    """How many fds from 3 on go to the process, $LISTEN_FDS and then `preserved`; what that adds to its environment.
 
     Source: sd_listen_fds(3). Raises: InvalidArgument of an fd that isn't open.
     """
