@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
-# Between the last byte and the answer to a PATCH.
-_ANSWER_S = 300.0
+# Between the last byte and the answer to a PATCH a registry may be so many times slower than between two bytes.
+_ANSWER_FACTOR = 10
 
 # The blob's bytes from an offset.
 Source = Callable[[int], AsyncIterator[bytes]]
@@ -165,39 +165,42 @@ class BlobPusher:
     async def _patch(
         self, descriptor: Descriptor, source: Source, location: str, offset: int, progress: _Progress
     ) -> str:
-        loop = asyncio.get_running_loop()
         trouble: list[BaseException] = []
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(descriptor.size - offset),
+            "Content-Range": f"{offset}-{descriptor.size - 1}",
+        }
+        try:
+            async with asyncio.timeout(self._stall_s) as patience:
 
-        async with asyncio.timeout(self._stall_s) as patience:
+                async def pieces() -> AsyncIterator[bytes]:
+                    progress.restart(offset)
+                    try:
+                        async for piece in source(offset):
+                            yield piece
+                            progress.add(len(piece))
+                            self._extend(patience, 1)
+                    except Exception as error:
+                        # aiohttp would make a broken connection of it.
+                        trouble.append(error)
+                        raise
+                    self._extend(patience, _ANSWER_FACTOR)
 
-            async def pieces() -> AsyncIterator[bytes]:
-                progress.restart(offset)
-                try:
-                    async for piece in source(offset):
-                        yield piece
-                        progress.add(len(piece))
-                        patience.reschedule(loop.time() + self._stall_s)
-                except Exception as error:
-                    # aiohttp would make a broken connection of it.
-                    trouble.append(error)
-                    raise
-                patience.reschedule(loop.time() + _ANSWER_S)
-
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Length": str(descriptor.size - offset),
-                "Content-Range": f"{offset}-{descriptor.size - 1}",
-            }
-            try:
                 response = await self._request("PATCH", location, (202, 201, 204), headers=headers, body=pieces)
-            except Error as error:
-                if trouble:
-                    raise trouble[0] from error
-                raise
-            except TimeoutError as error:
-                raise Transient(f"{descriptor.digest}: the registry took no more bytes") from error
+        except TimeoutError as error:
+            raise Transient(f"{descriptor.digest}: the registry took no more bytes") from error
+        except Error as error:
+            if trouble:
+                raise trouble[0] from error
+            raise
         response.release()
         return await self._location(response)
+
+    def _extend(self, patience: asyncio.Timeout, factor: float) -> None:
+        """As bytes go out, or are all out, the end of patience moves on."""
+        if not patience.expired():
+            patience.reschedule(asyncio.get_running_loop().time() + factor * self._stall_s)
 
     async def _resume(self, descriptor: Descriptor, location: str) -> tuple[str, int]:
         """Where to go on: the upload's URL and the bytes that it has; a new one when the registry forgot it."""
