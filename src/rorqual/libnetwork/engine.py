@@ -16,6 +16,8 @@ from rorqual.libnetwork.dns.client import Names, Resolver, SandboxView, Wanted
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.drivers.bridge import BridgeDriver
 from rorqual.libnetwork.drivers.host import HostDriver
+from rorqual.libnetwork.drivers.ipvlan import IpvlanDriver
+from rorqual.libnetwork.drivers.macvlan import MacvlanDriver
 from rorqual.libnetwork.drivers.null import NullDriver
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.model import (
@@ -61,7 +63,8 @@ class Engine:
         self._store = Store(store_path)
         self._firewall = Firewall(options.table, options.user_chain)
         bridge = BridgeDriver(options, self.namespaces, self._firewall)
-        self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, HostDriver(), NullDriver())}
+        parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
+        self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
         self._networks = NetworkTable(options, self._store, self._drivers)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
         self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
 from rorqual import errdefs
 from rorqual.libnetwork.model import Endpoint, check_interface_name
@@ -16,6 +16,8 @@ from rorqual.linux.netlink import Request, RtNetlink
 
 IFNAME = "com.docker.network.endpoint.ifname"
 SYSCTLS = "com.docker.network.endpoint.sysctls"
+# What every router of a link may be called by; Docker gives it to its bridges too.
+LINK_LOCAL = IPv6Address("fe80::1")
 # net.<family>.<conf or neigh or mpls>.IFNAME.<name>: of this interface, and of nothing else.
 _SYSCTL = re.compile(r"net\.(ipv4|ipv6)\.(conf|neigh)\.IFNAME\.([a-z0-9_]+)=(.*)")
 
@@ -84,14 +86,12 @@ def route_out(inner: RtNetlink, endpoints: Sequence[Endpoint], way_out: Endpoint
     for goes by the next best."""
     ranked = sorted(endpoints, key=lambda e: (e.id != way_out.id, -e.gw_priority, e.network_name))
     requests = []
-    for attribute, family, kind in (
-        ("gateway", socket.AF_INET, IPv4Address),
-        ("gateway6", socket.AF_INET6, IPv6Address),
-    ):
-        best = next((e for e in ranked if getattr(e, attribute)), None)
+    for own, attribute, family in (("ip", "gateway", socket.AF_INET), ("ip6", "gateway6", socket.AF_INET6)):
+        best = next((e for e in ranked if getattr(e, attribute) or (e.onlink and getattr(e, own))), None)
         link = inner.link(best.interface) if best is not None else None
         if best is not None and link is not None:
-            packed = kind(getattr(best, attribute)).packed
+            gateway = getattr(best, attribute)
+            packed = ip_address(gateway).packed if gateway else b""
             requests.append(netlink.new_route(gateway=packed, oif=link.index, family=family))
     inner.transact(requests)
 

@@ -169,7 +169,8 @@ class NetworkConfig:
 @dataclass(frozen=True, slots=True)
 class Network:
     """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's (or macvlan's parent)
-    device; `subnet_given` that its user chose it (then addresses may be chosen too); `found` that this device was there before the network, and stays after it."""
+    device; `found` that this device was there before the network, and stays after it; `subnet_given` that its user
+    chose the subnet (then addresses may be chosen too)."""
 
     id: NetworkID
     name: str
@@ -249,11 +250,12 @@ class Endpoint:
     driver_opts: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     gw_priority: int = 0
     routed_ports: tuple[tuple[int, Proto], ...] = ()
+    onlink: bool = False
 
     @property
     def way_out(self) -> bool:
-        """Whether it has a gateway, so that it can be the sandbox's way out."""
-        return bool(self.gateway or self.gateway6)
+        """Whether it has a gateway (or is `onlink`: everybody is reached directly), so can be the way out."""
+        return bool(self.gateway or self.gateway6 or self.onlink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +275,9 @@ class Sandbox:
     def gateway(self) -> Endpoint | None:
         """The endpoint that is the way out: highest gw_priority first, then by network name, as Docker chooses."""
         candidates = [e for e in self.endpoints if e.way_out]
-        return min(candidates, key=lambda e: (-e.gw_priority, not e.gateway, e.network_name), default=None)
+        return min(
+            candidates, key=lambda e: (-e.gw_priority, not (e.gateway or e.onlink), e.network_name), default=None
+        )
 
     @property
     def asks_resolver(self) -> bool:

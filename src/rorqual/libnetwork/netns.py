@@ -62,6 +62,11 @@ class NamespaceDir:
             os.close(self._host_fd)
             self._host_fd = -1
 
+    @property
+    def host_fd(self) -> int:
+        """The host's namespace, open."""
+        return self._host_fd
+
     def path_of(self, name: str) -> str:
         return f"{self.path}/{name}"
 

@@ -122,9 +122,7 @@ def user_bridge(spec: Network, options: ControllerOptions) -> Network:
         _read(PREFIX + "host_binding_ipv4", binding, IPv4Address)
     if binding6:
         _read(PREFIX + "host_binding_ipv6", binding6, IPv6Address)
-    mtu = _read(MTU, given.get(MTU) or str(options.mtu), int)
-    if mtu < 0 or mtu > 65535:
-        raise errdefs.InvalidArgument(f"invalid MTU number: {mtu}")
+    mtu = mtu_of(given, options.mtu)
     return replace(
         spec,
         interface=check_interface_name(given.get(PREFIX + "name") or f"br-{spec.id[:12]}"),
@@ -136,6 +134,14 @@ def user_bridge(spec: Network, options: ControllerOptions) -> Network:
         binding=binding,
         binding6=binding6,
     )
+
+
+def mtu_of(given: Mapping[str, str], default: int) -> int:
+    """The MTU that driver options ask for. Raises errdefs.InvalidArgument."""
+    mtu = _read(MTU, given.get(MTU) or str(default), int)
+    if mtu < 0 or mtu > 65535:
+        raise errdefs.InvalidArgument(f"invalid MTU number: {mtu}")
+    return mtu
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:

@@ -74,27 +74,44 @@ class Lab:
         words = ["nsenter", f"--net={netns}", "sh", "-c", command] if netns else ["sh", "-c", command]
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
-    def open_socket(self, netns: str | None, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def with_ipv6(self) -> None:
+        """The link with the neighbour has IPv6 too: fd09::1 here, fd09::2 there, who sends all else to us."""
+        for netns, name, last in ((None, "uplink", 1), (self.neighbour, "eth0", 2)):
+            self.run(netns, f"ip -6 addr add fd09::{last}/64 dev {name} nodad")
+        self.run(self.neighbour, "ip -6 route add default via fd09::1")
+
+    def open_socket(
+        self, netns: str | None, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET
+    ) -> socket.socket:
         """A socket of that namespace (None: the host's). A thread goes there to open it."""
         if netns is None:
-            return socket.socket(socket.AF_INET, kind)
+            return socket.socket(family, kind)
         made: list[socket.socket] = []
 
         def work() -> None:
             with open(netns) as file:
                 _ok(libc.setns(file.fileno(), CLONE_NEWNET))
-            made.append(socket.socket(socket.AF_INET, kind))
+            made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
         return made[0]
 
-    def serve(self, netns: str | None, port: int, kind: int = socket.SOCK_STREAM, text: str = "hello") -> None:
+    def serve(
+        self,
+        netns: str | None,
+        port: int,
+        kind: int = socket.SOCK_STREAM,
+        text: str = "hello",
+        family: int = socket.AF_INET,
+    ) -> None:
         """Answer each connection or datagram with `<text> <client address>`, until the lab ends."""
-        sock = self.open_socket(netns, kind)
+        sock = self.open_socket(netns, kind, family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", port))
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
         self.servers.append(sock)
 
         def tcp() -> None:
@@ -121,7 +138,8 @@ class Lab:
         """What the server at that address answered to a client in `netns`. Raises OSError, TimeoutError."""
 
         def work() -> str:
-            with self.open_socket(netns, kind) as sock:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with self.open_socket(netns, kind, family) as sock:
                 sock.settimeout(timeout_s)
                 sock.connect((address, port))
                 if kind == socket.SOCK_DGRAM:

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from rorqual import errdefs
 from rorqual.libnetwork import interfaces, networks
@@ -21,7 +21,7 @@ from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.firewall import conntrack
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
-from rorqual.libnetwork.interfaces import mac_of
+from rorqual.libnetwork.interfaces import LINK_LOCAL, mac_of
 from rorqual.libnetwork.model import (
     ANY6,
     ControllerOptions,
@@ -42,10 +42,6 @@ log = logging.getLogger(__name__)
 _GONE = frozenset({errno.ENODEV})
 _LINGER_S = 2.0
 INHIBIT_IPV4 = "com.docker.network.bridge.inhibit_ipv4"
-
-
-# What every router of the link may be called by; Docker gives it to its bridges too.
-_LINK_LOCAL = IPv6Address("fe80::1")
 
 
 def rules_of(network: Network) -> BridgeRules:
@@ -96,7 +92,7 @@ class BridgeDriver:
         name = network.interface
         link = self._netlink.link(name)
         if link is None:
-            mac = mac_of(network.gateway or network.gateway6 or _LINK_LOCAL)
+            mac = mac_of(network.gateway or network.gateway6 or LINK_LOCAL)
             self._netlink.transact([netlink.new_bridge(name, mac=mac, mtu=network.mtu)])
             link = self._netlink.link(name)
         if link is None or link.kind != "bridge":
@@ -125,8 +121,8 @@ class BridgeDriver:
         gateway6, subnet6 = network.gateway6, network.subnet6
         if gateway6 is not None and subnet6 is not None and network.gateway_mode6 != "isolated":
             requests.append(netlink.new_address(index, gateway6.packed, subnet6.prefixlen))
-            if gateway6 != _LINK_LOCAL:
-                requests.append(netlink.new_address(index, _LINK_LOCAL.packed, 64))
+            if gateway6 != LINK_LOCAL:
+                requests.append(netlink.new_address(index, LINK_LOCAL.packed, 64))
         return requests
 
     def _sysctls(self, network: Network) -> None:
@@ -214,6 +210,10 @@ class BridgeDriver:
                 wanted = [ip_address(binding.host_ip)]
             except ValueError as error:
                 raise errdefs.InvalidArgument(f"invalid IP address in port binding: {binding.host_ip}") from error
+            if wanted[0].version == 6 and wanted[0].is_loopback:
+                raise errdefs.InvalidArgument(
+                    f"cannot publish on {wanted[0]}: the kernel does not route it; use 127.0.0.1"
+                )
             if not (four if wanted[0].version == 4 else six):
                 if wanted[0] == ANY6 and four:
                     return [], False  # what a client that always asks for both families means is done by the other

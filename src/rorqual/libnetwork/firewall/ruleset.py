@@ -40,6 +40,7 @@ SETS = {
     "open6": "type ifname;",
     "open-ports": f"type {_IP} . {_KEY};",
     "open-ports6": f"type {_IP6} . {_KEY};",
+    "refused6": f"type {_KEY};",
 }
 MAPS = {
     "publish": f"type {_IP} . {_KEY} : {_IP} . inet_service;",
@@ -47,7 +48,7 @@ MAPS = {
     "publish-any": f"type {_KEY} : {_IP} . inet_service;",
     "publish-any6": f"type {_KEY} : {_IP6} . inet_service;",
 }
-CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "nat-postrouting", "forward", "to-container")
+CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "output", "nat-postrouting", "forward", "to-container")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,12 @@ def _elements(bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> d
         target = f"{port.ip} . {port.port}"
         if port.host_ip in (ANY, ANY6):
             add(f"publish-any{six}", f"{port.proto} . {port.host_port} : {target}")
+            if six:
+                add("refused6", f"{port.proto} . {port.host_port}")
             continue
         key = f"{port.host_ip} . {port.proto} . {port.host_port}"
         add(f"publish{six}", f"{key} : {target}")
-        if port.host_ip.is_loopback and not six:  # the kernel itself lets ::1 come from nowhere but loopback
+        if port.host_ip.is_loopback:
             add("loopback-ports", key)
     return found
 
@@ -142,6 +145,7 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
         f"add chain inet {table} nat-prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}",
         # The name "dstnat" is only known for prerouting; -100 is its number.
         f"add chain inet {table} nat-output {{ type nat hook output priority -100; policy accept; }}",
+        f"add chain inet {table} output {{ type filter hook output priority filter; policy accept; }}",
         f"add chain inet {table} nat-postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}",
         f"add chain inet {table} forward {{ type filter hook forward priority filter; policy accept; }}",
         f"add chain inet {table} to-container",
@@ -158,19 +162,22 @@ def _rules(user_chain: str) -> list[str]:
         "dnat ip to ip daddr . meta l4proto . th dport map @publish",
         "dnat ip6 to ip6 daddr . meta l4proto . th dport map @publish6",
         "fib daddr type local dnat ip to meta l4proto . th dport map @publish-any",
-        "fib daddr type local dnat ip6 to meta l4proto . th dport map @publish-any6",
+        "ip6 daddr != ::1 fib daddr type local dnat ip6 to meta l4proto . th dport map @publish-any6",
     ]
     return [
         "raw-prerouting iifname @bridges ip daddr 127.0.0.0/8 drop",
         'raw-prerouting iifname != "lo" ip daddr . meta l4proto . th dport @loopback-ports drop',
         *(f"nat-prerouting {rule}" for rule in published),
         *(f"nat-output {rule}" for rule in published),
+        # The kernel sends nothing from ::1 over a device, whatever it is rewritten to later. Who tries ::1 of a
+        # published port is told so at once, and goes on to 127.0.0.1.
+        "output ip6 daddr ::1 meta l4proto . th dport @refused6 meta l4proto tcp reject with tcp reset",
+        "output ip6 daddr ::1 meta l4proto . th dport @refused6 reject",
         # A container answers its neighbour directly: without this, the answer to a rewritten call would not be.
         # By source address: a packet that br_netfilter shows us has no input interface here.
         "nat-postrouting oifname @bridges ip saddr @subnets ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip6 saddr @subnets6 ct status dnat masquerade",
         "nat-postrouting oifname @bridges ip saddr 127.0.0.0/8 masquerade",
-        "nat-postrouting oifname @bridges ip6 saddr ::1 masquerade",
         "nat-postrouting ip saddr @masqueraded oifname != @bridges masquerade",
         "nat-postrouting ip6 saddr @masqueraded6 oifname != @bridges masquerade",
         f"forward jump {user_chain}",
