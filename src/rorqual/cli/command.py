@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rorqual.cli.config import Config
+    from rorqual.cli.contexts import Store
     from rorqual.cli.flags import Flag, Validator, Values
     from rorqual.client import Client
 
@@ -83,15 +84,18 @@ class Command:
 class Context:
     """What a command gets: the engine (connected on first use), the config file, the streams.
 
-    `path` is the command as typed ("rorqual container ls").
+    `path` is the command as typed ("rorqual container ls"), `chosen` the context that --context names.
     """
 
-    __slots__ = ("_client", "_config", "config_dir", "connect", "debug", "path")
+    __slots__ = ("_client", "_config", "chosen", "config_dir", "connect", "debug", "path")
 
-    def __init__(self, connect: Callable[[Context], Client], config_dir: str, *, debug: bool = False) -> None:
+    def __init__(
+        self, connect: Callable[[Context], Client], config_dir: str, *, debug: bool = False, chosen: str = ""
+    ) -> None:
         self.connect = connect
         self.config_dir = config_dir
         self.debug = debug
+        self.chosen = chosen
         self.path = PROGRAM
         self._client: Client | None = None
         self._config: Config | None = None
@@ -109,6 +113,13 @@ class Context:
 
             self._config = Config.load(self.config_dir)
         return self._config
+
+    @property
+    def contexts(self) -> Store:
+        """The store of contexts."""
+        from rorqual.cli.contexts import Store
+
+        return Store(self.config, self.chosen)
 
     def out(self, text: str) -> None:
         """Write a line to stdout."""

@@ -83,7 +83,8 @@ class Config:
                 endpoint = json.load(file)["Endpoints"]["docker"]
         except FileNotFoundError as e:
             raise CommandError(
-                f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found'
+                f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found: '
+                f"open {e.filename}: no such file or directory"
             ) from e
         except (OSError, ValueError, KeyError) as e:
             raise CommandError(f'Failed to initialize: unable to read context "{name}": {e}') from e

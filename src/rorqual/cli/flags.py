@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Validator = Callable[[str], Any]
 
 # Types whose repeated use appends; all others: the last one wins.
-_LISTS = frozenset(("list", "strings", "map", "filter", "ulimit", "mount", "network", "gpu-request"))
+_LISTS = frozenset(("list", "strings", "map", "filter", "ulimit", "mount", "network", "gpu-request", "stringToString"))
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "string": str,
@@ -190,7 +190,7 @@ class FlagSet:
         except ValueError as e:
             shown = f"-{flag[1]}, --{name}" if flag[1] else f"--{name}"
             raise FlagError(f'invalid argument {values.quote(text)} for "{shown}" flag: {e}') from e
-        if kind == "strings":
+        if kind in ("strings", "stringToString"):
             out.extend(name, values.split_csv(value))
         elif kind in _LISTS:
             if value is not None:

@@ -131,7 +131,12 @@ def _run(args: list[str]) -> int:
         return _help([], flags)
     if words[0] == "help":
         return _help(words[1:], flags)
-    context = Context(lambda ctx: _connect(ctx, options), options.string("config"), debug=options.boolean("debug"))
+    context = Context(
+        lambda ctx: _connect(ctx, options),
+        options.string("config"),
+        debug=options.boolean("debug"),
+        chosen=_chosen(options),
+    )
     if words[0] == "__complete":
         from rorqual.cli.completing import complete
 
@@ -142,6 +147,11 @@ def _run(args: list[str]) -> int:
         return _group_or_unknown(words, flags)
     module, count = found
     return _command(context, load(module), " ".join([PROGRAM, *words[:count]]), words[count:])
+
+
+def _chosen(options: Values) -> str:
+    """The context that the command line names; -H is the default one's."""
+    return options.string("context") or ("default" if options.many("host") else "")
 
 
 def load(module: str) -> Command:

@@ -37,6 +37,20 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "wait": ("container.wait", "Block until one or more containers stop, then print their exit codes"),
         },
     ),
+    "context": (
+        "Manage contexts",
+        {
+            "create": ("context.create", "Create a context"),
+            "export": ("context.export", "Export a context to a tar archive FILE or a tar stream on STDOUT."),
+            "import": ("context.import_", "Import a context from a tar or zip file"),
+            "inspect": ("context.inspect", "Display detailed information on one or more contexts"),
+            "ls": ("context.ls", "List contexts"),
+            "rm": ("context.rm", "Remove one or more contexts"),
+            "show": ("context.show", "Print the name of the current context"),
+            "update": ("context.update", "Update a context"),
+            "use": ("context.use", "Set the current docker context"),
+        },
+    ),
     "image": (
         "Manage images",
         {
@@ -91,6 +105,8 @@ HIDDEN: dict[str, str] = {
     "container list": "container.ls",
     "container ps": "container.ls",
     "container remove": "container.rm",
+    "context list": "context.ls",
+    "context remove": "context.rm",
     "image list": "image.ls",
     "image remove": "image.rm",
     "network list": "network.ls",

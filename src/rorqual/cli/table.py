@@ -93,7 +93,7 @@ class Listing:
         try:
             template = parse("", text, FUNCTIONS)
         except TemplateError as e:
-            raise Exit(1, f"failed to parse template: {e}") from e
+            raise Exit(1, f"template parsing error: {e}") from e
         out: list[str] = []
         try:
             out += [
@@ -105,7 +105,7 @@ class Listing:
             else:
                 sys.stdout.write("".join(out))
         except TemplateError as e:
-            raise Exit(1, f"failed to execute template: {e}") from e
+            raise Exit(1, f"template parsing error: {e}") from e
 
     def _getter(self, item: object) -> Callable[[str], object]:
         return lambda name: self.field(item, name)

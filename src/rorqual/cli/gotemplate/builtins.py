@@ -52,7 +52,7 @@ def _index(value: Any, *keys: Any) -> Any:
                 raise FunctionError(f"index out of range: {key}")
             value = data[key]
         else:
-            raise FunctionError(f"can't index item of type {type_name(value)}")
+            raise FunctionError(f"can't index item of type {type_name(value).lstrip('*')}")
     return value
 
 

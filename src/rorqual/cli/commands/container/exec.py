@@ -34,6 +34,8 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     if keys:
         config["DetachKeys"] = keys
     if not detach:
+        if tty:
+            containers.inspect(args[0])  # Docker's order: a container that is not there is said first
         terminal.check_tty(interactive, tty)
     size = terminal.size() if tty else (0, 0)
     if size[0]:

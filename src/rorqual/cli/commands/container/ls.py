@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rorqual.cli import units, values
 from rorqual.cli.command import Command, Context
+from rorqual.cli.errors import Exit
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 
 TYPE_CHECKING = False
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     JSON = dict[str, Any]
 
+_TYPE = "*formatter.ContainerContext"
 _COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 _HEADERS = {
     "ID": "CONTAINER ID",
@@ -171,11 +174,38 @@ def _join(ip: str, port: str) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
+def _check_template(format: str) -> None:
+    """Docker tries a format out before it asks the engine. Raises: Exit."""
+    from rorqual.cli.gotemplate import Object, TemplateError, parse
+    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+
+    try:
+        template = parse("", unescape(format), FUNCTIONS)
+    except TemplateError as e:
+        raise Exit(1, f"failed to parse template: {e}") from e
+
+    def field(name: str) -> object:
+        if name == "Label":
+            return lambda key: ""
+        return "" if name in _HEADERS or name in _JSON_FIELDS else _no_field(name)
+
+    try:
+        template.execute(Object(_TYPE, field, _JSON_FIELDS))
+    except TemplateError as e:
+        raise Exit(1, f"failed to execute template: {e}") from e
+
+
+def _no_field(name: str) -> object:
+    raise KeyError(name)
+
+
 def run(context: Context, flags: Values, args: list[str]) -> None:
     format = flags.string("format")
     quiet = flags.boolean("quiet")
     if not format and not quiet:
         format = context.config.text("psFormat")
+    if flags.string("format"):
+        _check_template(flags.string("format"))
     last = flags.integer("last")
     if flags.boolean("latest") and last <= 0:
         last = 1
@@ -194,7 +224,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
             context.out(str(fields.get(container, "ID")))
         return
     columns = (*_COLUMNS, "Size") if flags.boolean("size") else _COLUMNS
-    Listing("*formatter.ContainerContext", _HEADERS, columns, fields.get, _JSON_FIELDS).write(containers, format)
+    Listing(_TYPE, _HEADERS, columns, fields.get, _JSON_FIELDS).write(containers, format)
 
 
 COMMAND = Command(
@@ -204,19 +234,7 @@ COMMAND = Command(
     flags=(
         ("all", "a", "bool", False, "Show all containers (default shows just running)"),
         ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("last", "n", "int", -1, "Show n last created containers (includes all states) (default -1)"),
         ("latest", "l", "bool", False, "Show the latest created container (includes all states)"),
         ("no-trunc", "", "bool", False, "Don't truncate output"),

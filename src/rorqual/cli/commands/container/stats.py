@@ -11,6 +11,7 @@ from rorqual import errdefs
 from rorqual.cli import units
 from rorqual.cli.command import ANY_ARGS, Command, Context
 from rorqual.cli.errors import Exit
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.render import error_text
 from rorqual.cli.table import Listing
 
@@ -193,19 +194,7 @@ COMMAND = Command(
     run,
     flags=(
         ("all", "a", "bool", False, "Show all containers (default shows just running)"),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("no-stream", "", "bool", False, "Disable streaming stats and only pull the first result"),
         ("no-trunc", "", "bool", False, "Do not truncate output"),
     ),

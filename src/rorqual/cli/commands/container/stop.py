@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rorqual import errdefs
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 
 TYPE_CHECKING = False
@@ -12,7 +13,14 @@ if TYPE_CHECKING:
 def run(context: Context, flags: Values, args: list[str]) -> int:
     timeout = flags.integer("timeout") if flags.changed("timeout") else None
     signal = flags.string("signal")
-    return context.each(args, lambda id: context.client.containers.stop(id, timeout_s=timeout, signal=signal))
+
+    def stop(id: str) -> None:
+        try:
+            context.client.containers.stop(id, timeout_s=timeout, signal=signal)
+        except errdefs.NotModified:
+            return  # it was stopped already
+
+    return context.each(args, stop)
 
 
 COMMAND = Command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rorqual.cli import units
 from rorqual.cli.command import ONE_ARG, Command, Context
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 
 TYPE_CHECKING = False
@@ -69,7 +70,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         for layer in layers:
             context.out(str(fields.get(layer, "ID")))
         return
-    Listing("*formatter.historyContext", _HEADERS, _COLUMNS, fields.get, _JSON_FIELDS).write(layers, format)
+    Listing("*image.historyContext", _HEADERS, _COLUMNS, fields.get, _JSON_FIELDS).write(layers, format)
 
 
 COMMAND = Command(
@@ -77,19 +78,7 @@ COMMAND = Command(
     "Show the history of an image",
     run,
     flags=(
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("human", "H", "bool", True, "Print sizes and dates in human readable format (default true)"),
         ("no-trunc", "", "bool", False, "Don't truncate output"),
         (

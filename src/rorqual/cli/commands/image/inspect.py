@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.inspection import inspect
 
 TYPE_CHECKING = False
@@ -22,17 +23,7 @@ COMMAND = Command(
     "Display detailed information on one or more images",
     run,
     flags=(
-        (
-            "format",
-            "f",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        INSPECT_FORMAT,
         (
             "platform",
             "",

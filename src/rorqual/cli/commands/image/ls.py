@@ -5,6 +5,7 @@ from __future__ import annotations
 from rorqual.cli import units, values
 from rorqual.cli.command import AT_MOST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 
 TYPE_CHECKING = False
@@ -147,19 +148,7 @@ COMMAND = Command(
         ("all", "a", "bool", False, "Show all images (default hides intermediate images)"),
         ("digests", "", "bool", False, "Show digests"),
         ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("no-trunc", "", "bool", False, "Don't truncate output"),
         ("quiet", "q", "bool", False, "Only show image IDs"),
         ("tree", "", "bool", False, "List multi-platform images as a tree (EXPERIMENTAL)"),

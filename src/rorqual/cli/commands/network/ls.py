@@ -6,6 +6,7 @@ import re
 
 from rorqual.cli import units, values
 from rorqual.cli.command import Command, Context
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 
 TYPE_CHECKING = False
@@ -80,19 +81,7 @@ COMMAND = Command(
     run,
     flags=(
         ("filter", "f", "filter", (), 'Provide filter values (e.g. "driver=bridge")'),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("no-trunc", "", "bool", False, "Do not truncate the output"),
         ("quiet", "q", "bool", False, "Only display network IDs"),
     ),

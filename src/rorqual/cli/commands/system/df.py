@@ -6,6 +6,7 @@ import sys
 
 from rorqual.cli import units
 from rorqual.cli.command import Command, Context
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 
 TYPE_CHECKING = False
@@ -174,19 +175,7 @@ COMMAND = Command(
     "Show docker disk usage",
     run,
     flags=(
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("verbose", "v", "bool", False, "Show detailed information on space usage"),
     ),
 )

@@ -9,6 +9,7 @@ import time
 from rorqual.cli import values
 from rorqual.cli.command import Command, Context
 from rorqual.cli.errors import Exit
+from rorqual.cli.formats import OBJECT_FORMAT
 from rorqual.cli.timestamps import to_timestamp
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rorqual.cli.flags import Values
+    from rorqual.cli.gotemplate import Object
 
     JSON = dict[str, Any]
 
@@ -47,22 +49,33 @@ def _renderer(format: str) -> Callable[[JSON], str]:
         template = parse("", unescape(format), FUNCTIONS)
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"Error parsing format: {e}") from e
-    return lambda event: template.execute(_fields(event))
+
+    def render(event: JSON) -> str:
+        try:
+            return template.execute(_fields(event))
+        except TemplateError as e:
+            raise Exit(EXIT_TEMPLATE, f"Error parsing format: {e}") from e
+
+    render({})  # Docker tries a format out before the first event
+    return render
 
 
-def _fields(event: JSON) -> JSON:
+def _fields(event: JSON) -> Object:
     """What a template sees: Go's field names."""
-    return {
+    from rorqual.cli.gotemplate import Object
+
+    fields = {
         "Status": event.get("status", ""),
         "ID": event.get("id", ""),
         "From": event.get("from", ""),
         "Type": event.get("Type", ""),
         "Action": event.get("Action", ""),
-        "Actor": event.get("Actor") or {},
+        "Actor": event.get("Actor") or {"ID": "", "Attributes": {}},
         "Scope": event.get("scope", ""),
         "Time": event.get("time", 0),
         "TimeNano": event.get("timeNano", 0),
     }
+    return Object("*events.Message", fields.__getitem__, tuple(fields))
 
 
 def pretty(event: JSON) -> str:
@@ -87,17 +100,7 @@ COMMAND = Command(
     run,
     flags=(
         ("filter", "f", "filter", (), "Filter output based on conditions provided"),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        OBJECT_FORMAT,
         ("since", "", "string", "", "Show all events created since timestamp"),
         ("until", "", "string", "", "Stream events until this timestamp"),
     ),

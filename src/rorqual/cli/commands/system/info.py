@@ -8,6 +8,7 @@ import sys
 from rorqual import errdefs
 from rorqual.cli.command import Command, Context
 from rorqual.cli.errors import Exit
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.render import error_text
 from rorqual.cli.units import bytes_size
 from rorqual.version import __version__
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
     JSON = dict[str, Any]
 
 EXIT_TEMPLATE = 64
+_GO_NAMES = {
+    "HTTPProxy": "HttpProxy",
+    "HTTPSProxy": "HttpsProxy",
+    "CPUCfsPeriod": "CpuCfsPeriod",
+    "CPUCfsQuota": "CpuCfsQuota",
+}
+_OMITTED = (
+    "CDISpecDirs", "Containerd", "DefaultAddressPools", "DiscoveredDevices", "FirewallBackend", "GenericResources",
+    "KernelMemory", "KernelMemoryTCP", "NRI", "ProductLicense", "ServerErrors", "ClientErrors", "SystemStatus",
+)  # fmt: skip
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
     client: JSON = {
         "Debug": context.debug,
         "Version": __version__,
-        "Context": "default",
+        "Context": context.contexts.current(),
         "Plugins": [],
         "Warnings": None,
     }
@@ -57,13 +68,15 @@ def _formatted(info: JSON, format: str) -> None:
         return
     from rorqual.cli.gotemplate import TemplateError, parse
     from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+    from rorqual.cli.gotemplate.structs import struct
 
     try:
         template = parse("", unescape(format), FUNCTIONS)
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
+    shown = {**info, "ClientInfo": struct("*system.clientInfo", info["ClientInfo"])}
     try:
-        sys.stdout.write(template.execute(info) + "\n")
+        sys.stdout.write(template.execute(struct("system.dockerInfo", shown, names=_GO_NAMES, omitted=_OMITTED)) + "\n")
     except TemplateError as e:
         raise Exit(1, str(e)) from e
 
@@ -187,18 +200,6 @@ COMMAND = Command(
     "[OPTIONS]",
     "Display system-wide information",
     run,
-    flags=(
-        (
-            "format",
-            "f",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
-    ),
+    flags=(INSPECT_FORMAT,),
     aliases="system info, info",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rorqual import errdefs
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.inspection import inspect
 
 TYPE_CHECKING = False
@@ -76,17 +77,7 @@ COMMAND = Command(
     "Return low-level information on Docker objects",
     run,
     flags=(
-        (
-            "format",
-            "f",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        INSPECT_FORMAT,
         ("size", "s", "bool", False, "Display total file sizes if the type is container"),
         ("type", "", "string", "", "Only inspect objects of the given type"),
     ),

@@ -10,6 +10,7 @@ import time
 from rorqual import errdefs
 from rorqual.cli.command import Command, Context
 from rorqual.cli.errors import Exit
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.render import error_text
 from rorqual.client.engine import API_VERSION
 from rorqual.version import __version__
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     JSON = dict[str, Any]
 
 EXIT_TEMPLATE = 64
+_GO_NAMES = {"APIVersion": "ApiVersion"}
+_OMITTED = ("Experimental", "KernelVersion", "BuildTime", "Components", "Platform", "MinAPIVersion")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
@@ -35,7 +38,7 @@ def client_version(context: Context, negotiated: str) -> JSON:
         "PythonVersion": platform.python_version(),
         "Os": sys.platform,
         "Arch": _MACHINES.get(platform.machine(), platform.machine()),
-        "Context": "default",
+        "Context": context.contexts.current(),
     }
 
 
@@ -66,15 +69,21 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
 def _templated(info: JSON, format: str) -> None:
     from rorqual.cli.gotemplate import TemplateError, parse
     from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+    from rorqual.cli.gotemplate.structs import struct
 
     try:
-        template = parse("", unescape(format), FUNCTIONS)
+        template = parse("version", unescape(format), FUNCTIONS)
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
+    server = info["Server"]
+    shown = {
+        "Client": struct("system.clientVersion", info["Client"], names=_GO_NAMES),
+        "Server": struct("*types.Version", server, names=_GO_NAMES, omitted=_OMITTED) if server is not None else None,
+    }
     try:
-        sys.stdout.write(template.execute(info) + "\n")
+        sys.stdout.write(template.execute(struct("system.versionInfo", shown)) + "\n")
     except TemplateError as e:
-        raise Exit(1, str(e)) from e
+        raise Exit(1, f"\n{e}") from e
 
 
 def _client_text(client: JSON) -> str:
@@ -139,17 +148,5 @@ COMMAND = Command(
     "[OPTIONS]",
     "Show the Rorqual version information",
     run,
-    flags=(
-        (
-            "format",
-            "f",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
-    ),
+    flags=(INSPECT_FORMAT,),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.inspection import inspect
 
 TYPE_CHECKING = False
@@ -21,18 +22,6 @@ COMMAND = Command(
     "[OPTIONS] VOLUME [VOLUME...]",
     "Display detailed information on one or more volumes",
     run,
-    flags=(
-        (
-            "format",
-            "f",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
-    ),
+    flags=(INSPECT_FORMAT,),
     args=AT_LEAST_ONE,
 )

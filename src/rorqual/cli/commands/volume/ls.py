@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rorqual.cli import values
 from rorqual.cli.command import Command, Context
+from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
 from rorqual.cli.units import human_size
 
@@ -72,19 +73,7 @@ COMMAND = Command(
     flags=(
         ("cluster", "", "bool", False, "Display only cluster volumes, and use cluster volume list formatting"),
         ("filter", "f", "filter", (), 'Provide filter values (e.g. "dangling=true")'),
-        (
-            "format",
-            "",
-            "string",
-            "",
-            "Format output using a custom template:\n"
-            "'table':            Print output in table format with column headers (default)\n"
-            "'table TEMPLATE':   Print output in table format using the given Go template\n"
-            "'json':             Print in JSON format\n"
-            "'TEMPLATE':         Print output using the given Go template.\n"
-            "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output "
-            "with templates",
-        ),
+        LIST_FORMAT,
         ("quiet", "q", "bool", False, "Only display volume names"),
     ),
     aliases="volume ls, volume list",
