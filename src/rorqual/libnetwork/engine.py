@@ -11,7 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from rorqual import errdefs
-from rorqual.libnetwork import files, interfaces
+from rorqual.libnetwork import files, interfaces, plugins
 from rorqual.libnetwork.dns.client import Names, Resolver, SandboxView, Wanted
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.drivers.bridge import BridgeDriver
@@ -19,6 +19,7 @@ from rorqual.libnetwork.drivers.host import HostDriver
 from rorqual.libnetwork.drivers.ipvlan import IpvlanDriver
 from rorqual.libnetwork.drivers.macvlan import MacvlanDriver
 from rorqual.libnetwork.drivers.null import NullDriver
+from rorqual.libnetwork.drivers.remote import RemoteDriver
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.model import (
     ControllerOptions,
@@ -65,7 +66,7 @@ class Engine:
         bridge = BridgeDriver(options, self.namespaces, self._firewall)
         parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
         self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
-        self._networks = NetworkTable(options, self._store, self._drivers)
+        self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
         self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
         self._resolver_idle = 0
@@ -135,6 +136,10 @@ class Engine:
             if entry.spec.subnet is not None and endpoint.ip and IPv4Address(endpoint.ip) not in entry.spec.subnet:
                 log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
             self._sandboxes[sandbox.id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
+
+    def _remote_driver(self, name: str, known: frozenset[str]) -> Driver:
+        """The driver that is a plugin of that name. Raises errdefs.NotFound, Unavailable."""
+        return RemoteDriver(plugins.find(name, "NetworkDriver"), self.namespaces, known)
 
     # --- networks
 
@@ -277,12 +282,11 @@ class Engine:
             entry.release(str(address or ""))
             raise
         chosen = address or address6
-        assert chosen is not None and (spec.subnet or spec.subnet6)
         return replace(
             endpoint,
             interface=interface,
             host_interface=f"veth{ident[:11]}",
-            mac=mac or interfaces.mac_of(chosen),
+            mac=mac or (interfaces.mac_of(chosen) if chosen is not None else _random_mac()),
             ip=str(address or ""),
             prefix=spec.subnet.prefixlen if spec.subnet is not None else 0,
             gateway="" if spec.internal else str(spec.gateway or ""),
@@ -490,6 +494,11 @@ def _mac(text: str) -> str:
         return netlink.mac_text(mac_bytes(text))
     except ValueError as error:
         raise errdefs.InvalidArgument(str(error)) from error
+
+
+def _random_mac() -> str:
+    """For an interface without an address to make one of: locally administered, unicast."""
+    return netlink.mac_text(b"\x02\x42" + secrets.token_bytes(4))
 
 
 def _write(path: str, value: str) -> None:

@@ -170,7 +170,7 @@ class NetworkConfig:
 class Network:
     """A network as it exists. `created_s` is seconds since the epoch; `interface` the bridge's (or macvlan's parent)
     device; `found` that this device was there before the network, and stays after it; `subnet_given` that its user
-    chose the subnet (then addresses may be chosen too)."""
+    chose the subnet (then addresses may be chosen too); `pool_ids` an IPAM plugin's names for the subnets."""
 
     id: NetworkID
     name: str
@@ -204,6 +204,7 @@ class Network:
     found: bool = False
     subnet_given: bool = False
     subnet6_given: bool = False
+    pool_ids: tuple[str, str] = ("", "")
 
     @property
     def predefined(self) -> bool:

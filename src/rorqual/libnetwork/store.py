@@ -193,7 +193,7 @@ def _tuples(value: Any) -> Any:
 def _network(ident: NetworkID, name: str, created_s: float, spec: dict[str, Any]) -> Network:
     for key, kind in _ADDRESSES.items():
         spec[key] = kind(spec[key]) if spec.get(key) else None
-    return Network(id=ident, name=name, created_s=created_s, **spec)
+    return Network(id=ident, name=name, created_s=created_s, **{key: _tuples(value) for key, value in spec.items()})
 
 
 def _config(spec: dict[str, Any]) -> SandboxConfig:

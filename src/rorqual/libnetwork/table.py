@@ -4,17 +4,19 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from rorqual import errdefs
-from rorqual.libnetwork import networks
+from rorqual.libnetwork import networks, plugins
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.ipam import pools
 from rorqual.libnetwork.ipam.allocator import Allocator
 from rorqual.libnetwork.ipam.pools import Subnet
+from rorqual.libnetwork.ipam.remote import RemoteAllocator, release_pool, request_pool
 from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, NetworkConfig, NetworkID
 from rorqual.libnetwork.store import Store
 from rorqual.linux.netlink import RtNetlink
@@ -31,8 +33,8 @@ class Entry:
 
     spec: Network
     driver: Driver
-    allocator: Allocator | None = None
-    allocator6: Allocator | None = None
+    allocator: Allocator | RemoteAllocator | None = None
+    allocator6: Allocator | RemoteAllocator | None = None
     endpoints: int = 0
 
     def take(self, requested: str, version: int) -> Address | None:
@@ -76,8 +78,16 @@ class Entry:
 class NetworkTable:
     """All networks, by id."""
 
-    def __init__(self, options: ControllerOptions, store: Store, drivers: Mapping[str, Driver]) -> None:
-        self._options, self._store, self._drivers = options, store, drivers
+    def __init__(
+        self,
+        options: ControllerOptions,
+        store: Store,
+        drivers: dict[str, Driver],
+        remote: Callable[[str, frozenset[str]], Driver],
+    ) -> None:
+        """`remote` finds the driver that is a plugin, given its name and the networks it knows already; it raises
+        errdefs.NotFound, Unavailable. Those found are added to `drivers`."""
+        self._options, self._store, self._drivers, self._remote = options, store, drivers, remote
         self._entries: dict[NetworkID, Entry] = {}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -107,27 +117,38 @@ class NetworkTable:
 
     def load(self) -> None:
         """Those of the store, and the three that are always there. Raises errdefs.NotFound for an unknown driver."""
-        for network, cursor, cursor6 in self._store.networks():
+        stored = self._store.networks()
+        for network, cursor, cursor6 in stored:
+            known = frozenset(other.id for other, _, _ in stored if other.driver == network.driver)
             try:
-                self._adopt(network, cursor, cursor6)
-            except errdefs.NotFound as error:
+                self._adopt(network, cursor, cursor6, known)
+            except (errdefs.NotFound, errdefs.Unavailable) as error:
                 log.error("network %s is not available: %s", network.name, error)
         for name, driver in _PREDEFINED:
-            known = next((entry.spec for entry in self if entry.spec.name == name), None)
-            spec = known or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
+            had = next((entry.spec for entry in self if entry.spec.name == name), None)
+            spec = had or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
             if name == "bridge":
                 spec = self._default_bridge(spec)
-            if spec != known:
+            if spec != had:
                 self._store.put_network(spec)
                 self._adopt(spec)
 
-    def _adopt(self, network: Network, cursor: int = 0, cursor6: int = 0) -> Entry:
-        """Take a network into memory. Raises errdefs.NotFound for a driver that is none."""
-        driver = self._drivers.get(network.driver)
-        if driver is None:
-            raise errdefs.NotFound(f"could not find plugin {network.driver} in v1 plugin registry: plugin not found")
+    def _driver(self, name: str, known: frozenset[str] = frozenset()) -> Driver:
+        """Raises errdefs.NotFound for one that is none, Unavailable for a plugin that does not answer."""
+        if name not in self._drivers:
+            self._drivers[name] = self._remote(name, known)
+        return self._drivers[name]
+
+    def _adopt(self, network: Network, cursor: int = 0, cursor6: int = 0, known: frozenset[str] = frozenset()) -> Entry:
+        """Take a network into memory. Raises as `_driver`."""
+        driver = self._driver(network.driver, known)
         entry = Entry(network, driver)
-        if driver.addressed and not network.config_only:
+        if any(network.pool_ids):
+            plugin = plugins.find(network.ipam_driver, "IpamDriver")
+            entry.allocator, entry.allocator6 = (
+                RemoteAllocator(plugin, ident) if ident else None for ident in network.pool_ids
+            )
+        elif driver.addressed and not network.config_only:
             auxiliary = [ip_address(address) for address in network.aux_addresses.values()]
             if network.subnet is not None:
                 entry.allocator = Allocator(network.subnet, network.ip_range, cursor)
@@ -190,16 +211,19 @@ class NetworkTable:
             return self._create_config_only(config)
         if config.config_from:
             config = self._configured(config)
-        driver = self._drivers.get(config.driver)
-        if driver is None:
-            raise errdefs.NotFound(f"could not find plugin {config.driver} in v1 plugin registry: plugin not found")
+        driver = self._driver(config.driver)
         if not config.enable_ipv4 and not config.enable_ipv6:
             raise errdefs.InvalidArgument("IPv4 or IPv6 must be enabled")
-        subnet, subnet6 = self._subnets_for(config) if driver.addressed else (None, None)
-        spec = networks.addressed(config, NetworkID(secrets.token_hex(32)), subnet, subnet6, time.time())
-        spec = driver.shape(spec)
-        entry = self._adopt(spec)
         with ExitStack() as undo:
+            pool_ids = ("", "")
+            if config.ipam_driver not in ("default", "null"):
+                config, pool_ids = self._remote_pools(config, undo)
+            addressed = driver.addressed and config.ipam_driver != "null"
+            subnet, subnet6 = self._subnets_for(config) if addressed else (None, None)
+            ident = NetworkID(secrets.token_hex(32))
+            spec = networks.addressed(config, ident, subnet, subnet6, time.time())
+            spec = driver.shape(replace(spec, pool_ids=pool_ids))
+            entry = self._adopt(spec)
             undo.callback(self._entries.pop, spec.id)
             # The row comes first: a bridge of our name pattern without one would be nobody's after a crash.
             self._store.put_network(spec)
@@ -208,6 +232,30 @@ class NetworkTable:
             entry.driver.bring_up(spec)
             undo.pop_all()
         return spec
+
+    def _remote_pools(self, config: NetworkConfig, undo: ExitStack) -> tuple[NetworkConfig, tuple[str, str]]:
+        """The request with the subnets and gateways that its IPAM plugin gives. Raises errdefs.NotFound, Internal,
+        Unavailable."""
+        plugin = plugins.find(config.ipam_driver, "IpamDriver")
+        ids = ["", ""]
+        for version, six in ((4, ""), (6, "6")):
+            if not (config.enable_ipv4 if version == 4 else config.enable_ipv6):
+                continue
+            pool = request_pool(
+                plugin,
+                subnet=str(getattr(config, f"subnet{six}") or ""),
+                part=str(getattr(config, f"ip_range{six}") or ""),
+                options=config.ipam_options,
+                version=version,
+                gateway=str(getattr(config, f"gateway{six}") or ""),
+            )
+            undo.callback(release_pool, plugin, pool.id)
+            if pool.subnet.version != version:
+                raise errdefs.Internal(f"plugin {plugin.name} gave {pool.subnet} for IPv{version}")
+            ids[six == "6"] = pool.id
+            given: dict[str, Any] = {f"subnet{six}": pool.subnet, f"gateway{six}": pool.gateway}
+            config = replace(config, **given)
+        return config, (ids[0], ids[1])
 
     def _subnets_for(self, config: NetworkConfig) -> tuple[IPv4Network | None, IPv6Network | None]:
         chosen: list[Subnet | None] = []
@@ -290,6 +338,10 @@ class NetworkTable:
             entry.driver.take_down(spec)
         self._store.delete_network(spec.id)
         del self._entries[spec.id]
+        if any(spec.pool_ids):
+            plugin = plugins.find(spec.ipam_driver, "IpamDriver")
+            for ident in filter(None, spec.pool_ids):
+                release_pool(plugin, ident)
         return spec
 
 

@@ -254,6 +254,12 @@ def set_link(
     return Request(RTM_NEWLINK, 0, payload, f"set link {name or index}")
 
 
+def move_link(index: int, netns_fd: int, rename: str) -> Request:
+    """Move an interface into another namespace under another name, in one step: its old name may be taken there."""
+    payload = _ifinfo(index) + attr_str(IFLA_IFNAME, rename) + attr_u32(IFLA_NET_NS_FD, netns_fd)
+    return Request(RTM_NEWLINK, 0, payload, f"move link {index} as {rename}")
+
+
 def del_link(name: str = "", *, index: int = 0, ignore: frozenset[int] = frozenset()) -> Request:
     payload = _ifinfo(index) + (b"" if index else attr_str(IFLA_IFNAME, name))
     return Request(RTM_DELLINK, 0, payload, f"delete link {name or index}", ignore)
