@@ -302,8 +302,8 @@ def test_exec_where_init_has_gone_when_the_group_itself_can_hold_nobody(bundle: 
     assert Path(f"/proc/{pid}/cgroup").read_text().strip().endswith("/a/b")
     assert pid in made.pids()
     made.kill(9)
+    wait(pid)  # first: a pid namespace ends when all its processes are collected
     wait(made.pid)
-    wait(pid)
 
 
 def test_exec_into_a_group_of_ones_own(bundle: Bundle) -> None:
@@ -336,6 +336,7 @@ def test_stats(bundle: Bundle) -> None:
         "head -c 8m /dev/zero > /tmp/f; while true; do :; done",
     )
     wait_for(lambda: made.stats().cpu.throttled_periods > 0, "throttling", 60)
+    wait_for(lambda: made.stats().memory.raw["file"] >= 8 * MIB, "the file in memory", 60)
     stats = made.stats()
     assert 0 < stats.cpu.user_ns + stats.cpu.kernel_ns <= stats.cpu.total_ns * 2
     assert (stats.cpu.periods > 0, stats.cpu.throttled_ns > 0) == (True, True)

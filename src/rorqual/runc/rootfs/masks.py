@@ -27,7 +27,9 @@ def mask(root_fd: int, masked: tuple[str, ...]) -> None:
                 if stat.S_ISDIR(os.fstat(target).st_mode):
                     if empty < 0:
                         empty = _empty_directory()
-                    _cover(empty, target, path)
+                        _attach(empty, target, path)
+                    else:
+                        _cover(empty, target, path)
                 else:
                     _cover(null, target, path)
             finally:
@@ -48,7 +50,10 @@ def _open_null() -> int:
 
 
 def _empty_directory() -> int:
-    """One tmpfs for all masked directories: a mount each, but only one filesystem."""
+    """One tmpfs for all masked directories: a mount each, but only one filesystem.
+
+    The first mask is this very mount, the others are copies of it: older kernels copy no mount that isn't attached.
+    """
     options = (("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755"))
     return linux_mount.new_filesystem("tmpfs", options, linux_mount.MOUNT_ATTR_RDONLY)
 
@@ -65,10 +70,17 @@ def _open(root_fd: int, path: str, what: str) -> int | None:
 def _cover(source: int, target: int, path: str) -> None:
     try:
         tree = linux_mount.clone_tree_of(source, recursive=False)
-        try:
-            linux_mount.attach(tree, target)
-        finally:
-            os.close(tree)
+    except OSError as e:
+        raise Refusal(f"can't mask path {path!r}: {reason(e)}") from e
+    try:
+        _attach(tree, target, path)
+    finally:
+        os.close(tree)
+
+
+def _attach(tree: int, target: int, path: str) -> None:
+    try:
+        linux_mount.attach(tree, target)
     except OSError as e:
         raise Refusal(f"can't mask path {path!r}: {reason(e)}") from e
 
