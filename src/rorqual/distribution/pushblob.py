@@ -154,13 +154,16 @@ class BlobPusher:
                 if error.status not in (404, 416) or failures >= self._policy.attempts:
                     raise
                 failure, retry_after_s = error, None
-            failures = 1 if progress.current > start and failures else failures + 1
+            failures += 1
             delay_s = self._policy.delay_s(failures, retry_after_s)
             if delay_s is None:
                 raise Unavailable(str(failure)) from failure
             on_retry(delay_s)
             await asyncio.sleep(delay_s)
             location, offset = await self._resume(descriptor, location)
+            if offset > start:
+                # What the registry has is progress, not what went into the network's buffers.
+                failures = 0
 
     async def _patch(
         self, descriptor: Descriptor, source: Source, location: str, offset: int, progress: _Progress
