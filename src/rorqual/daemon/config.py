@@ -19,6 +19,8 @@ from rorqual.version import __version__
 DEFAULT_CONFIG_FILE = "/etc/rorqual/daemon.json"
 DEFAULT_HOST = "unix:///run/rorqual.sock"
 BUILTIN_RUNTIME = "rorqual"
+# What scripts written for Docker ask for is the built-in one, unless --add-runtime says otherwise.
+BUILTIN_NAMES = (BUILTIN_RUNTIME, "runc", "io.containerd.runc.v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ class DaemonConfig:
     def runtime(self, name: str) -> RuntimeBinary:
         """The runtime called `name`; "" is the default. Raises: InvalidArgument with Docker's text."""
         name = name or self.default_runtime
-        if name in (BUILTIN_RUNTIME, "io.containerd.runc.v2"):
-            return RuntimeBinary()
         found = self.runtimes.get(name)
+        if found is None and name in BUILTIN_NAMES:
+            return RuntimeBinary()
         if found is None:
             raise InvalidArgument(f"unknown or invalid runtime name: {name}")
         return found

@@ -21,7 +21,7 @@ from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
 from rorqual.daemon.remote import Snapshots
 from rorqual.daemon.services import clock
-from rorqual.daemon.services.containers import views
+from rorqual.daemon.services.containers import links, views
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.create import Creator
 from rorqual.daemon.services.containers.lifecycle import Lifecycle
@@ -74,7 +74,7 @@ class ContainerRoutes:
             Route("POST", f"{c}/resize", self.resize),
             Route("POST", f"{c}/wait", self.wait),
             Route("POST", f"{c}/attach", self.attach),
-            Route("DELETE", c, self.remove),
+            Route("DELETE", "/containers/{id:path}", self.remove),
         ]
 
     def _get(self, call: Call) -> Container:
@@ -86,7 +86,8 @@ class ContainerRoutes:
         limit = call.number("limit") or 0
         selected = self.listing.select(filters, everything=call.flag("all"), limit=limit)
         now_ns = clock.now_ns()
-        rows = [views.summary(c, c.config.image, now_ns) for c in selected]
+        given = links.given_names(self.registry)
+        rows = [views.summary(c, c.config.image, now_ns, given.get(c.id, ())) for c in selected]
         if call.flag("size"):
             sizes = await asyncio.gather(*(self._size(c) for c in selected))
             rows = [replace(row, size_rw=rw, size_rootfs=root) for row, (rw, root) in zip(rows, sizes, strict=True)]
@@ -193,7 +194,11 @@ class ContainerRoutes:
         return response
 
     async def remove(self, call: Call) -> web.StreamResponse:
-        """DELETE /containers/{id}."""
+        """DELETE /containers/{id}; with `link` the id is `parent/alias`, and only that link goes."""
+        if call.flag("link"):
+            parent, host = links.without(call.params["id"], self.registry)
+            await self.background.whole(self.lifecycle.set_host(parent, host), "remove link")
+            return http.empty()
         container = self._get(call)
         work = self.lifecycle.remove(container, force=call.flag("force"), volumes=call.flag("v"))
         await self.background.whole(work, "remove")
@@ -239,20 +244,37 @@ class ContainerRoutes:
         )
         if container.state.status == "paused":
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        # A running container's log is replayed by its shim, with nothing lost between log and stream.
+        from_file = request.logs and not (container.state.running and call.flag("stream"))
+        reader = self._log_reader(container, _attach_log(call), mux=not tty) if from_file else None
         connection = hijack.Connection(call, hijack.content_type(call, tty=tty))
+        if reader is not None:
+            try:
+                async for piece in reader.read(lambda: False):
+                    await connection.send(piece)
+            except BaseException:
+                connection.close()
+                raise
+            request = replace(request, logs=False)
+        if not call.flag("stream"):
+            self.streams.attached(container)
+            connection.close()
+            return hijack.Hijacked()
         await self.streams.attach(container, request, connection)
         return hijack.Hijacked()
+
+    def _log_reader(self, container: Container, request: LogRequest, *, mux: bool) -> LogReader:
+        source = self.starter.log_source(container)
+        if source is None:
+            raise NotImplementedHere("configured logging driver does not support reading")
+        return LogReader(source, request, mux=mux)
 
     async def logs(self, call: Call) -> web.StreamResponse:
         """GET /containers/{id}/logs."""
         container = self._get(call)
-        request = log_request(call)
-        source = self.starter.log_source(container)
-        if source is None:
-            raise NotImplementedHere("configured logging driver does not support reading")
         tty = container.config.tty
+        reader = self._log_reader(container, log_request(call), mux=not tty)
         response = await http.stream(call, hijack.content_type(call, tty=tty))
-        reader = LogReader(source, request, mux=not tty)
         async for piece in reader.read(lambda: container.state.running):
             await response.write(piece)
         await response.write_eof()
@@ -265,6 +287,10 @@ def sizes(call: Call) -> tuple[int, int]:
     if height is None or width is None or not 0 <= height < 65536 or not 0 <= width < 65536:
         raise InvalidArgument("invalid resize height or width")
     return height, width
+
+
+def _attach_log(call: Call) -> LogRequest:
+    return LogRequest(stdout=call.flag("stdout"), stderr=call.flag("stderr"))
 
 
 def log_request(call: Call) -> LogRequest:

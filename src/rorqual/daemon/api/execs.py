@@ -11,7 +11,6 @@ from rorqual.daemon.api.containers import sizes
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
 from rorqual.daemon.services.containers.execs import Execs
-from rorqual.daemon.services.containers.record import Exec
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.errdefs import Error
 
@@ -49,11 +48,12 @@ class ExecRoutes:
         if start.detach:
             await self.background.whole(self.execs.run(run, container, None), "exec start")
             return http.empty(200)
-        connection = hijack.Connection(call, hijack.content_type(call, tty=run.tty))
+        # The form of the stream follows this request, whatever the exec was made with, as in dockerd.
+        connection = hijack.Connection(call, hijack.content_type(call, tty=start.tty))
         try:
-            await self.background.whole(self.execs.run(run, container, connection), "exec start")
+            await self.background.whole(self.execs.run(run, container, connection, mux=not start.tty), "exec start")
         except Error as e:
-            connection.write(_framed(f"{e}\r\n", run))
+            connection.write(_framed(f"{e}\r\n", raw=start.tty))
         finally:
             connection.close()
         return hijack.Hijacked()
@@ -69,7 +69,7 @@ class ExecRoutes:
         return http.json_response(await self.execs.inspect(call.params["id"]))
 
 
-def _framed(text: str, run: Exec) -> bytes:
+def _framed(text: str, *, raw: bool) -> bytes:
     """An error where the output would have been: HTTP's status is sent already."""
     data = text.encode()
-    return data if run.tty else _STDERR_HEADER + len(data).to_bytes(4, "big") + data
+    return data if raw else _STDERR_HEADER + len(data).to_bytes(4, "big") + data

@@ -40,8 +40,10 @@ class _Taken(asyncio.BufferedProtocol):
         self.original = original
         self.early = bytearray(early)
         self.sink: asyncio.Transport | None = None  # to copy to, for TLS
+        self.source: asyncio.Transport | None = None  # to copy from, for TLS: the same one
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray(_EARLY_MAX)
+        self._room: asyncio.Future[None] | None = None  # while the client is slow
 
     def get_buffer(self, sizehint: int) -> memoryview:
         room = _EARLY_MAX - len(self.early)
@@ -63,12 +65,27 @@ class _Taken(asyncio.BufferedProtocol):
         return True
 
     def pause_writing(self) -> None:
-        return
+        self._room = asyncio.get_running_loop().create_future()
+        if self.source is not None:
+            self.source.pause_reading()
 
     def resume_writing(self) -> None:
-        return
+        self._has_room()
+        if self.source is not None:
+            self.source.resume_reading()
+
+    def _has_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    async def drain(self) -> None:
+        """Returns when the client has taken enough, or has gone away."""
+        if self._room is not None:
+            await self._room
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._has_room()
         if self.sink is not None:
             self.sink.close()
         self.original.connection_lost(exc)  # it cancels the handler, if that still waits
@@ -109,7 +126,8 @@ class Connection:
         ours.setblocking(False)
         self._transport.pause_reading()
         loop = asyncio.get_running_loop()
-        connecting = loop.create_task(loop.create_connection(lambda: _Copier(self._transport), sock=ours))
+        copier = _Copier(self._transport, self._protocol)
+        connecting = loop.create_task(loop.create_connection(lambda: copier, sock=ours))
         connecting.add_done_callback(self._copying)
         self._copy = connecting
         return theirs.detach(), b""
@@ -128,6 +146,13 @@ class Connection:
         """See attach.Connection."""
         self._transport.write(data)
 
+    async def send(self, data: bytes) -> None:
+        """As write, at the client's pace. Raises: ConnectionError when it has gone away."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has gone away")
+        self._transport.write(data)
+        await self._protocol.drain()
+
     def close(self) -> None:
         """See attach.Connection."""
         if self._copy is None:
@@ -135,10 +160,22 @@ class Connection:
 
 
 class _Copier(asyncio.Protocol):
-    """From the shim's end of the socketpair to the client."""
+    """From the shim's end of the socketpair to the client, each side at the other's pace."""
 
-    def __init__(self, client: asyncio.Transport) -> None:
+    def __init__(self, client: asyncio.Transport, taken: _Taken) -> None:
         self._client = client
+        self._taken = taken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._taken.source = transport
+
+    def pause_writing(self) -> None:
+        self._client.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._client.is_closing():
+            self._client.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self._client.write(data)

@@ -33,6 +33,7 @@ class Inputs:
     hosts_file: str = ""
     resolv_file: str = ""
     init_path: str = ""
+    link_env: tuple[str, ...] = ()
     default_ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     default_shm_size: int = 64 << 20
     no_new_privileges: bool = False
@@ -115,7 +116,7 @@ def _process(given: Inputs, caps: tuple[str, ...], *, no_new_privileges: bool) -
     return runtime.Process(
         cwd=_cwd(given.config.working_dir),
         args=argv,
-        env=merge.environment(given.config, given.hostname),
+        env=merge.environment(given.config, given.hostname, given.link_env),
         terminal=given.config.tty,
         console_size=_console(given.host.console_size),
         user=_user(given.config.user, given.host),

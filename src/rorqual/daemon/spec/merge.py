@@ -77,12 +77,12 @@ def command(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:
     return whole[0], whole[1:]
 
 
-def environment(config: ContainerConfig, hostname: str) -> tuple[str, ...]:
-    """The process's environment: Docker's own variables, overridden by the config; `NAME` alone unsets."""
+def environment(config: ContainerConfig, hostname: str, links: Iterable[str] = ()) -> tuple[str, ...]:
+    """The process's environment: Docker's own variables and the links', overridden by the config; `NAME` unsets."""
     values = {"PATH": PATH_ENV.partition("=")[2], "HOSTNAME": hostname}
     if config.tty:
         values["TERM"] = "xterm"
-    return override(values, config.env or ())
+    return override(values, (*links, *(config.env or ())))
 
 
 def override(values: dict[str, str], env: Iterable[str]) -> tuple[str, ...]:

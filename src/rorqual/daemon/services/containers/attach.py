@@ -62,13 +62,17 @@ class Streams:
         """Returns when the connection is the shim's, or is of no use any more. Raises: Conflict."""
         if container.state.status == "paused":
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
-        self._events.publish("container", "attach", container.id, container.event_attributes())
+        self.attached(container)
         if container.state.running:
             await self.hand_over(container.id, request, connection)
             connection.close()
             return
         with self._waiting(container, request, connection) as pending:
             await pending.done
+
+    def attached(self, container: Container) -> None:
+        """Tell that a client came."""
+        self._events.publish("container", "attach", container.id, container.event_attributes())
 
     @contextlib.contextmanager
     def _waiting(self, container: Container, request: Attach, connection: Connection) -> Iterator[Pending]:

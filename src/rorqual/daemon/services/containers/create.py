@@ -16,12 +16,13 @@ from rorqual.api.network import EndpointSettings
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import GC_ROOT, Mount
 from rorqual.daemon.services import clock, health, names
-from rorqual.daemon.services.containers import checks
+from rorqual.daemon.services.containers import checks, links
 from rorqual.daemon.services.containers.networking import network_name
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.library import LocalImage
+from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.services.volumes import Volume
 from rorqual.daemon.spec import merge, mounts
 from rorqual.errdefs import Error, InvalidArgument, NotFound
@@ -87,6 +88,7 @@ class Creator:
         images: ImageSource,
         snapshots: Snapshots,
         volumes: VolumeSource,
+        volume_mounts: VolumeMounts,
         populator: Populator,
         events: Events,
         config: DaemonConfig,
@@ -95,6 +97,7 @@ class Creator:
         self._images = images
         self._snapshots = snapshots
         self._volumes = volumes
+        self._volume_mounts = volume_mounts
         self._populator = populator
         self._events = events
         self._config = config
@@ -112,7 +115,7 @@ class Creator:
         image = await self._images.find(user_config.image, wanted)
         config = merge.merge(user_config, image.image.config)
         checks.container_config(config)
-        host = self._resolve_modes(host)
+        host = links.resolve(self._resolve_modes(host), self._registry)
         asked = [*mounts.wanted(config, host), *self._volumes_from(host)]
         wishes = _Wishes(health.restarts_unhealthy(user_config.labels), checks.restart_delays(user_config.labels or {}))
         id = secrets.token_hex(32)
@@ -212,9 +215,13 @@ class Creator:
                 rw=wish.writable,
                 propagation=wish.propagation,
             )
+        if wish.kind == "image":
+            image = await self._images.find(wish.source)
+            return MountPoint(type="image", name=image.id, source=image.top, destination=wish.target)
         volume = await self._volumes.ensure(wish.source, wish.driver, wish.labels, wish.driver_options)
         if wish.copy and wish.writable:
-            await self._populator.populate(rootfs, wish.target, volume.mountpoint)
+            async with self._volume_mounts.using(volume.name):
+                await self._populator.populate(rootfs, wish.target, volume.mountpoint)
         return MountPoint(
             type="volume",
             name=volume.name,

@@ -107,8 +107,11 @@ class Execs:
             self._failed(run, e)
             raise
 
-    async def run(self, run: Exec, container: Container, connection: Connection | None) -> None:
-        """Start a prepared exec, its streams with `connection`. Raises: what the runtime says, with Docker's text."""
+    async def run(self, run: Exec, container: Container, connection: Connection | None, *, mux: bool = False) -> None:
+        """Start a prepared exec, its streams with `connection`, framed with `mux` as the start request asked.
+
+        Raises: what the runtime says, with Docker's text.
+        """
         self._publish(container, f"exec_start: {' '.join(run.cmd)}", run)
         try:
             if connection is not None:
@@ -119,7 +122,7 @@ class Execs:
                     stderr=run.attach_stderr,
                     tty=run.tty,
                     detach_keys=run.detach_keys,
-                    mux=not run.tty,
+                    mux=mux,
                 )
                 await self._streams.exec(run, request, connection)
             run.running = True

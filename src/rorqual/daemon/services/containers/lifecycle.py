@@ -213,6 +213,12 @@ class Lifecycle:
         self._events.publish("container", "update", container.id, container.event_attributes())
         return ()
 
+    async def set_host(self, container: Container, host: HostConfig) -> None:
+        """Replace its host side, for what takes effect with its next start."""
+        async with container.lock:
+            container.host = host
+            await self._registry.save(container)
+
     async def resize(self, container: Container, height: int, width: int) -> None:
         """Raises: Conflict."""
         if not container.state.running:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.config import DaemonConfig
-from rorqual.daemon.services.containers import ports
+from rorqual.daemon.services.containers import links, ports
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound, PermissionDenied
@@ -238,14 +238,14 @@ class Networking:
 
     def _links(self, container: Container) -> tuple[tuple[str, str], ...]:
         found: list[tuple[str, str]] = []
-        for link in container.host.links or ():
-            name, _, alias = link.partition(":")
-            other = self._registry.get(name)
-            address = next((s.ip_address for s in other.networks.values() if s.ip_address), "")
-            if not address:
-                raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
-            names = dict.fromkeys((alias or other.name, other.hostname, other.name))
-            found.append((address, " ".join(names)))
+        for link in links.of(container, self._registry):
+            other = link.other
+            bridge = other.networks.get("bridge")
+            if bridge is None or not bridge.ip_address:
+                name = f"/{container.name}/{link.alias}"
+                raise Conflict(f"Cannot link to a non running container: /{other.name} AS {name}")
+            names = dict.fromkeys((link.alias, other.hostname, other.name))
+            found.append((bridge.ip_address, " ".join(names)))
         return tuple(found)
 
     def _write_names(self, container: Container, hosts: str, resolv: str) -> None:

@@ -22,13 +22,14 @@ from typing import Any, Protocol
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Containers, Mount, Tasks
 from rorqual.daemon.services import clock, health, logconfig
-from rorqual.daemon.services.containers import attach
+from rorqual.daemon.services.containers import attach, links
 from rorqual.daemon.services.containers.attach import Streams
-from rorqual.daemon.services.containers.networking import Networking, hostname_of
+from rorqual.daemon.services.containers.networking import Networking, hostname_of, network_name
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.spec import builder, mounts
 from rorqual.errdefs import AlreadyExists, Conflict, Error, Internal, InvalidArgument, NotFound, NotModified
 from rorqual.oci import runtime
@@ -57,6 +58,7 @@ class Starter:
         networking: Networking,
         streams: Streams,
         remover: Remover,
+        volume_mounts: VolumeMounts,
         events: Events,
         config: DaemonConfig,
     ) -> None:
@@ -67,6 +69,7 @@ class Starter:
         self._networking = networking
         self._streams = streams
         self._remover = remover
+        self._volume_mounts = volume_mounts
         self._events = events
         self._config = config
 
@@ -100,7 +103,9 @@ class Starter:
         if rootfs is None:
             rootfs = container.rootfs = await self._snapshots.mounts(container.snapshot_key)
         netns = await self._networking.prepare(container)
-        spec = self._spec(container, netns).to_json()
+        requests = {w.target: w for w in mounts.wanted(container.config, container.host)}
+        replaced = await self._volume_mounts.attach(container, requests)
+        spec = self._spec(container, netns, requests, replaced).to_json()
         await self._add_record(container, spec)
         create = self._tasks.create(
             container.id, rootfs, terminal=container.config.tty, options=self._task_options(container)
@@ -109,6 +114,7 @@ class Starter:
             pid = await _both(create, self._networking.connect(container))
         except _TaskFailed as e:
             raise _create_error(e.error) from e.error
+        await self._volume_mounts.created(container)
         await self._streams.deliver(container)
         state = container.state.start(pid, clock.now_ns())
         try:
@@ -117,6 +123,7 @@ class Starter:
             raise _wrapped(e, "failed to start task for container: ") from e
         container.state, container.health = state, health.starting(container.config)
         await self._registry.save_state(container)
+        self._volume_mounts.started(container)
         self._events.publish("container", "start", container.id, container.event_attributes())
 
     async def _add_record(self, container: Container, spec: bytes) -> None:
@@ -141,6 +148,7 @@ class Starter:
             ("task", self._tasks.destroy(container.id)),
             ("record", self._records.delete(container.id)),
             ("network", self._networking.release(container)),
+            ("volumes", self._volume_mounts.detach(container)),
         ):
             try:
                 await undo
@@ -182,10 +190,15 @@ class Starter:
     def _directory(self, container: Container) -> str:
         return str(self._networking.directory(container))
 
-    def _spec(self, container: Container, netns: str) -> runtime.Spec:
+    def _spec(
+        self,
+        container: Container,
+        netns: str,
+        requests: dict[str, mounts.Wanted],
+        replaced: dict[str, runtime.Mount],
+    ) -> runtime.Spec:
         host = container.host
         hostname_file, hosts_file, resolv_file = self._networking.files(container)
-        requests = {w.target: w for w in mounts.wanted(container.config, host)}
         for point in container.mounts:
             if point.type == "bind" and not os.path.lexists(point.source):
                 raise InvalidArgument(
@@ -199,7 +212,7 @@ class Starter:
                 path=container.path,
                 args=container.args,
                 hostname=hostname_of(container),
-                mounts=mounts.to_spec(container.mounts, requests),
+                mounts=mounts.to_spec(container.mounts, requests, replaced),
                 cgroup_parent=self._config.cgroup_parent,
                 network_namespace=netns,
                 ipc_namespace=self._namespace(host.ipc_mode, "ipc"),
@@ -208,12 +221,17 @@ class Starter:
                 hosts_file=hosts_file,
                 resolv_file=resolv_file,
                 init_path=self._init_path() if host.init else "",
+                link_env=self._link_env(container),
                 default_ulimits=self._default_ulimits(),
                 default_shm_size=self._config.default_shm_size,
                 no_new_privileges=self._config.no_new_privileges,
                 seccomp_profile=self._seccomp_default(),
             )
         )
+
+    def _link_env(self, container: Container) -> tuple[str, ...]:
+        on_bridge = network_name(container.host.network_mode) == "bridge"
+        return links.environment(container, self._registry) if on_bridge and container.host.links else ()
 
     def _default_ulimits(self) -> dict[str, tuple[int, int]]:
         return {n: (u["soft"], u["hard"]) for n, u in self._config.default_ulimits.items()}

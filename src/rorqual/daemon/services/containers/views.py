@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rorqual.api.container import (
     ContainerInspect,
@@ -17,6 +18,7 @@ from rorqual.api.container import (
 )
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers import links
 from rorqual.daemon.services.containers import state as states
 from rorqual.daemon.services.containers.networking import HOST, SANDBOX, Networking, kind_of
 from rorqual.daemon.services.containers.ports import parse_port
@@ -52,11 +54,11 @@ def status_text(state: states.State, now_ns: int, health: Health | None = None) 
     return f"Exited ({state.exit_code}) {ago} ago"
 
 
-def summary(container: Container, image_name: str, now_ns: int) -> ContainerSummary:
-    """The list's entry."""
+def summary(container: Container, image_name: str, now_ns: int, given: Sequence[str] = ()) -> ContainerSummary:
+    """The list's entry; `given` are names that links give it."""
     return ContainerSummary(
         id=container.id,
-        names=(f"/{container.name}",),
+        names=(f"/{container.name}", *given),
         image=image_name,
         image_id=container.image_id,
         command=_command(container.path, container.args),
@@ -120,7 +122,7 @@ def inspect(container: Container, networking: Networking, registry: Registry, lo
         driver=container.snapshotter,
         platform=container.platform,
         exec_ids=running_execs or None,
-        host_config=container.host,
+        host_config=replace(container.host, links=links.shown(container, registry)),
         graph_driver=DriverData(container.snapshotter, None),
         mounts=container.mounts,
         config=container.config,
