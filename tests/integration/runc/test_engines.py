@@ -33,11 +33,21 @@ def groups() -> Iterator[None]:
     before = found_groups()
     yield
     for directory in found_groups() - before:
-        directory.rmdir()
+        wait_for(lambda d=directory: emptied(d), f"{directory} is empty")  # type: ignore[misc]
 
 
 def found_groups() -> set[Path]:
     return {path for name in GROUPS for path in Path("/sys/fs/cgroup").glob(f"*/{name}")}
+
+
+def emptied(directory: Path) -> bool:
+    """Removed with all below it, unless a process (conmon, which ends after its container) is still in one."""
+    try:
+        for below in sorted(directory.glob("**/"), reverse=True):
+            below.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 # --- dockerd --------------------------------------------------------------------------------------------------------
