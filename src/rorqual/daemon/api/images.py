@@ -156,10 +156,7 @@ class ImageRoutes:
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/json."""
         name, manifests = call.params["name"], call.flag("manifests")
-        found = await self.views.inspect(name, platform=_platform(call), manifests=manifests)
-        if call.version >= (1, 45):
-            found = replace(found, container="", container_config=None)
-        return http.json_response(found)
+        return http.json_response(await self.views.inspect(name, platform=_platform(call), manifests=manifests))
 
     async def history(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/history."""

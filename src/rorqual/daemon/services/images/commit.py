@@ -122,7 +122,11 @@ class Committer:
 
     @asynccontextmanager
     async def _paused(self, container: Container) -> AsyncIterator[None]:
-        await self._pausing.pause(container)
+        try:
+            await self._pausing.pause(container)
+        except Conflict:
+            yield  # it ended a moment ago
+            return
         try:
             yield
         finally:
