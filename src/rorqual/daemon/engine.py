@@ -54,6 +54,7 @@ from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import Views as ImageViews
 from rorqual.daemon.services.networks import Networks
 from rorqual.daemon.services.system import System
+from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.services.volumes import Volumes
 from rorqual.daemon.store.daemondb import DaemonDB
 from rorqual.daemon.store.journal import Journal
@@ -93,6 +94,7 @@ class Engine:
         self.registry = Registry(self.database)
         usages = Usages(self.registry)
         self.volumes = Volumes(self.database, root / "volumes", usages, self.events)
+        self.volume_mounts = VolumeMounts(self.volumes, usages, self.remote.snapshots, config.exec_root, self.events)
 
         self.library = Library(self.remote.images, self.remote.content)
         self.lease = Lease(self.remote)
@@ -142,6 +144,7 @@ class Engine:
             self.networking,
             streams,
             self.remover,
+            self.volume_mounts,
             self.events,
             config,
         )
@@ -150,6 +153,7 @@ class Engine:
             self.library,
             self.remote.snapshots,
             self.volumes,
+            self.volume_mounts,
             Populator(),
             self.events,
             config,
@@ -171,6 +175,7 @@ class Engine:
             self.events,
             self.background,
             health,
+            self.volume_mounts,
         )
         networks = Networks(self.controller, self.networking, self.registry, self.events)
         self._routes = [
@@ -229,6 +234,7 @@ class Engine:
         self.events.start()
         self.registry.load()
         self.volumes.load()
+        self.volume_mounts.clear()
         live = {SandboxID(c.id) for c in self.registry if c.state.running}
         await asyncio.gather(self.controller.start(live), self.library.load())
         ready = asyncio.Event()

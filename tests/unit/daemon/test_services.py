@@ -17,8 +17,8 @@ from rorqual.daemon.services.containers.start import exit_code_of
 from rorqual.daemon.services.containers.views import Listing, status_text
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.daemon.store.daemondb import DaemonDB
 from rorqual.daemon.services.logconfig import Source
+from rorqual.daemon.store.daemondb import DaemonDB
 from rorqual.daemon.store.journal import Journal
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rorqual.api.system import Volume as APIVolume
-from rorqual.daemon.services import clock
+from rorqual.daemon.services import clock, localmounts
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.errdefs import Conflict, InvalidArgument, NotFound, NotImplementedHere
+from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 
 FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"label", "label!", "all"})
@@ -92,7 +92,7 @@ class Volumes:
     ) -> Volume:
         """The volume of that name, made when there is none; "" makes up a name. Raises: InvalidArgument, NotFound."""
         if driver not in ("", "local"):
-            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+            raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
@@ -102,8 +102,10 @@ class Volumes:
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only '
                 '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
             )
-        if options:
-            raise NotImplementedHere(f"create {name}: driver options of local volumes are not supported")
+        try:
+            localmounts.check(options or {})
+        except InvalidArgument as e:
+            raise InvalidArgument(f"create {name}: {e}") from e
         found = self._volumes.get(name)
         if found is not None:
             return found
@@ -118,6 +120,10 @@ class Volumes:
             self._volumes[name] = volume
         self._events.publish("volume", "create", name, {"driver": "local"})
         return volume
+
+    def find(self, name: str) -> Volume | None:
+        """None when there is none."""
+        return self._volumes.get(name)
 
     def get(self, name: str) -> Volume:
         """Raises: NotFound."""
@@ -143,7 +149,7 @@ class Volumes:
         async with self._lock:
             await self._store.delete_volume(volume.name)
             self._volumes.pop(volume.name, None)
-        await asyncio.to_thread(shutil.rmtree, os.path.dirname(volume.mountpoint), True)
+        await asyncio.to_thread(_remove_files, volume)
 
     def summaries(self, filters: Filters) -> list[APIVolume]:
         """Those that pass the filters."""
@@ -166,7 +172,7 @@ class Volumes:
         for volume in list(self._volumes.values()):
             if (not everything and not volume.anonymous) or self._references.volume_users(volume.name):
                 continue
-            if not filters.labels("label", volume.labels):
+            if not filters.labels("label", volume.labels) or _excluded(filters, volume.labels):
                 continue
             freed += await asyncio.to_thread(size_of, volume.mountpoint)
             await self._delete(volume)
@@ -187,6 +193,16 @@ def to_api(volume: Volume) -> APIVolume:
         options=volume.options or None,
         scope="local",
     )
+
+
+def _excluded(filters: Filters, labels: Mapping[str, str]) -> bool:
+    """`label!=name` and `label!=name=value` keep what they match from being pruned."""
+    return any(Filters({"label": (v,)}).labels("label", labels) for v in filters.get("label!"))
+
+
+def _remove_files(volume: Volume) -> None:
+    localmounts.detach(volume.mountpoint)  # what is mounted there is not the volume's to delete
+    shutil.rmtree(os.path.dirname(volume.mountpoint), True)
 
 
 def size_of(path: str) -> int:

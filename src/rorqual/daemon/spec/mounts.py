@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rorqual.api.config import ContainerConfig, HostConfig, Mount
 from rorqual.api.container import MountPoint
@@ -19,11 +20,12 @@ from rorqual.oci import defaults, runtime
 _PROPAGATIONS = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
+_OPPOSITE = {"noexec": "exec", "nosuid": "suid", "nodev": "dev"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One mount asked for. `kind` is bind, volume or tmpfs; `source` a host path, a volume's name or ""."""
+    """One mount asked for. `kind` is bind, volume, tmpfs or image; `source` a host path, a name or ""."""
 
     kind: str
     source: str
@@ -187,22 +189,44 @@ def _from_mount(mount: Mount) -> Wanted:
                 raise invalid("field Source must not be specified")
             tmpfs = mount.tmpfs_options
             extra = [] if writable else ["ro"]
+            if tmpfs and tmpfs.options:
+                extra += _tmpfs_pairs(tmpfs.options, invalid)
             if tmpfs and tmpfs.size_bytes:
                 extra.append(f"size={tmpfs.size_bytes}")
             if tmpfs and tmpfs.mode:
                 extra.append(f"mode={tmpfs.mode:o}")
-            return Wanted("tmpfs", "", target, writable, tmpfs=(*_TMPFS_DEFAULTS, *extra))
+            kept = [o for o in _TMPFS_DEFAULTS if _OPPOSITE[o] not in extra and o not in extra]
+            return Wanted("tmpfs", "", target, writable, tmpfs=(*kept, *extra))
+        case "image":
+            if not mount.source:
+                raise invalid("field Source must not be empty")
+            if options is not None or mount.volume_options is not None or mount.tmpfs_options is not None:
+                raise invalid("only ImageOptions may be specified")
+            if mount.image_options and mount.image_options.subpath:
+                raise invalid("subpaths of images are not supported")
+            return Wanted("image", mount.source, target, writable=False)
     raise invalid("mount type unknown")
+
+
+def _tmpfs_pairs(options: Any, invalid: Callable[[str], InvalidArgument]) -> list[str]:
+    """TmpfsOptions.Options: [["exec"], ["uid", "1000"]]."""
+    found: list[str] = []
+    for pair in options if isinstance(options, list) else [None]:
+        if not isinstance(pair, list) or len(pair) not in (1, 2) or not all(isinstance(p, str) for p in pair):
+            raise invalid("invalid option array length")
+        if pair[0] not in _TMPFS_KNOWN:
+            raise invalid(f"invalid option: {pair[0]}")
+        found.append("=".join(pair))
+    return found
 
 
 def _tmpfs_options(text: str) -> tuple[str, ...]:
     given = [o for o in text.split(",") if o]
-    opposite = {"noexec": "exec", "nosuid": "suid", "nodev": "dev"}
     for option in given:
         name = option.partition("=")[0]
         if name not in _TMPFS_KNOWN:
             raise InvalidArgument(f'Invalid tmpfs option "{option}"')
-    kept = [o for o in _TMPFS_DEFAULTS if o not in given and opposite[o] not in given]
+    kept = [o for o in _TMPFS_DEFAULTS if o not in given and _OPPOSITE[o] not in given]
     return (*kept, *given)
 
 
@@ -214,17 +238,23 @@ _TMPFS_KNOWN_TEXT = """
 _TMPFS_KNOWN = frozenset(_TMPFS_KNOWN_TEXT.split())
 
 
-def to_spec(points: Iterable[MountPoint], requests: Mapping[str, Wanted]) -> list[runtime.Mount]:
-    """The runtime-spec mounts of a container's mount points, parents first."""
+def to_spec(
+    points: Iterable[MountPoint], requests: Mapping[str, Wanted], replaced: Mapping[str, runtime.Mount] | None = None
+) -> list[runtime.Mount]:
+    """The runtime-spec mounts of a container's mount points, parents first; `replaced` by destination."""
     mounts: list[runtime.Mount] = []
     for point in sorted(points, key=lambda p: (p.destination.count("/"), p.destination)):
         request = requests.get(point.destination)
+        if replaced and point.destination in replaced:
+            mounts.append(replaced[point.destination])
+            continue
         if point.type == "tmpfs":
             options = request.tmpfs if request else _TMPFS_DEFAULTS
             mounts.append(runtime.Mount(point.destination, "tmpfs", "tmpfs", (*options, "rprivate")))
             continue
         bind = "rbind" if request is None or request.recursive else "bind"
-        options = (bind, "rw" if point.rw else "ro", point.propagation or "rprivate")
+        # Never "rw": what is read-only on the host (a volume of such a filesystem) must stay so.
+        options = (bind, *(() if point.rw else ("ro",)), point.propagation or "rprivate")
         if not point.rw and bind == "rbind" and (request is None or request.recursive_read_only):
             options = (*options, "rro")
         mounts.append(runtime.Mount(point.destination, "bind", point.source, options))

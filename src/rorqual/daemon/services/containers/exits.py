@@ -22,6 +22,7 @@ from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.healthwatch import HealthWatch
+from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.supervisor import Supervisor
 from rorqual.errdefs import Error, NotFound, Unavailable
 
@@ -48,6 +49,7 @@ class Exits:
         events: Events,
         background: Background,
         health: HealthWatch,
+        volume_mounts: VolumeMounts,
     ) -> None:
         self._registry = registry
         self._remote = remote
@@ -58,6 +60,7 @@ class Exits:
         self._events = events
         self._background = background
         self._health = health
+        self._volume_mounts = volume_mounts
         self._revived = False
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -252,6 +255,7 @@ class Exits:
         attributes |= {"exitCode": str(end.status), "execDuration": str(ran_ns // 10**9)}
         if self._events.told(container.id, "die", container.state.started_ns) is None:
             self._events.publish("container", "die", container.id, attributes)
+            self._volume_mounts.ended(container)
         remove = container.host.auto_remove and not again
         steps: list[Coroutine[Any, Any, Any]] = [self._cleanup(container)]
         if not remove:
@@ -270,7 +274,10 @@ class Exits:
     async def _cleanup(self, container: Container) -> None:
         """Take the task and the network down; what fails is logged and seen again at the next look."""
         results = await asyncio.gather(
-            self._forget(container.id), self._networking.release(container), return_exceptions=True
+            self._forget(container.id),
+            self._networking.release(container),
+            self._volume_mounts.detach(container),
+            return_exceptions=True,
         )
         for result in results:
             if isinstance(result, BaseException):

@@ -1,0 +1,194 @@
+"""What has to be mounted on the host before a container's own mounts can be made, and taken away again.
+
+local volumes with options    on <data root>/volumes/<name>/_data, while a running container uses them
+subpaths of volumes           on <exec root>/subpaths/<container>/<n>, only while the container is being created:
+                              the path is pinned beneath the volume (openat2): nobody can swap a link meanwhile
+image mounts                  nothing: the layers' directories are given to the runtime
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rorqual.api.container import MountPoint
+from rorqual.daemon.remote import Mount
+from rorqual.daemon.services import localmounts
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.volumes import Volumes
+from rorqual.daemon.spec.mounts import Wanted
+from rorqual.errdefs import Internal, InvalidArgument
+from rorqual.linux import mount, paths
+from rorqual.oci import runtime
+
+_BENEATH = paths.RESOLVE_BENEATH | paths.RESOLVE_NO_MAGICLINKS
+
+
+class LayerSource(Protocol):
+    """containerd's snapshots."""
+
+    async def prepare(self, key: str, parent: str, labels: Mapping[str, str]) -> tuple[Mount, ...]:
+        """A writable snapshot."""
+
+    async def remove(self, key: str) -> None:
+        """Remove; fine when gone."""
+
+
+class Running(Protocol):
+    """Who runs."""
+
+    def volume_runners(self, name: str) -> list[str]:
+        """Ids of the running containers with the volume mounted."""
+
+
+class VolumeMounts:
+    """Called at each start and end of a container, under its lock."""
+
+    def __init__(
+        self, volumes: Volumes, running: Running, layers: LayerSource, exec_root: Path, events: Events
+    ) -> None:
+        self._volumes = volumes
+        self._running = running
+        self._layers = layers
+        self._subpaths = exec_root / "subpaths"
+        self._events = events
+        self._lock = asyncio.Lock()
+
+    def clear(self) -> None:
+        """At the daemon's start (blocking): pins that a killed daemon left."""
+        if not self._subpaths.is_dir():
+            return
+        for directory in self._subpaths.iterdir():
+            self._unpin(directory.name)
+
+    async def attach(self, container: Container, requests: Mapping[str, Wanted]) -> dict[str, runtime.Mount]:
+        """Mount what the container's volumes need; mounts that stand for the usual ones, by destination.
+
+        Raises: Internal, InvalidArgument; `created` or `detach` is to be called after.
+        """
+        replaced: dict[str, runtime.Mount] = {}
+        for number, point in enumerate(container.mounts):
+            if point.type == "image":
+                replaced[point.destination] = await self._image(container, point)
+            if point.type != "volume":
+                continue
+            await self._mount(point.name)
+            request = requests.get(point.destination)
+            if request is not None and request.subpath:
+                source = await asyncio.to_thread(self._pin, container.id, number, point.source, request.subpath)
+                options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
+                replaced[point.destination] = runtime.Mount(point.destination, "bind", source, options)
+        return replaced
+
+    @contextlib.asynccontextmanager
+    async def using(self, name: str) -> AsyncIterator[None]:
+        """The volume's filesystem is mounted in the block, for who fills it."""
+        await self._mount(name)
+        try:
+            yield
+        finally:
+            await self._unmount(name, "")
+
+    async def created(self, container: Container) -> None:
+        """The container has its own mounts by now."""
+        if (self._subpaths / container.id).exists():
+            await asyncio.to_thread(self._unpin, container.id)
+
+    def started(self, container: Container) -> None:
+        """Tell of each volume."""
+        for point in _volumes(container.mounts):
+            attributes = {
+                "container": container.id,
+                "destination": point.destination,
+                "driver": point.driver,
+                "propagation": point.propagation,
+                "read/write": "true" if point.rw else "false",
+            }
+            self._events.publish("volume", "mount", point.name, attributes)
+
+    async def detach(self, container: Container) -> None:
+        """Its process has ended, or was never started."""
+        await self.created(container)
+        for point in _volumes(container.mounts):
+            await self._unmount(point.name, container.id)
+
+    async def _unmount(self, name: str, ended: str) -> None:
+        """Unless another container than `ended` runs with it."""
+        volume = self._volumes.find(name)
+        if volume is None or not volume.options:
+            return
+        async with self._lock:
+            if not [id for id in self._running.volume_runners(name) if id != ended]:
+                await asyncio.to_thread(localmounts.detach, volume.mountpoint)
+
+    def ended(self, container: Container) -> None:
+        """Tell of each volume."""
+        for point in _volumes(container.mounts):
+            self._events.publish("volume", "unmount", point.name, {"container": container.id, "driver": point.driver})
+
+    async def _mount(self, name: str) -> None:
+        volume = self._volumes.find(name)
+        wanted = localmounts.parse(volume.options) if volume is not None else None
+        if volume is None or wanted is None:
+            return
+        async with self._lock:
+            await asyncio.to_thread(localmounts.attach, name, wanted, volume.mountpoint)
+
+    def _pin(self, id: str, number: int, volume: str, subpath: str) -> str:
+        """A bind mount of what `subpath` is now, beneath the volume and nowhere else."""
+        target = self._subpaths / id / str(number)
+        root = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = paths.openat2(root, subpath, os.O_PATH, resolve=_BENEATH)
+        except OSError as e:
+            reason = "it leads out of the volume" if e.errno == errno.EXDEV else (e.strerror or "").lower()
+            raise InvalidArgument(f"cannot access path {volume}/{subpath}: {reason}") from e
+        finally:
+            os.close(root)
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.path.isdir(f"/proc/self/fd/{fd}"):
+                target.mkdir(mode=0o700, exist_ok=True)
+            else:
+                target.touch(mode=0o600)
+            mount.mount(f"/proc/self/fd/{fd}", str(target), None, mount.MS_BIND | mount.MS_REC)
+        finally:
+            os.close(fd)
+        return str(target)
+
+    def _unpin(self, id: str) -> None:
+        """Never by a recursive removal: what is below is the volume's."""
+        directory = self._subpaths / id
+        for entry in directory.iterdir():
+            with contextlib.suppress(OSError):
+                localmounts.detach(str(entry))
+            if entry.is_dir():
+                entry.rmdir()
+            else:
+                entry.unlink()
+        directory.rmdir()
+
+    async def _image(self, container: Container, point: MountPoint) -> runtime.Mount:
+        """The layers of an image, read-only. The snapshot that shows where they are is gone at once."""
+        key = f"{container.id}-image-{secrets.token_hex(4)}"
+        try:
+            shown = await self._layers.prepare(key, point.source, {})
+        finally:
+            await self._layers.remove(key)
+        lower = next((o.removeprefix("lowerdir=") for m in shown for o in m.options if o.startswith("lowerdir=")), "")
+        if not lower:
+            raise Internal(f"image mount {point.destination}: this snapshotter's layers are no directories")
+        if ":" not in lower:
+            return runtime.Mount(point.destination, "bind", lower, ("rbind", "ro", "rprivate"))
+        return runtime.Mount(point.destination, "overlay", "overlay", ("ro", f"lowerdir={lower}"))
+
+
+def _volumes(points: Sequence[MountPoint]) -> Iterable[MountPoint]:
+    return (point for point in points if point.type == "volume")
