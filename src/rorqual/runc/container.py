@@ -14,7 +14,7 @@ from rorqual.linux import mount, namespaces, process
 from rorqual.oci import defaults, runtime
 from rorqual.oci.runtime import Hooks, Linux, Process, Resources, Spec
 from rorqual.record import record, replace
-from rorqual.runc import hooks, planning, seccomp, state, usermaps
+from rorqual.runc import hooks, netdevices, planning, seccomp, state, usermaps
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
 from rorqual.runc.cgroups.stats import Stats
@@ -364,6 +364,11 @@ class _Creation:
     def _map_tree(self, tree: int, planned: mounts.Planned) -> None:
         uids = planned.mount.uid_mappings or self._linux.uid_mappings
         gids = planned.mount.gid_mappings or self._linux.gid_mappings
+        if not uids or not gids:
+            raise errdefs.InvalidArgument(
+                f"invalid config: mount of {planned.mount.destination}: idmap needs uidMappings and gidMappings, "
+                "the mount's own or the container's"
+            )
         namespace = usermaps.namespace_fd(uids, gids)
         try:
             mount.set_attributes(
@@ -413,6 +418,9 @@ class _Creation:
                     sync.send(ours, sync.MAPPED)
                 record = self._record(pid, plan, group, fresh, joined)
                 self._directory.write(record)
+                if self._linux.net_devices:
+                    network = joined.get(namespaces.CLONE_NEWNET, f"/proc/{pid}/ns/net")
+                    netdevices.move(self._linux.net_devices, network)
                 console, warnings = parent.follow(
                     ours,
                     on_hooks=lambda: self._on_hooks(pid),

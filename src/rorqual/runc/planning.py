@@ -13,6 +13,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.linux import capabilities, namespaces, paths
 from rorqual.oci.runtime import Capabilities, Linux, Mount, Process, Seccomp, Spec
 from rorqual.record import replace
+from rorqual.runc import netdevices
 from rorqual.runc import seccomp as profiles
 from rorqual.runc.hooks import State
 from rorqual.runc.process import scheduling
@@ -209,8 +210,9 @@ def init_plan(
     fresh, joined = namespace_flags(linux)
     check_sysctl(linux, fresh, joined)
     _refuse_unsupported(linux)
+    netdevices.check(linux.net_devices or {}, bool((fresh | _mask(joined)) & namespaces.CLONE_NEWNET))
     if (spec.hostname or spec.domainname) and not (fresh | _mask(joined)) & namespaces.CLONE_NEWUTS:
-        raise InvalidArgument("invalid config: hostname needs a uts namespace")
+        raise InvalidArgument("invalid config: hostname needs a uts namespace in linux.namespaces")
     rootfs = _rootfs_plan(spec, linux, bundle, groups, root_mounts, trees, fresh | _mask(joined))
     hooks = spec.hooks
     return InitPlan(
@@ -237,11 +239,14 @@ def _refuse_unsupported(linux: Linux) -> None:
     given = {
         "linux.mountLabel": linux.mount_label,
         "linux.intelRdt": linux.intel_rdt,
-        "linux.netDevices": linux.net_devices,
+    }
+    reasons = {
+        "linux.mountLabel": "SELinux is not supported",
+        "linux.intelRdt": "Intel RDT is not supported or enabled",
     }
     for member, present in given.items():
         if present:
-            raise InvalidArgument(f"invalid config: {member} is not supported")
+            raise InvalidArgument(f"invalid config: {member}: {reasons[member]}")
 
 
 def _mask(joined: dict[int, str]) -> int:
@@ -300,9 +305,11 @@ def planned_mount(mount: Mount, path: str, bundle: str, tree: int | None = None)
     if not mount.destination:
         raise InvalidArgument(f"invalid config: {path}.destination is required")
     options = mount_options.parse(mount.options)
-    if options.id_mapped and not mount.uid_mappings:
-        raise InvalidArgument(f"invalid config: {path}: idmap needs uidMappings and gidMappings")
     planned = Planned(mount, options, tree)
+    if bool(mount.uid_mappings) != bool(mount.gid_mappings):
+        raise InvalidArgument(f"invalid config: {path}: uidMappings and gidMappings need each other")
+    if (options.id_mapped or mount.uid_mappings) and not planned.is_bind:
+        raise InvalidArgument(f"invalid config: {path}: only bind mounts can be ID-mapped")
     if planned.is_bind and not mount.source.startswith("/"):
         source = os.path.normpath(os.path.join(bundle, mount.source))
         mount = Mount(mount.destination, mount.type, source, mount.options, mount.uid_mappings, mount.gid_mappings)

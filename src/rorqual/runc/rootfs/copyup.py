@@ -8,8 +8,8 @@ from rorqual.linux import mount
 _CHUNK = 1 << 20
 
 
-def mount_with_contents(target_fd: int, flags: int, data: str | None) -> None:
-    """Mount a tmpfs over `target_fd`, filled with a copy of the directory that it covers.
+def mount_with_contents(target_fd: int, attributes: int, data: str | None) -> None:
+    """Mount a tmpfs with MOUNT_ATTR_* over `target_fd`, filled with a copy of the directory that it covers.
 
     The old directory stays reachable through `target_fd`, which pins what lies below the new mount.
     """
@@ -17,7 +17,7 @@ def mount_with_contents(target_fd: int, flags: int, data: str | None) -> None:
         (key, value if separator else None)
         for key, separator, value in (part.partition("=") for part in (data or "").split(",") if part)
     )
-    fresh = mount.new_filesystem("tmpfs", options, _attributes(flags))
+    fresh = mount.new_filesystem("tmpfs", options, attributes)
     try:
         source = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target_fd)
         try:
@@ -27,15 +27,6 @@ def mount_with_contents(target_fd: int, flags: int, data: str | None) -> None:
         mount.attach(fresh, target_fd)
     finally:
         os.close(fresh)
-
-
-def _attributes(flags: int) -> int:
-    pairs = (
-        (mount.MS_NOSUID, mount.MOUNT_ATTR_NOSUID),
-        (mount.MS_NODEV, mount.MOUNT_ATTR_NODEV),
-        (mount.MS_NOEXEC, mount.MOUNT_ATTR_NOEXEC),
-    )
-    return sum(attribute for flag, attribute in pairs if flags & flag)
 
 
 def _copy_directory(source_fd: int, target_fd: int) -> None:

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 
+from rorqual.errdefs import InvalidArgument
 from rorqual.linux import mount as linux_mount
 from rorqual.linux import paths, pty
 from rorqual.oci.runtime import Device
@@ -47,14 +48,16 @@ class Node:
 
 
 def planned(devices: tuple[Device, ...]) -> list[Node]:
-    """The spec's devices after the defaults that they don't replace. Raises: Refusal of an unknown type."""
+    """The spec's devices after the defaults that they don't replace. Raises: InvalidArgument of an unknown type."""
     by_path = {"/" + "/".join(paths.components(d.path)): d for d in (*DEFAULT_DEVICES, *devices)}
     by_path.pop("/dev/ptmx", None)  # always the container's own instance, see make()
     nodes = []
     for path, device in by_path.items():
         kind = _KINDS.get(device.type)
         if kind is None:
-            raise Refusal(f"{device.type!r} is not a valid device type for device {device.path}")
+            raise InvalidArgument(
+                f"invalid config: linux.devices: {device.type!r} is not a valid type for device {device.path!r}"
+            )
         mode = 0o666 if device.file_mode is None else stat.S_IMODE(device.file_mode)
         number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
         nodes.append(Node(path, kind | mode, number, device.uid or 0, device.gid or 0))

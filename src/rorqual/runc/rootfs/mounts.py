@@ -79,13 +79,13 @@ def _perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:
             return
         data = _data(planned, target)
         if kind == "tmpfs" and planned.options.copy_up:
-            copyup.mount_with_contents(target, planned.options.flags, data)
+            copyup.mount_with_contents(target, planned.options.attributes()[0] & ~linux_mount.MOUNT_ATTR_RDONLY, data)
         else:
             source = planned.mount.source or kind
             linux_mount.mount_at(source, target, kind, _mount_flags(planned), data)
     finally:
         os.close(target)
-    _apply_propagation(root_fd, planned)
+    _change_mounted(root_fd, planned)
 
 
 def _mount_flags(planned: Planned) -> int:
@@ -174,20 +174,24 @@ def _set_attributes(tree: int, options: Options) -> None:
     chosen, clear = options.attributes()
     if chosen or clear:
         linux_mount.set_attributes(tree, set_=chosen, clear=clear)
+    _set_recursive_and_propagation(tree, options)
+
+
+def _set_recursive_and_propagation(mounted: int, options: Options) -> None:
     if options.recursive_set or options.recursive_clear:
-        linux_mount.set_attributes(tree, set_=options.recursive_set, clear=options.recursive_clear, recursive=True)
+        linux_mount.set_attributes(mounted, set_=options.recursive_set, clear=options.recursive_clear, recursive=True)
     for flags in options.propagation:
         recursive = bool(flags & linux_mount.MS_REC)
-        linux_mount.set_attributes(tree, propagation=flags & ~linux_mount.MS_REC, recursive=recursive)
+        linux_mount.set_attributes(mounted, propagation=flags & ~linux_mount.MS_REC, recursive=recursive)
 
 
-def _apply_propagation(root_fd: int, planned: Planned) -> None:
-    if not planned.options.propagation:
+def _change_mounted(root_fd: int, planned: Planned) -> None:
+    """What mount(2) can't set together with the file system."""
+    options = planned.options
+    if not (options.propagation or options.recursive_set or options.recursive_clear):
         return
     mounted = paths.open_in_root(root_fd, planned.mount.destination, os.O_PATH)
     try:
-        for flags in planned.options.propagation:
-            recursive = bool(flags & linux_mount.MS_REC)
-            linux_mount.set_attributes(mounted, propagation=flags & ~linux_mount.MS_REC, recursive=recursive)
+        _set_recursive_and_propagation(mounted, options)
     finally:
         os.close(mounted)
