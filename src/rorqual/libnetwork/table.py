@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from rorqual import errdefs
@@ -19,7 +19,7 @@ from rorqual.libnetwork.ipam.pools import Subnet
 from rorqual.libnetwork.ipam.remote import RemoteAllocator, release_pool, request_pool
 from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, NetworkConfig, NetworkID
 from rorqual.libnetwork.store import Store
-from rorqual.linux.netlink import RtNetlink
+from rorqual.linux.netlink import Route, RtNetlink
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +186,8 @@ class NetworkTable:
         """The first subnet of the pools that no route of this host and no network of ours overlaps."""
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         with RtNetlink() as rtnl:
-            taken: list[Subnet] = [ip_network((r.destination, r.prefix)) for r in rtnl.routes(family) if r.destination]
-        taken += self._subnets()
+            taken = [_span(route) for route in rtnl.routes(family) if route.destination]
+        taken += [pools.span(subnet) for subnet in self._subnets() if subnet.version == version]
         candidates = [pool for pool in self._options.address_pools if pool.base.version == version]
         if version == 6 and not candidates:
             candidates = [pools.unique_local(self._seed())]
@@ -343,6 +343,12 @@ class NetworkTable:
             for ident in filter(None, spec.pool_ids):
                 release_pool(plugin, ident)
         return spec
+
+
+def _span(route: Route) -> pools.Span:
+    size = 8 * len(route.destination) - route.prefix
+    first = int.from_bytes(route.destination, "big") >> size << size
+    return first, first + (1 << size) - 1
 
 
 def _existing_bridge(name: str) -> tuple[IPv4Network, IPv4Address] | None:

@@ -91,6 +91,7 @@ class BridgeDriver:
     def bring_up(self, network: Network) -> None:
         name = network.interface
         link = self._netlink.link(name)
+        found = link is not None
         if link is None:
             mac = mac_of(network.gateway or network.gateway6 or LINK_LOCAL)
             self._netlink.transact([netlink.new_bridge(name, mac=mac, mtu=network.mtu)])
@@ -100,19 +101,20 @@ class BridgeDriver:
         self._bridges[name] = link.index
         self._sysctls(network)
         requests = [] if link.up else [netlink.set_link(index=link.index, up=True)]
-        requests += self._addresses(network, link.index)
+        requests += self._addresses(network, link.index if found else 0, link.index)
         if not network.icc and _bridged_is_filtered():
             requests.append(netlink.filter_bridged(link.index))
         self._netlink.transact(requests)
         if self._restored:  # before, the whole table is yet to be written, by restore
             self._firewall.add_bridge(rules_of(network))
 
-    def _addresses(self, network: Network, index: int) -> list[Request]:
-        """What makes the bridge's addresses those of the network."""
+    def _addresses(self, network: Network, looked_at: int, index: int) -> list[Request]:
+        """What makes the bridge's addresses those of the network; those it has are looked at where it was found."""
         requests: list[Request] = []
         gateway, subnet = network.gateway, network.subnet
         if gateway is not None and subnet is not None and _has_address(network):
-            have = {a.address: a.prefix for a in self._netlink.addresses() if a.index == index}
+            present = self._netlink.addresses() if looked_at else []
+            have = {a.address: a.prefix for a in present if a.index == looked_at}
             if have.get(gateway.packed) != subnet.prefixlen:
                 # What it has is of another subnet: --bip was changed.
                 requests += [netlink.del_address(index, address, prefix) for address, prefix in have.items()]

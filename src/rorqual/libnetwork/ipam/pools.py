@@ -1,7 +1,9 @@
 """Choosing a subnet for a network: the first of the pools that nothing on this machine uses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from itertools import accumulate
 
 from rorqual import errdefs
 from rorqual.libnetwork.model import AddressPool
@@ -15,20 +17,33 @@ def unique_local(seed: str) -> AddressPool:
     return AddressPool(IPv6Network((b"\xfd" + bytes.fromhex(seed[:10]) + bytes(10), 48)), 64)
 
 
-def candidates(pools: Sequence[AddressPool]) -> Iterator[Subnet]:
-    for pool in pools:
-        yield from pool.base.subnets(new_prefix=max(pool.size, pool.base.prefixlen))
+Span = tuple[int, int]
 
 
-def choose(pools: Sequence[AddressPool], taken: Iterable[Subnet]) -> Subnet:
+def span(network: Subnet) -> Span:
+    """The first and last address, as numbers."""
+    first = int(network.network_address)
+    return first, first + network.num_addresses - 1
+
+
+def choose(pools: Sequence[AddressPool], taken: Iterable[Span]) -> Subnet:
     """The first subnet of the pools (all of one family) that overlaps none of `taken` (of the same).
 
-    Raises errdefs.InvalidArgument with Docker's text when there is none.
+    Numbers and a search by halves: with a thousand networks of a /8 in /24s, comparing each with each took longer than
+    making a network does. Raises errdefs.InvalidArgument with Docker's text when there is none.
     """
-    busy = [net for net in taken if net.prefixlen > 0]  # a default route overlaps everything and means nothing
-    for subnet in candidates(pools):
-        if not any(subnet.overlaps(other) for other in busy if other.version == subnet.version):
-            return subnet
+    busy = sorted(taken)
+    starts = [first for first, _ in busy]
+    reach = list(accumulate((last for _, last in busy), max))  # the highest address of all up to there
+    for pool in pools:
+        first, end = span(pool.base)
+        size = max(pool.size, pool.base.prefixlen)
+        step = 1 << (pool.base.max_prefixlen - size)
+        while first <= end:
+            before = bisect_right(starts, first + step - 1) - 1
+            if before < 0 or reach[before] < first:
+                return type(pool.base)((first, size))
+            first = (reach[before] // step + 1) * step
     raise errdefs.InvalidArgument("all predefined address pools have been fully subnetted")
 
 
