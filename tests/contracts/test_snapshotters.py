@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from rorqual.containerd.metadata.database import Database
 from rorqual.containerd.metadata.namespaces import Namespaces
 from rorqual.containerd.metadata.records import Kind
 from rorqual.containerd.metadata.snapshots import SnapshotTable
-from rorqual.containerd.snapshotters.contract import Driver, Mount
+from rorqual.containerd.snapshotters import fuse_overlayfs
+from rorqual.containerd.snapshotters.available import available
+from rorqual.containerd.snapshotters.btrfs import BtrfsDriver
+from rorqual.containerd.snapshotters.contract import SIZE_LABEL, Driver, Mount
+from rorqual.containerd.snapshotters.fuse_overlayfs import FuseOverlayDriver
 from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
@@ -40,6 +45,17 @@ class Fixture:
         table = SnapshotTable(self.db, Namespaces(self.db), self.driver.name)
         table.drop_transient()
         self.snapshotter = TreeSnapshotter(self.driver, table, first_ids(table.last_id(), [self.driver.root]))
+
+    def remove_all(self) -> None:
+        """Every snapshot, children first."""
+        for ns, name in self.db.rows("SELECT ns, name FROM snapshots ORDER BY id DESC"):
+            with suppress(errdefs.Conflict):
+                self.snapshotter.remove_files([self.snapshotter.table.remove(ns, name).id])
+        for ns, name in self.db.rows("SELECT ns, name FROM snapshots ORDER BY id"):
+            self.snapshotter.remove_files([self.snapshotter.table.remove(ns, name).id])
+        for name in os.listdir(self.driver.root):
+            self.snapshotter.remove_files([int(name)])
+        self.snapshotter.finish_removals()
 
     def close(self) -> None:
         self.snapshotter.close()
@@ -76,11 +92,47 @@ class Fixture:
         return {name for name in os.listdir(self.driver.root) if name.isdigit()}
 
 
-@pytest.fixture(params=[OverlayDriver, NativeDriver], ids=lambda d: d.name)
-def it(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fixture]:
-    fixture = Fixture(request.param(str(tmp_path / "snapshots")), tmp_path)
+DRIVERS = {
+    "overlayfs": OverlayDriver,
+    "native": NativeDriver,
+    "btrfs": BtrfsDriver,
+    "fuse-overlayfs": FuseOverlayDriver,
+}
+
+
+@pytest.fixture(scope="module")
+def btrfs_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A btrfs file system in a file; None where the kernel or the tools have none."""
+    if not shutil.which("mkfs.btrfs"):
+        yield None
+        return
+    image, point = tmp_path_factory.mktemp("btrfs") / "image", tmp_path_factory.mktemp("mnt")
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, point], check=False, capture_output=True).returncode:
+        yield None
+        return
+    yield point
+    subprocess.run(["umount", point], check=True)
+    image.unlink()
+
+
+@pytest.fixture(params=DRIVERS)
+def it(request: pytest.FixtureRequest, tmp_path: Path, btrfs_mount: Path | None) -> Iterator[Fixture]:
+    root = tmp_path / "snapshots"
+    if request.param == "btrfs":
+        if btrfs_mount is None:
+            pytest.skip("no btrfs here")
+        root = btrfs_mount / tmp_path.name
+    if request.param == "fuse-overlayfs" and (why := fuse_overlayfs.missing()):
+        pytest.skip(why)
+    root.mkdir()
+    fixture = Fixture(DRIVERS[request.param](str(root)), tmp_path)
     yield fixture
+    fixture.remove_all()
     fixture.close()
+    assert os.listdir(root) == []
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -113,7 +165,7 @@ async def test_a_view_is_read_only(it: Fixture) -> None:
 
 async def test_mounts_are_the_same_again(it: Fixture) -> None:
     await it.layer("base", "", {})
-    assert await it.snapshotter.prepare(NS, "k", "base", {}) == it.snapshotter.mounts(NS, "k")
+    assert await it.snapshotter.prepare(NS, "k", "base", {}) == await it.snapshotter.mounts(NS, "k")
 
 
 async def test_the_root_directory_looks_as_the_parents_does(it: Fixture) -> None:
@@ -168,9 +220,9 @@ async def test_only_an_active_one_is_committed(it: Fixture) -> None:
 async def test_a_committed_one_has_no_mounts(it: Fixture) -> None:
     await it.layer("base", "", {})
     with pytest.raises(errdefs.Conflict):
-        it.snapshotter.mounts(NS, "base")
+        await it.snapshotter.mounts(NS, "base")
     with pytest.raises(errdefs.NotFound):
-        it.snapshotter.mounts(NS, "missing")
+        await it.snapshotter.mounts(NS, "missing")
 
 
 async def test_one_with_children_is_not_removed(it: Fixture) -> None:
@@ -199,7 +251,7 @@ async def test_an_interrupted_removal_is_finished_at_the_next_start(it: Fixture)
     await it.snapshotter.prepare(NS, "k", "", {})
     await it.snapshotter.cleanup()
     assert len(it.directories()) == 1
-    with it.mounted(it.snapshotter.mounts(NS, "k")) as root:
+    with it.mounted(await it.snapshotter.mounts(NS, "k")) as root:
         assert tree(root) == {}
 
 
@@ -242,7 +294,7 @@ async def test_usage_counts_its_own_files(it: Fixture) -> None:
     base = await it.snapshotter.usage(NS, "base")
     assert base.size >= 100_000
     assert base.inodes == 2
-    if it.driver.rebases:  # native's snapshots own a copy of everything
+    if it.driver.name.endswith("overlayfs"):  # the others' snapshots own, or refer to, a copy of everything
         await it.snapshotter.prepare(NS, "k", "base", {})
         assert (await it.snapshotter.usage(NS, "k")).size < 20_000
 
@@ -252,10 +304,6 @@ async def test_a_parent_given_at_commit(it: Fixture) -> None:
     mounts = await it.snapshotter.prepare(NS, "k", "", {})
     with it.mounted(mounts) as root:
         (root / "a").write_text("changed")
-    if not it.driver.rebases:
-        with pytest.raises(errdefs.NotImplementedHere):
-            await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "base"})
-        return
     with pytest.raises(errdefs.NotFound):
         await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "missing"})
     await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "base", "x": "y"})
@@ -266,3 +314,96 @@ async def test_a_parent_given_at_commit(it: Fixture) -> None:
     await it.snapshotter.prepare(NS, "k2", "base", {})
     with pytest.raises(errdefs.Conflict):
         await it.snapshotter.commit(NS, "top2", "k2", {"rorqual/parent": "top"})
+
+
+async def test_a_layer_unpacked_alone_hides_and_replaces_what_its_parent_has(it: Fixture) -> None:
+    files = {"gone": "1", "kept": "2", "opaque/below": "3", "dir-to-file/x": "4", "file-to-dir": "5", "merged/a": "6"}
+    await it.layer("base", "", files)  # type: ignore[arg-type]
+    await it.snapshotter.prepare(NS, "k", "", {})
+    layer = Path(it.driver.layer(it.snapshotter.stat(NS, "k").id))  # as the unpacker fills it
+    os.mknod(layer / "gone", stat.S_IFCHR)
+    (layer / "opaque").mkdir()
+    os.setxattr(layer / "opaque", "trusted.overlay.opaque", b"y")
+    (layer / "opaque" / "above").write_text("7")
+    (layer / "dir-to-file").write_text("8")
+    (layer / "file-to-dir").mkdir()
+    (layer / "file-to-dir" / "y").write_text("9")
+    (layer / "merged").mkdir(mode=0o750)
+    (layer / "merged" / "b").write_text("10")
+    os.link(layer / "merged" / "b", layer / "linked")
+    os.symlink("/etc/passwd", layer / "link")
+    (layer / "link-target").mkdir()
+    await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "base"})
+    with it.mounted(await it.snapshotter.view(NS, "v", "top", {})) as root:
+        found = {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file() and not p.is_symlink()}
+        assert found == {
+            "kept": "2",
+            "opaque/above": "7",
+            "dir-to-file": "8",
+            "file-to-dir/y": "9",
+            "merged/a": "6",
+            "merged/b": "10",
+            "linked": "10",
+        }
+        assert (root / "linked").stat().st_nlink == 2
+        assert stat.S_IMODE((root / "merged").stat().st_mode) == 0o750
+        assert os.readlink(root / "link") == "/etc/passwd"
+        assert not (root / "gone").exists()
+    with it.mounted(await it.snapshotter.prepare(NS, "c", "top", {})) as root:
+        (root / "opaque" / "below").write_text("new")
+        assert sorted(os.listdir(root / "opaque")) == ["above", "below"]
+
+
+async def test_a_layers_link_in_place_of_a_directory_never_leads_out(it: Fixture, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    await it.snapshotter.prepare(NS, "b", "", {})
+    os.symlink(outside, Path(it.driver.layer(it.snapshotter.stat(NS, "b").id)) / "d")
+    await it.snapshotter.commit(NS, "base", "b", {})
+    await it.snapshotter.prepare(NS, "k", "", {})
+    layer = Path(it.driver.layer(it.snapshotter.stat(NS, "k").id))
+    (layer / "d").mkdir()
+    (layer / "d" / "file").write_text("x")
+    await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "base"})
+    assert os.listdir(outside) == []
+    with it.mounted(await it.snapshotter.view(NS, "v", "top", {})) as root:
+        assert tree(root) == {"d/file": "x"}
+
+
+async def test_a_size_quota_holds_or_is_refused(it: Fixture) -> None:
+    await it.layer("base", "", {"a": "1"})
+    if it.driver.name != "btrfs":
+        with pytest.raises(errdefs.InvalidArgument):
+            await it.snapshotter.prepare(NS, "k", "base", {SIZE_LABEL: "8388608"})
+        assert [s.name for s in it.snapshotter.walk(NS)] == ["base"]
+        return
+    with it.mounted(await it.snapshotter.prepare(NS, "k", "base", {SIZE_LABEL: "8388608"})) as root:
+        with pytest.raises(OSError, match="quota"), (root / "big").open("wb") as file:
+            for _ in range(64):
+                file.write(os.urandom(1 << 20))
+                file.flush()
+                os.fsync(file.fileno())
+        assert (root / "a").read_text() == "1"
+
+
+def test_what_cannot_be_had_is_refused_with_the_reason(tmp_path: Path) -> None:
+    drivers, refused = available(str(tmp_path / "snapshots"))
+    names = {driver.name for driver in drivers}
+    assert {"overlayfs", "native"} <= names
+    assert names | set(refused) == {"overlayfs", "native", "btrfs", "fuse-overlayfs", "devmapper", "zfs", "aufs"}
+    assert not names & set(refused) and all(refused.values())
+    assert refused["btrfs"] == f"{tmp_path}/snapshots/btrfs is not on a btrfs file system"
+
+
+def test_overlayfs_on_an_overlay_is_refused(tmp_path: Path) -> None:
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, tmp_path / "merged"], check=True)
+    try:
+        drivers, refused = available(str(tmp_path / "merged" / "snapshots"))
+        assert "cannot be mounted" in refused["overlayfs"] or "whiteouts" in refused["overlayfs"]
+        assert "native" in {driver.name for driver in drivers}
+        assert os.listdir(tmp_path / "merged" / "snapshots" / "overlayfs") == []
+    finally:
+        subprocess.run(["umount", tmp_path / "merged"], check=True)

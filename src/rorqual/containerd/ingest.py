@@ -105,8 +105,6 @@ class IngestServer:
         snapshotter = self._snapshotters.get(unpack.snapshotter)
         if snapshotter is None:
             raise errdefs.NotFound(f"snapshotter {unpack.snapshotter} was not found: not found")
-        if not snapshotter.driver.rebases:
-            raise errdefs.NotImplementedHere(f"snapshotter {unpack.snapshotter}: a layer depends on its parent")
         ns, key = request.ns, unpack.key
         if request.lease:
             self._leases.hold(ns, request.lease, Resource(f"snapshots/{snapshotter.name}", key))

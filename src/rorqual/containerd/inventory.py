@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -39,9 +40,8 @@ from rorqual.containerd.services.leases import LeasesService
 from rorqual.containerd.services.namespaces import NamespacesService
 from rorqual.containerd.services.snapshots import SnapshotsService
 from rorqual.containerd.services.tasks import TasksService
+from rorqual.containerd.snapshotters.available import available
 from rorqual.containerd.snapshotters.contract import Driver
-from rorqual.containerd.snapshotters.native import NativeDriver
-from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.containerd.snapshotters.stable import StableStorage, boot_id
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
 from rorqual.containerd.workers import WorkerPool
@@ -77,7 +77,8 @@ async def run(root: Path, state: str, address: str) -> None:
     # bytes
     content = ContentStore(db, ContentTable(db, namespaces), Blobs(root / "content"))
     boot = boot_id()
-    snapshotters = _snapshotters(root / "snapshots", db, namespaces, boot)
+    drivers, refused = available(f"{root}/snapshots")
+    snapshotters = _snapshotters(drivers, db, namespaces, boot)
     stable = StableStorage(db, {name: s.driver.root for name, s in snapshotters.items()}, boot)
     if torn := stable.forget_torn():
         log.warning("the machine went down: %d layers were not on disk yet and are unpacked again", torn)
@@ -92,14 +93,14 @@ async def run(root: Path, state: str, address: str) -> None:
     services = (
         NamespacesService(namespaces, exchange),
         ContentService(content, leases, exchange, collector),
-        SnapshotsService(snapshotters, leases, exchange, collector),
+        SnapshotsService(snapshotters, refused, leases, exchange, collector),
         ImagesService(db, images, stable, exchange, collector),
         DiffService(content, workers),
         ContainersService(containers, exchange, collector),
-        TasksService(manager, containers),
+        TasksService(manager, containers, snapshotters),
         EventsService(exchange),
         LeasesService(db, leases, collector),
-        IntrospectionService(_uuid(root), list(snapshotters)),
+        IntrospectionService(_uuid(root), list(snapshotters), refused),
         VersionService(),
     )
     grpc = LeanServer([Guarded(service) for service in services])
@@ -142,13 +143,14 @@ async def run(root: Path, state: str, address: str) -> None:
     os.close(lock)
 
 
-def _snapshotters(root: Path, db: Database, namespaces: Namespaces, boot: str) -> dict[str, TreeSnapshotter]:
-    drivers: tuple[Driver, ...] = (OverlayDriver(f"{root}/overlayfs"), NativeDriver(f"{root}/native"))
+def _snapshotters(
+    drivers: Sequence[Driver], db: Database, namespaces: Namespaces, boot: str
+) -> dict[str, TreeSnapshotter]:
     tables = {driver.name: SnapshotTable(db, namespaces, driver.name, boot) for driver in drivers}
     for name, table in tables.items():
         if dropped := table.drop_transient():
             log.info("%d unfinished layers of %s dropped", dropped, name)
-    ids = first_ids(tables["overlayfs"].last_id(), [driver.root for driver in drivers])
+    ids = first_ids(tables["native"].last_id(), [driver.root for driver in drivers])
     return {driver.name: TreeSnapshotter(driver, tables[driver.name], ids) for driver in drivers}
 
 

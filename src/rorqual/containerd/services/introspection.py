@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rorqual.containerd.filters import select
 from rorqual.containerd.services.calls import receive
 from rorqual.errdefs import NotFound
 from rorqual.rpc.proto import introspection_pb2 as pb
-from rorqual.rpc.proto import platform_pb2, version_pb2
+from rorqual.rpc.proto import platform_pb2, rpcstatus_pb2, version_pb2
 from rorqual.rpc.proto.introspection_grpc import IntrospectionBase
 from rorqual.rpc.proto.version_grpc import VersionBase
 from rorqual.version import __version__
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_UNKNOWN = 2  # gRPC's code
 _GRPC_SERVICES = (
     "containers",
     "content",
@@ -35,17 +36,20 @@ _GRPC_SERVICES = (
 class IntrospectionService(IntrospectionBase):
     """`uuid` is this data root's, for as long as it lives."""
 
-    def __init__(self, uuid: str, snapshotters: Sequence[str]) -> None:
+    def __init__(self, uuid: str, snapshotters: Sequence[str], refused: Mapping[str, str]) -> None:
         self._uuid = uuid
         machine = platform.machine()
         here = platform_pb2.Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
 
-        def plugin(kind: str, name: str, *, local: bool = False) -> pb.Plugin:
-            return pb.Plugin(type=f"io.containerd.{kind}", id=name, platforms=[here] if local else [])
+        def plugin(kind: str, name: str, *, local: bool = False, refused: str = "") -> pb.Plugin:
+            error = rpcstatus_pb2.Status(code=_UNKNOWN, message=refused) if refused else None
+            platforms = [here] if local else []
+            return pb.Plugin(type=f"io.containerd.{kind}", id=name, platforms=platforms, init_err=error)
 
         self._plugins = [
             plugin("content.v1", "content"),
             *(plugin("snapshotter.v1", name, local=True) for name in snapshotters),
+            *(plugin("snapshotter.v1", name, local=True, refused=why) for name, why in sorted(refused.items())),
             plugin("metadata.v1", "sqlite"),
             plugin("differ.v1", "walking", local=True),
             plugin("event.v1", "exchange"),

@@ -24,16 +24,18 @@ _LIST_CHUNK = 100
 
 
 class SnapshotsService(SnapshotsBase):
-    """All snapshotters behind their names."""
+    """All snapshotters behind their names; `refused` are those that cannot be had here, with the reason."""
 
     def __init__(
         self,
         snapshotters: Mapping[str, Snapshotter],
+        refused: Mapping[str, str],
         leases: Leases,
         exchange: Exchange,
         collector: Collector,
     ) -> None:
         self._snapshotters = snapshotters
+        self._refused = refused
         self._leases = leases
         self._exchange = exchange
         self._collector = collector
@@ -43,7 +45,8 @@ class SnapshotsService(SnapshotsBase):
             raise InvalidArgument("snapshotter argument missing: invalid argument")
         snapshotter = self._snapshotters.get(name)
         if snapshotter is None:
-            raise InvalidArgument(f"snapshotter not loaded: {name}: invalid argument")
+            why = f": {self._refused[name]}" if name in self._refused else ""
+            raise InvalidArgument(f"snapshotter not loaded: {name}{why}: invalid argument")
         return snapshotter
 
     @unary
@@ -68,7 +71,8 @@ class SnapshotsService(SnapshotsBase):
 
     @unary
     async def Mounts(self, scope: Scope, request: pb.MountsRequest) -> pb.MountsResponse:
-        return pb.MountsResponse(mounts=mounts_to_wire(self._of(request.snapshotter).mounts(scope.ns, request.key)))
+        mounts = await self._of(request.snapshotter).mounts(scope.ns, request.key)
+        return pb.MountsResponse(mounts=mounts_to_wire(mounts))
 
     @unary
     async def Commit(self, scope: Scope, request: pb.CommitSnapshotRequest) -> Empty:

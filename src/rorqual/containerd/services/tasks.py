@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
@@ -15,6 +15,7 @@ from rorqual.containerd.metadata.containers import Containers
 from rorqual.containerd.runtime.manager import TaskManager
 from rorqual.containerd.runtime.task import Process, Task
 from rorqual.containerd.services.calls import Scope, timestamp, unary, whole
+from rorqual.containerd.snapshotters.tree import TreeSnapshotter
 from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.rpc import taskapi
 from rorqual.rpc.proto import containers_pb2, metrics_pb2, task_pb2
@@ -30,8 +31,11 @@ _RUNC_OPTIONS = "containerd.runc.v1.Options"
 class TasksService(TasksBase):
     """Over the manager."""
 
-    def __init__(self, manager: TaskManager, containers: Containers) -> None:
+    def __init__(
+        self, manager: TaskManager, containers: Containers, snapshotters: Mapping[str, TreeSnapshotter]
+    ) -> None:
         self._manager = manager
+        self._snapshotters = snapshotters
         self._containers = containers
 
     @unary
@@ -50,6 +54,9 @@ class TasksService(TasksBase):
             stderr=request.stderr,
             options=_shim_options(request.options, container),
         )
+        for source in [m.source for m in request.rootfs if m.type == "bind"]:
+            for snapshotter in self._snapshotters.values():
+                await snapshotter.ensure(source)
         pid = await self._manager.create(scope.ns, container.spec.value, create)
         return pb.CreateTaskResponse(container_id=request.container_id, pid=pid)
 

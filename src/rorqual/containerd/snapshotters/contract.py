@@ -13,11 +13,14 @@ only a committed one can be a parent, and a committed one never changes. Names a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage
+from rorqual.errdefs import InvalidArgument
 
+SIZE_LABEL = "rorqual/size"  # bytes that an active snapshot may hold
 PARENT_LABEL = "rorqual/parent"  # in commit's labels: the parent of a layer that was unpacked without one
 
 
@@ -43,7 +46,7 @@ class Snapshotter(Protocol):
     async def view(self, ns: str, key: str, parent: str, labels: Labels, *, pinned: bool = True) -> list[Mount]:
         """Raises as prepare."""
 
-    def mounts(self, ns: str, key: str) -> list[Mount]:
+    async def mounts(self, ns: str, key: str) -> list[Mount]:
         """Raises NotFound, Conflict for a committed one."""
 
     async def commit(self, ns: str, name: str, key: str, labels: Labels, parent: str = "") -> None:
@@ -69,17 +72,45 @@ class Snapshotter(Protocol):
 
 
 class Driver(Protocol):
-    """The files of one kind of snapshotter. All but mounts may wait for the disk: called in a thread."""
+    """The files of one kind of snapshotter. All but `layer` may wait for the disk: called in a thread."""
 
     name: str
-    rebases: bool  # whether a layer unpacked without its parent can be given one
     root: str
 
-    def create(self, snapshot_id: int, chain: list[int], kind: Kind) -> None:
-        """Make the directory of a new snapshot over `chain` (parent first). Leaves nothing when it raises."""
+    def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
+        """Make the directory of a new snapshot over `chain` (parent first). Leaves nothing when it raises.
+
+        Raises InvalidArgument for a size quota (SIZE_LABEL) that cannot be had.
+        """
 
     def mounts(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> list[Mount]:
-        """Of an active or a view."""
+        """Of an active or a view. May mount something, and so wait for the disk, too."""
+
+    def ensure(self, source: str) -> None:
+        """Bring back what a mount handed out earlier needs beyond its directory, for one whose source is `source`."""
 
     def layer(self, snapshot_id: int) -> str:
-        """The directory with the snapshot's own files."""
+        """The directory with the snapshot's own files; of a snapshot without parent, all of them."""
+
+    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+        """Put a layer, unpacked without a parent and with whiteouts in overlayfs' form, on `chain` (parent first).
+
+        The directories `implied` take owner, mode, times and xattrs of the parent's. Raises: the snapshot is lost.
+        """
+
+    def remove(self, snapshot_id: int) -> None:
+        """Remove the directory. Raises FileNotFoundError, OSError."""
+
+
+def quota_of(labels: Labels) -> int:
+    """The size quota in bytes that a snapshot is to have; 0 for none. Raises InvalidArgument."""
+    text = labels.get(SIZE_LABEL, "0")
+    if not text.isdecimal():
+        raise InvalidArgument(f"label {SIZE_LABEL}: {text!r} is not a number of bytes")
+    return int(text)
+
+
+def refuse_quota(name: str, labels: Labels) -> None:
+    """Raises InvalidArgument when a size quota is asked of a snapshotter that has none."""
+    if quota_of(labels):
+        raise InvalidArgument(f"snapshotter {name}: this file system cannot bound a snapshot's size")

@@ -1,6 +1,7 @@
-"""native: every snapshot a whole copy of its parent. Works on any file system; slow, and large without reflinks.
+"""native (Docker's vfs): every snapshot a whole copy of its parent. Any file system; slow, and large without reflinks.
 
     <root>/<id>/fs      all of the snapshot's files
+    <root>/<id>/new     the same, being put together when a layer gets its parent
 
 A view of a parent is the parent's own directory, mounted read-only.
 """
@@ -9,18 +10,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
-from rorqual.containerd.snapshotters.contract import Mount
-from rorqual.errdefs import Internal
+from rorqual.containerd.snapshotters.contract import Mount, refuse_quota
+from rorqual.containerd.snapshotters.stack import copy_tree, stack
 
 
 class NativeDriver:
     """Implements contract.Driver."""
 
     name = "native"
-    rebases = False
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -29,20 +29,38 @@ class NativeDriver:
         """See Driver."""
         return f"{self.root}/{snapshot_id}/fs"
 
-    def create(self, snapshot_id: int, chain: list[int], kind: Kind) -> None:
+    def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
         """See Driver."""
+        refuse_quota(self.name, labels)
         top = f"{self.root}/{snapshot_id}"
         os.mkdir(top, 0o700)
         os.mkdir(f"{top}/fs", 0o755)
         if chain and kind is Kind.ACTIVE:
-            # cp knows hard links, sparse files, devices, ACLs and reflinks
-            command = ["cp", "-a", "--reflink=auto", f"{self.layer(chain[0])}/.", f"{top}/fs"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
+            try:
+                copy_tree(self.layer(chain[0]), f"{top}/fs")
+            except BaseException:
                 shutil.rmtree(top, ignore_errors=True)
-                raise Internal(f"snapshotter native: {done.stderr.strip()}")
+                raise
 
     def mounts(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> list[Mount]:
         """See Driver."""
         source = self.layer(chain[0]) if chain and kind is Kind.VIEW else self.layer(snapshot_id)
         return [Mount("bind", source, ("rw" if kind is Kind.ACTIVE else "ro", "rbind"))]
+
+    def ensure(self, source: str) -> None:
+        """Nothing: a directory is enough."""
+
+    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+        """See Driver. Files are written twice, unless the file system has reflinks."""
+        top = f"{self.root}/{snapshot_id}"
+        shutil.rmtree(f"{top}/new", ignore_errors=True)
+        os.mkdir(f"{top}/new", 0o755)
+        copy_tree(self.layer(chain[0]), f"{top}/new")
+        stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), implied)
+        os.rename(f"{top}/fs", f"{top}/old")
+        os.rename(f"{top}/new", f"{top}/fs")
+        shutil.rmtree(f"{top}/old")
+
+    def remove(self, snapshot_id: int) -> None:
+        """See Driver."""
+        shutil.rmtree(f"{self.root}/{snapshot_id}")

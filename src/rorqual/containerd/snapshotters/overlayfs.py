@@ -10,12 +10,21 @@ fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
-from rorqual.containerd.snapshotters.contract import Mount
+from rorqual.containerd.snapshotters.contract import Mount, quota_of
+from rorqual.containerd.snapshotters.inherit import inherit_directories
+from rorqual.errdefs import InvalidArgument
+from rorqual.linux import mount
 
+# Docker's words
+_NO_QUOTA = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
 VOLATILE_LABEL = "rorqual/volatile"  # no sync at unmount; for snapshots that need not survive power loss (run --rm)
 
 
@@ -23,7 +32,6 @@ class OverlayDriver:
     """Implements contract.Driver."""
 
     name = "overlayfs"
-    rebases = True
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -33,8 +41,10 @@ class OverlayDriver:
         """See Driver."""
         return f"{self.root}/{snapshot_id}/fs"
 
-    def create(self, snapshot_id: int, chain: list[int], kind: Kind) -> None:
+    def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
         """See Driver."""
+        if quota_of(labels):
+            raise InvalidArgument(_NO_QUOTA)
         top = f"{self.root}/{snapshot_id}"
         os.mkdir(top, 0o700)
         upper = f"{top}/fs"
@@ -66,6 +76,39 @@ class OverlayDriver:
                 options.append("volatile")
         options.append("lowerdir=" + ":".join(map(self.layer, chain)))
         return [Mount("overlay", "overlay", tuple(options))]
+
+    def ensure(self, source: str) -> None:
+        """Nothing: a directory is enough."""
+
+    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+        """See Driver."""
+        if implied:
+            inherit_directories(self.layer(snapshot_id), [self.layer(i) for i in chain], implied)
+
+    def remove(self, snapshot_id: int) -> None:
+        """See Driver."""
+        shutil.rmtree(f"{self.root}/{snapshot_id}")
+
+
+def missing(root: str) -> str:
+    """Why overlayfs cannot be used below the directory `root`; "" when it can: it is tried."""
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=root) as top:
+        for name in ("lower", "upper", "work", "merged"):
+            os.mkdir(f"{top}/{name}")
+        options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
+        try:
+            mount.mount("overlay", f"{top}/merged", "overlay", 0, options)
+        except OSError as e:
+            if e.errno == errno.ENODEV:
+                return "the kernel has no overlayfs"
+            return f"overlayfs cannot be mounted below {root}: {e.strerror} (the directory may be on an overlay itself)"
+        mount.umount(f"{top}/merged", mount.MNT_DETACH)
+        try:
+            os.mknod(f"{top}/upper/whiteout", stat.S_IFCHR)
+            os.setxattr(f"{top}/upper", "trusted.overlay.opaque", b"y")
+        except OSError as e:
+            return f"whiteouts cannot be made below {root}: {e.strerror}"
+    return ""
 
 
 def _forget_volatile(top: str) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,14 +17,13 @@ from rorqual.containerd.identifiers import check_labels
 from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage
 from rorqual.containerd.metadata.snapshots import SnapshotTable
 from rorqual.containerd.snapshotters.contract import PARENT_LABEL, Driver, Mount
-from rorqual.containerd.snapshotters.inherit import inherit_directories
-from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument, NotImplementedHere
+from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument
 
 log = logging.getLogger(__name__)
 
 
 class TreeSnapshotter:
-    """Implements contract.Snapshotter. `ids` yields new snapshot ids, shared by all snapshotters."""
+    """Implements contract.Snapshotter. The driver's root is there. `ids` yields new ids, shared by all snapshotters."""
 
     def __init__(self, driver: Driver, table: SnapshotTable, ids: Iterator[int]) -> None:
         self.name = driver.name
@@ -33,7 +31,6 @@ class TreeSnapshotter:
         self.table = table
         self._ids = ids
         self._remover = ThreadPoolExecutor(1, thread_name_prefix=f"remove-{driver.name}")
-        os.makedirs(driver.root, mode=0o711, exist_ok=True)
 
     async def prepare(
         self, ns: str, key: str, parent: str, labels: Labels, *, pinned: bool = True, transient: bool = False
@@ -45,13 +42,18 @@ class TreeSnapshotter:
         """See Snapshotter."""
         return await self._new(ns, key, parent, labels, Kind.VIEW, pinned, False)
 
-    def mounts(self, ns: str, key: str) -> list[Mount]:
+    async def mounts(self, ns: str, key: str) -> list[Mount]:
         """See Snapshotter."""
         snapshot = self.table.get(ns, key)
         if snapshot.kind is Kind.COMMITTED:
             raise Conflict(f"snapshot {key} is committed: failed precondition")
         chain = self.table.chain(snapshot.id)[1:]
-        return self.driver.mounts(snapshot.id, chain, snapshot.kind, snapshot.labels)
+        return await asyncio.to_thread(self.driver.mounts, snapshot.id, chain, snapshot.kind, snapshot.labels)
+
+    async def ensure(self, source: str) -> None:
+        """Bring a mount back that was handed out earlier and is gone (a reboot); `source` may be anybody's."""
+        if source.startswith(f"{self.driver.root}/"):
+            await asyncio.to_thread(self.driver.ensure, source)
 
     async def commit(self, ns: str, name: str, key: str, labels: Labels, parent: str = "") -> None:
         """See Snapshotter."""
@@ -67,9 +69,9 @@ class TreeSnapshotter:
         else:
             usage = Usage(0, 0)  # refused below
         parent_id = self._parent_at_commit(ns, self.table.get(ns, key), parent)
-        if parent_id is not None and snapshot.parent_id is None and (implied := self.table.implied(snapshot.id)):
-            layers = [self.driver.layer(i) for i in self.table.chain(parent_id)]
-            await asyncio.to_thread(inherit_directories, self.driver.layer(snapshot.id), layers, implied)
+        if parent_id is not None and snapshot.parent_id is None:
+            implied, chain = self.table.implied(snapshot.id), self.table.chain(parent_id)
+            await asyncio.to_thread(self.driver.stack, snapshot.id, chain, implied)
             self.table.committed(ns, parent)  # it may have been removed meanwhile
         self.table.commit(ns, name, key, parent_id, kept, usage)
 
@@ -78,8 +80,6 @@ class TreeSnapshotter:
             return snapshot.parent_id
         if snapshot.parent_id is not None:
             raise Conflict(f"snapshot {snapshot.name} has parent {snapshot.parent}, not {parent}: failed precondition")
-        if not self.driver.rebases:
-            raise NotImplementedHere(f"snapshotter {self.name}: a layer cannot be given a parent at its commit")
         return self.table.committed(ns, parent).id
 
     async def remove(self, ns: str, key: str) -> None:
@@ -89,7 +89,7 @@ class TreeSnapshotter:
     def remove_files(self, ids: list[int]) -> None:
         """Remove the directories of snapshots whose rows are gone, in the background."""
         for snapshot_id in ids:
-            self._remover.submit(_remove, f"{self.driver.root}/{snapshot_id}")
+            self._remover.submit(_remove, self.driver, snapshot_id)
 
     def stat(self, ns: str, key: str) -> Snapshot:
         """See Snapshotter."""
@@ -118,10 +118,14 @@ class TreeSnapshotter:
         last = next(self._ids)  # a directory with a higher number belongs to a prepare that runs now
         names = await asyncio.to_thread(os.listdir, self.driver.root)
         self.remove_files([int(n) for n in names if n.isdigit() and int(n) < last and int(n) not in known])
-        await asyncio.wrap_future(self._remover.submit(lambda: None))
+        await asyncio.to_thread(self.finish_removals)
+
+    def finish_removals(self) -> None:
+        """Wait for those that were begun."""
+        self._remover.submit(lambda: None).result()
 
     def close(self) -> None:
-        """Finish the removals that were begun."""
+        """Finish the removal under way; cleanup finds the rest at the next start."""
         self._remover.shutdown(wait=True, cancel_futures=True)
 
     async def _new(
@@ -135,16 +139,21 @@ class TreeSnapshotter:
         parent_id = self.table.committed(ns, parent).id if parent else None
         chain = self.table.chain(parent_id) if parent_id is not None else []
         snapshot_id = next(self._ids)
-        created = asyncio.get_running_loop().run_in_executor(None, self.driver.create, snapshot_id, chain, kind)
+
+        def create() -> list[Mount]:
+            self.driver.create(snapshot_id, chain, kind, labels)
+            return self.driver.mounts(snapshot_id, chain, kind, labels)
+
+        created = asyncio.get_running_loop().run_in_executor(None, create)
         try:
-            await asyncio.shield(created)
+            mounts = await asyncio.shield(created)
             if parent:
                 self.table.committed(ns, parent)  # it may have been removed meanwhile
             self.table.add(snapshot_id, ns, key, parent_id, kind, labels, pinned=pinned, transient=transient)
         except BaseException:
             created.add_done_callback(lambda _f: self.remove_files([snapshot_id]))
             raise
-        return self.driver.mounts(snapshot_id, chain, kind, labels)
+        return mounts
 
 
 def first_ids(last_in_database: int, roots: list[str]) -> Iterator[int]:
@@ -183,10 +192,10 @@ def measure(path: str) -> Usage:
     return Usage(size, inodes)
 
 
-def _remove(path: str) -> None:
+def _remove(driver: Driver, snapshot_id: int) -> None:
     try:
-        shutil.rmtree(path)
+        driver.remove(snapshot_id)
     except FileNotFoundError:
         return
     except OSError as e:
-        log.warning("snapshot directory %s: %s (tried again at the next start)", path, e)
+        log.warning("%s snapshot %d: %s (tried again at the next start)", driver.name, snapshot_id, e)
