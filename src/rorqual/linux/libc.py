@@ -1,7 +1,8 @@
 """libc and raw system calls through ctypes, the GIL kept: the one place where argument types are declared.
 
 The GIL is kept (PyDLL) because callers include a process between clone and exec, where giving it up could hand it to
-nobody. None of these block for long. Everything here raises OSError with the errno the kernel gave.
+nobody. None of these block for long; those that may (`waits`) give it up. Everything here raises OSError with the
+errno the kernel gave.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _libc = ctypes.PyDLL(None, use_errno=True)
+_waiting_libc = ctypes.CDLL(None, use_errno=True)
 
 Call = Callable[..., int]
 
@@ -37,9 +39,12 @@ def function(name: str, *argtypes: Any) -> Call:
     return f
 
 
-def system_call(number: int, *argtypes: Any) -> Call:
-    """The system call `number` (one that libc may not wrap), through libc's syscall(2)."""
-    f = _libc["syscall"]
+def system_call(number: int, *argtypes: Any, waits: bool = False) -> Call:
+    """The system call `number` (one that libc may not wrap), through libc's syscall(2).
+
+    With `waits` the GIL is given up meanwhile: for calls that a slow file system holds, never between clone and exec.
+    """
+    f = (_waiting_libc if waits else _libc)["syscall"]
     f.argtypes = (ctypes.c_long, *argtypes)
     f.restype = ctypes.c_long
     return _numbered(f, number)

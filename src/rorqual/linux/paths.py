@@ -32,17 +32,23 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_openat2 = libc.system_call(libc.NR_OPENAT2, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+_TYPES = (ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+_openat2 = libc.system_call(libc.NR_OPENAT2, *_TYPES)
+_waiting_openat2 = libc.system_call(libc.NR_OPENAT2, *_TYPES, waits=True)
 
 Path = str | bytes
 
 
-def openat2(dir_fd: int, path: Path, flags: int, *, mode: int = 0, resolve: int) -> int:
-    """A new close-on-exec fd. Raises: OSError (EXDEV or ELOOP when `resolve` forbids the way there)."""
+def openat2(dir_fd: int, path: Path, flags: int, *, mode: int = 0, resolve: int, waits: bool = False) -> int:
+    """A new close-on-exec fd; `waits` lets other threads run meanwhile (a file system may answer late, or never).
+
+    Raises: OSError (EXDEV or ELOOP when `resolve` forbids the way there).
+    """
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     encoded = os.fsencode(path)
+    call = _waiting_openat2 if waits else _openat2
     for _ in range(_TRIES):
-        fd = _openat2(dir_fd, encoded, how, ctypes.sizeof(how))
+        fd = call(dir_fd, encoded, how, ctypes.sizeof(how))
         if fd >= 0:
             return fd
         if ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
@@ -55,9 +61,44 @@ def open_root(path: Path) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def open_in_root(root_fd: int, path: Path, flags: int, mode: int = 0) -> int:
+def open_in_root(root_fd: int, path: Path, flags: int, mode: int = 0, *, waits: bool = False) -> int:
     """Open `path` as a process chrooted at `root_fd` would: absolute paths, `..` and symlinks stay below it."""
-    return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT)
+    return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT, waits=waits)
+
+
+def resolved_in_root(root_fd: int, path: Path) -> str:
+    """The absolute path, seen from the root, that `path` comes to with its links followed, as far as it exists.
+
+    For showing and for rules about paths, not for opening: it can change the moment after. Raises: OSError ELOOP.
+    """
+    waiting, done, links = components(path)[::-1], list[str](), 0
+    while waiting:
+        name = waiting.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            done = done[:-1]
+            continue
+        whole = "/".join((*done, name))
+        try:
+            fd = open_in_root(root_fd, whole, os.O_PATH | os.O_NOFOLLOW, waits=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return os.path.normpath("/" + "/".join((whole, *waiting[::-1])))
+        try:
+            is_link = stat.S_ISLNK(os.fstat(fd).st_mode)
+            target = os.readlink("", dir_fd=fd) if is_link else ""
+        finally:
+            os.close(fd)
+        if not is_link:
+            done.append(name)
+            continue
+        links += 1
+        if links > _LINKS_MAX:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if target.startswith("/"):
+            done = []
+        waiting += reversed(target.split("/"))
+    return "/" + "/".join(done)
 
 
 def open_beneath(dir_fd: int, path: Path, flags: int, mode: int = 0) -> int:

@@ -59,13 +59,15 @@ class Options:
     """`whiteouts`: "overlay" reads an overlayfs upper directory and writes OCI whiteouts; "plain" takes all as it is.
 
     `owner` maps (uid, gid) of the disk to those of the tar. With `sparse`, holes worth it are not stored. What `skip`
-    says yes to (name in the tar, without a trailing slash; its stat) is left out, a directory with all in it.
+    says yes to (name in the tar, without a trailing slash; its stat) is left out, a directory with all in it. With
+    `mounts`, other file systems that are mounted in the tree are part of it.
     """
 
     whiteouts: Literal["plain", "overlay"] = "plain"
     owner: Callable[[int, int], tuple[int, int]] | None = None
     sparse: bool = True
     skip: Callable[[bytes, os.stat_result], bool] | None = None
+    mounts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class Packer:
     def tree(self, dir_fd: int, prefix: bytes = b"") -> None:
         """All below `dir_fd` (a directory, which stays the caller's) as `prefix/…`, `prefix/` itself too if not empty.
 
-        Directories on other file systems are taken without what is in them.
+        Directories on other file systems are taken without what is in them, unless Options.mounts says otherwise. The
+        prefix `/` makes the names absolute.
 
         Raises: OSError, ResourceExhausted (too deep), Conflict (overlayfs features that a layer cannot express, or a
         tree that is moved about while it is read), what `write` raises.
@@ -104,15 +107,15 @@ class Packer:
         fd = os.open(b".", _READ | os.O_DIRECTORY, dir_fd=dir_fd)
         try:
             info = os.fstat(fd)
-            prefix = prefix.strip(b"/")
-            if prefix:
+            absolute, prefix = prefix == b"/", prefix.strip(b"/")
+            if prefix or absolute:
                 self._directory(fd, info, prefix)
             elif self._overlay and _is_opaque(fd, self._xattrs(fd)[0]):
                 self._header(Member(_OPAQUE, mode=0))
         except BaseException:
             os.close(fd)
             raise
-        self._walk(fd, info, prefix + b"/" if prefix else b"")
+        self._walk(fd, info, prefix + b"/" if prefix or absolute else b"")
 
     def path(self, dir_fd: int, name: bytes, as_name: bytes) -> None:
         """`name`, one component below `dir_fd`, as `as_name`: a file, or a directory with all below it.
@@ -173,7 +176,7 @@ class Packer:
                 if step is None:
                     continue
                 child, child_info = step
-                if child_info.st_dev != device:
+                if child_info.st_dev != device and not self._options.mounts:
                     os.close(child)
                     continue
                 if levels.depth >= _MAX_DEPTH:

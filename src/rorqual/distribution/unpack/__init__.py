@@ -5,7 +5,7 @@
 `apply()` is the only entry. It imports neither asyncio nor anything of the network.
 """
 
-from rorqual.distribution.unpack.apply import UnpackResult, apply
+from rorqual.distribution.unpack.apply import Copying, UnpackResult, apply
 from rorqual.distribution.unpack.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "UnpackResult", "apply"]
+__all__ = ["DEFAULT_LIMITS", "Copying", "Limits", "UnpackResult", "apply"]

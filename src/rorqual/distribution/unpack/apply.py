@@ -48,29 +48,51 @@ class UnpackResult:
     ignored: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """An archive that is no layer: copied as it is into the directory `into` below the root, across its mounts.
+
+    `owner` (uid, gid) replaces the entries'. With `keep_kinds` a directory is never replaced by something else, nor
+    the other way round.
+    """
+
+    into: bytes = b""
+    owner: tuple[int, int] | None = None
+    keep_kinds: bool = False
+
+
 def apply(
     stream: ByteStream,
     dirfd: int,
     *,
     limits: Limits = DEFAULT_LIMITS,
     whiteouts: Literal["overlay", "plain"] = "overlay",
+    copying: Copying | None = None,
 ) -> UnpackResult:
     """Unpacks the layer in `stream` (tar; plain, gzip or zstd) below the directory `dirfd`, reading it to its end.
 
     The caller checks the compressed bytes' digest and syncs the file system. `stream.read` is called in a helper
     thread, which has ended when this returns or raises. Sets the process's umask meanwhile: made for worker
-    processes. What a failed call leaves is the caller's to remove.
+    processes, or a thread that shares its umask with nobody. What a failed call leaves is the caller's to remove.
+    With `copying` the names of whiteouts mean nothing.
 
     Raises: InvalidArgument (malformed), ResourceExhausted (over `limits`, disk full), DataLoss (damaged stream), each
     naming the entry; what `stream.read` raises.
     """
-    kind = _whiteouts_of(whiteouts)
+    kind = _whiteouts_of("none" if copying is not None else whiteouts)
     old_umask = os.umask(0)
     try:
-        target = tree.Tree(dirfd, limits.max_name_bytes, limits.max_depth, kind.note)
+        target = tree.Tree(
+            dirfd,
+            limits.max_name_bytes,
+            limits.max_depth,
+            kind.note,
+            below=copying.into if copying is not None else b"",
+            mounts=copying is not None,
+        )
         try:
             with Pipeline(stream, limits) as pipeline:
-                layer = _Layer(pipeline, target, kind, limits)
+                layer = _Layer(pipeline, target, kind, limits, copying)
                 layer.run()
                 return UnpackResult(
                     diff_id=pipeline.diff_id(),
@@ -91,18 +113,28 @@ def _whiteouts_of(name: str) -> whiteouts.Whiteouts:
         return whiteouts.Overlay()
     if name == "plain":
         return whiteouts.Plain()
+    if name == "none":
+        return whiteouts.Literal()
     raise InvalidArgument(f"unknown kind of whiteouts {name!r}")
 
 
 class _Layer:
     """The state of one `apply`."""
 
-    def __init__(self, pipeline: Pipeline, target: tree.Tree, kind: whiteouts.Whiteouts, limits: Limits) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        target: tree.Tree,
+        kind: whiteouts.Whiteouts,
+        limits: Limits,
+        copying: Copying | None,
+    ) -> None:
+        self._copying = copying
         self._pipeline = pipeline
         self._reader = tar.TarReader(tar.Feed(pipeline.next_chunk), limits)
         self._tree = target
         self._kind = kind
-        self._tracked = not isinstance(kind, whiteouts.Overlay)
+        self._tracked = isinstance(kind, whiteouts.Plain)
         self._limits = limits
         self._dir_times: dict[bytes, tuple[int, int]] = {}
         self.size = 0
@@ -141,7 +173,9 @@ class _Layer:
         if not base:
             # The root's own entry: its directory belongs to the snapshot.
             return
-        if base.startswith(whiteouts.PREFIX):
+        if self._copying is not None:
+            self._copied(parent, base, entry, self._copying)
+        elif base.startswith(whiteouts.PREFIX):
             if whiteouts.convert(self._kind, parent, base):
                 self._tree.forget()
             return
@@ -160,6 +194,23 @@ class _Layer:
         if self._tracked:
             parent, base = self._tree.split(entry.name)
             self._kind.note(parent, base)
+
+    def _copied(self, parent: int, base: bytes, entry: tar.Entry, copying: Copying) -> None:
+        """Raises: InvalidArgument with Docker's texts."""
+        if copying.owner is not None:
+            entry.uid, entry.gid = copying.owner
+        if not copying.keep_kinds:
+            return
+        try:
+            existing = stat.S_ISDIR(_lstat(parent, base).st_mode)
+        except FileNotFoundError:
+            return
+        path = tar.show(b"/" + b"/".join(filter(None, (copying.into.strip(b"/"), entry.name.strip(b"/")))))
+        into = tar.show(b"/" + copying.into.strip(b"/"))
+        if existing and entry.kind != tar.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite directory {path} with non-directory {into}")
+        if not existing and entry.kind == tar.DIRECTORY:
+            raise InvalidArgument(f"cannot overwrite non-directory {path} with directory {into}")
 
     def _regular(self, parent: int, base: bytes, entry: tar.Entry) -> None:
         try:

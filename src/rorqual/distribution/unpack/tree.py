@@ -35,12 +35,13 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
-def openat2_dir(root_fd: int, path: bytes) -> int:
-    """An fd of the directory `path` resolved with `root_fd` as its root.
+def openat2_dir(root_fd: int, path: bytes, *, mounts: bool = False) -> int:
+    """An fd of the directory `path` resolved with `root_fd` as its root, with `mounts` across mount points too.
 
     Raises: OSError; NotImplementedHere on kernels before 5.6.
     """
-    how = _OpenHow(_DIR_FLAGS, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV)
+    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if mounts else _RESOLVE_NO_XDEV)
+    how = _OpenHow(_DIR_FLAGS, 0, resolve)
     for _ in range(_EAGAIN_TRIES):
         fd: int = _syscall(
             ctypes.c_long(_SYS_OPENAT2),
@@ -63,12 +64,26 @@ def openat2_dir(root_fd: int, path: bytes) -> int:
 class Tree:
     """The directory and its open parents. Paths are bytes, relative, clean (`usr/bin`; b"" is the root)."""
 
-    def __init__(self, dir_fd: int, max_name_bytes: int, max_depth: int, made: Callable[[int, bytes], None]) -> None:
-        """`dir_fd` stays the caller's; any kind of directory fd. `made(parent, name)` hears of implied directories."""
+    def __init__(
+        self,
+        dir_fd: int,
+        max_name_bytes: int,
+        max_depth: int,
+        made: Callable[[int, bytes], None],
+        *,
+        below: bytes = b"",
+        mounts: bool = False,
+    ) -> None:
+        """`dir_fd` stays the caller's; any kind of directory fd. `made(parent, name)` hears of implied directories.
+
+        Names are those below the directory `below` of it; links are still resolved with `dir_fd` as the root.
+        """
         self.root = os.open(b".", _DIR_FLAGS, dir_fd=dir_fd)
         self._max_name_bytes = max_name_bytes
         self._max_depth = max_depth
         self._made = made
+        self._below = below.strip(b"/")
+        self._mounts = mounts
         self._open: dict[bytes, int] = {}
         # Directories made because a name went through them, without an entry of their own.
         self.implied: list[bytes] = []
@@ -122,8 +137,8 @@ class Tree:
         if fd is None:
             if len(name) > self._max_name_bytes:
                 raise InvalidArgument(f"name of {len(name)} bytes, at most {self._max_name_bytes} are allowed")
-            path = self.clean(head)
-            fd = self._keep(head, self._make(path, 0) if make else openat2_dir(self.root, path))
+            path = b"/".join(filter(None, (self._below, self.clean(head))))
+            fd = self._keep(head, self._make(path, 0) if make else self._directory(path))
         return fd, base
 
     def adopt(self, name: bytes, fd: int) -> None:
@@ -142,7 +157,7 @@ class Tree:
     def _make(self, path: bytes, links: int) -> int:
         """An fd of directory `path`, made with its parents (0755) where missing."""
         try:
-            return openat2_dir(self.root, path)
+            return self._directory(path)
         except FileNotFoundError:
             if not path:
                 raise
@@ -161,7 +176,10 @@ class Tree:
             os.close(self._make(self.clean(whole), links + 1))
         finally:
             os.close(parent)
-        return openat2_dir(self.root, path)
+        return self._directory(path)
+
+    def _directory(self, path: bytes) -> int:
+        return openat2_dir(self.root, path, mounts=self._mounts)
 
 
 def remove(parent: int, name: bytes) -> int:

@@ -92,6 +92,19 @@ class Plain:
         return removed
 
 
+class Literal:
+    """No layer: nothing is hidden."""
+
+    def note(self, parent: int, name: bytes) -> None:
+        """Nothing."""
+
+    def hide(self, parent: int, name: bytes) -> bool:
+        return False
+
+    def hide_all(self, parent: int) -> bool:
+        return False
+
+
 def convert(kind: Whiteouts, parent: int, base: bytes) -> bool:
     """Does what the whiteout `base` in `parent` says. True when something was removed here.
 
