@@ -6,14 +6,12 @@ Source: containerd/cgroups, cgroup1/stats/metrics.proto.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from rorqual.rpc.wire import Field, Message
+from rorqual.rpc.wire import Field, Message, message
 
 TYPE_URL = "io.containerd.cgroups.v1.Metrics"
 
 
-@dataclass(slots=True)
+@message
 class PidsStat(Message):
     """`limit` 0 is none."""
 
@@ -25,7 +23,7 @@ class PidsStat(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class CPUUsage(Message):
     """Nanoseconds."""
 
@@ -39,7 +37,7 @@ class CPUUsage(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class Throttle(Message):
     """Counts of periods; `throttled_time` in nanoseconds."""
 
@@ -53,7 +51,7 @@ class Throttle(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class CPUStat(Message):
     """CPU time and throttling."""
 
@@ -65,7 +63,7 @@ class CPUStat(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class MemoryEntry(Message):
     """Bytes, and how often the limit was hit."""
 
@@ -81,7 +79,7 @@ class MemoryEntry(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class MemoryStat(Message):
     """Bytes, and counts of pages and faults, as memory.stat has them."""
 
@@ -161,7 +159,7 @@ class MemoryStat(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class MemoryOomControl(Message):
     """memory.oom_control."""
 
@@ -175,7 +173,7 @@ class MemoryOomControl(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class BlkIOEntry(Message):
     """One operation on one device."""
 
@@ -193,18 +191,18 @@ class BlkIOEntry(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class BlkIOStat(Message):
     """Bytes, counts and times by operation and device."""
 
-    io_service_bytes_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_serviced_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_queued_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_service_time_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_wait_time_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_merged_recursive: list[BlkIOEntry] = field(default_factory=list)
-    io_time_recursive: list[BlkIOEntry] = field(default_factory=list)
-    sectors_recursive: list[BlkIOEntry] = field(default_factory=list)
+    io_service_bytes_recursive: list[BlkIOEntry] = []
+    io_serviced_recursive: list[BlkIOEntry] = []
+    io_queued_recursive: list[BlkIOEntry] = []
+    io_service_time_recursive: list[BlkIOEntry] = []
+    io_wait_time_recursive: list[BlkIOEntry] = []
+    io_merged_recursive: list[BlkIOEntry] = []
+    io_time_recursive: list[BlkIOEntry] = []
+    sectors_recursive: list[BlkIOEntry] = []
     FIELDS = (
         Field(1, "io_service_bytes_recursive", BlkIOEntry, True),
         Field(2, "io_serviced_recursive", BlkIOEntry, True),
@@ -217,7 +215,7 @@ class BlkIOStat(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class HugetlbStat(Message):
     """Bytes of one page size."""
 
@@ -233,7 +231,7 @@ class HugetlbStat(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class RdmaEntry(Message):
     """Handles of one device."""
 
@@ -247,23 +245,23 @@ class RdmaEntry(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class RdmaStat(Message):
     """Handles now and at most."""
 
-    current: list[RdmaEntry] = field(default_factory=list)
-    limit: list[RdmaEntry] = field(default_factory=list)
+    current: list[RdmaEntry] = []
+    limit: list[RdmaEntry] = []
     FIELDS = (
         Field(1, "current", RdmaEntry, True),
         Field(2, "limit", RdmaEntry, True),
     )
 
 
-@dataclass(slots=True)
+@message
 class Metrics(Message):
     """All of a container's figures."""
 
-    hugetlb: list[HugetlbStat] = field(default_factory=list)
+    hugetlb: list[HugetlbStat] = []
     pids: PidsStat | None = None
     cpu: CPUStat | None = None
     memory: MemoryStat | None = None

@@ -1,13 +1,11 @@
-"""Messages of containerd.task.v3.Task, the ttrpc service of a shim, as the wire module's dataclasses.
+"""Messages of containerd.task.v3.Task, the ttrpc service of a shim, as the wire module's classes.
 
 Source: containerd's api/runtime/task/v3 (names and field numbers), types/task, types/mount.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp
+from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp, message
 
 __all__ = ["Any_", "Empty", "Timestamp"]
 
@@ -15,14 +13,14 @@ __all__ = ["Any_", "Empty", "Timestamp"]
 UNKNOWN, CREATED, RUNNING, STOPPED, PAUSED, PAUSING = range(6)
 
 
-@dataclass(slots=True)
+@message
 class Mount(Message):
     """containerd.types.Mount: as mount(8) would take it."""
 
     type: str = ""
     source: str = ""
     target: str = ""
-    options: list[str] = field(default_factory=list)
+    options: list[str] = []
     FIELDS = (
         Field(1, "type", "string"),
         Field(2, "source", "string"),
@@ -31,7 +29,7 @@ class Mount(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class ProcessInfo(Message):
     """containerd.v1.types.ProcessInfo."""
 
@@ -40,13 +38,13 @@ class ProcessInfo(Message):
     FIELDS = (Field(1, "pid", "varint"), Field(2, "info", Any_))
 
 
-@dataclass(slots=True)
+@message
 class CreateTaskRequest(Message):
     """Create a container's task from its bundle; `rootfs` is mounted on the bundle's rootfs."""
 
     id: str = ""
     bundle: str = ""
-    rootfs: list[Mount] = field(default_factory=list)
+    rootfs: list[Mount] = []
     terminal: bool = False
     stdin: str = ""
     stdout: str = ""
@@ -68,7 +66,7 @@ class CreateTaskRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class CreateTaskResponse(Message):
     """`pid` of init, in the shim's pid namespace."""
 
@@ -76,7 +74,7 @@ class CreateTaskResponse(Message):
     FIELDS = (Field(1, "pid", "varint"),)
 
 
-@dataclass(slots=True)
+@message
 class DeleteRequest(Message):
     """Delete a stopped task (exec_id empty) or exec."""
 
@@ -88,7 +86,7 @@ class DeleteRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class DeleteResponse(Message):
     """How the process ended."""
 
@@ -102,7 +100,7 @@ class DeleteResponse(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class ExecProcessRequest(Message):
     """Add a process to a task; it runs at Start. `spec` is a runtime-spec process, JSON."""
 
@@ -124,7 +122,7 @@ class ExecProcessRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class ResizePtyRequest(Message):
     """Size in character cells."""
 
@@ -140,7 +138,7 @@ class ResizePtyRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class StateRequest(Message):
     """Ask for a process's state."""
 
@@ -152,7 +150,7 @@ class StateRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class StateResponse(Message):
     """A process's state."""
 
@@ -182,7 +180,7 @@ class StateResponse(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class KillRequest(Message):
     """Send a signal; `all`: to every process of the container."""
 
@@ -198,7 +196,7 @@ class KillRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class CloseIORequest(Message):
     """Close the process's stdin."""
 
@@ -212,7 +210,7 @@ class CloseIORequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class PidsRequest(Message):
     """Ask for the task's processes."""
 
@@ -220,15 +218,15 @@ class PidsRequest(Message):
     FIELDS = (Field(1, "id", "string"),)
 
 
-@dataclass(slots=True)
+@message
 class PidsResponse(Message):
     """The task's processes."""
 
-    processes: list[ProcessInfo] = field(default_factory=list)
+    processes: list[ProcessInfo] = []
     FIELDS = (Field(1, "processes", ProcessInfo, True),)
 
 
-@dataclass(slots=True)
+@message
 class CheckpointTaskRequest(Message):
     """Checkpoint the task into `path`."""
 
@@ -242,13 +240,13 @@ class CheckpointTaskRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class UpdateTaskRequest(Message):
     """Change limits; `resources` is a runtime-spec linux.resources, JSON."""
 
     id: str = ""
     resources: Any_ | None = None
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = {}
     FIELDS = (
         Field(1, "id", "string"),
         Field(2, "resources", Any_),
@@ -256,7 +254,7 @@ class UpdateTaskRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class StartRequest(Message):
     """Start init or an exec."""
 
@@ -268,7 +266,7 @@ class StartRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class StartResponse(Message):
     """The process's pid."""
 
@@ -276,7 +274,7 @@ class StartResponse(Message):
     FIELDS = (Field(1, "pid", "varint"),)
 
 
-@dataclass(slots=True)
+@message
 class WaitRequest(Message):
     """Answered when the process has ended."""
 
@@ -288,7 +286,7 @@ class WaitRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class WaitResponse(Message):
     """How the process ended."""
 
@@ -300,7 +298,7 @@ class WaitResponse(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class StatsRequest(Message):
     """Ask for the cgroup's figures."""
 
@@ -308,7 +306,7 @@ class StatsRequest(Message):
     FIELDS = (Field(1, "id", "string"),)
 
 
-@dataclass(slots=True)
+@message
 class StatsResponse(Message):
     """`stats`: Any of io.containerd.cgroups.v1.Metrics."""
 
@@ -316,7 +314,7 @@ class StatsResponse(Message):
     FIELDS = (Field(1, "stats", Any_),)
 
 
-@dataclass(slots=True)
+@message
 class ConnectRequest(Message):
     """Ask for the shim's and task's pids."""
 
@@ -324,7 +322,7 @@ class ConnectRequest(Message):
     FIELDS = (Field(1, "id", "string"),)
 
 
-@dataclass(slots=True)
+@message
 class ConnectResponse(Message):
     """Pids and the shim's version."""
 
@@ -338,7 +336,7 @@ class ConnectResponse(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class ShutdownRequest(Message):
     """End the shim when it has no task; `now`: whatever it has."""
 
@@ -350,7 +348,7 @@ class ShutdownRequest(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class PauseRequest(Message):
     """Freeze the task."""
 
@@ -358,7 +356,7 @@ class PauseRequest(Message):
     FIELDS = (Field(1, "id", "string"),)
 
 
-@dataclass(slots=True)
+@message
 class ResumeRequest(Message):
     """Thaw the task."""
 

@@ -10,21 +10,24 @@ Source: containerd/ttrpc PROTOCOL.md.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
 
 from rorqual import errdefs
+from rorqual.record import record
 from rorqual.rpc import codes, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    M = TypeVar("M", bound=wire.Message)
 
 MESSAGE_LENGTH_MAX = 4 << 20
 REQUEST, RESPONSE = 1, 2
 TASK_SERVICE = "containerd.task.v3.Task"
 _HEADER = struct.Struct(">IIBB")
 
-M = TypeVar("M", bound=wire.Message)
 
-
-@dataclass(slots=True)
+@wire.message
 class KeyValue(wire.Message):
     """Metadata of a request, e.g. containerd-namespace-ttrpc."""
 
@@ -33,7 +36,7 @@ class KeyValue(wire.Message):
     FIELDS = (wire.Field(1, "key", "string"), wire.Field(2, "value", "string"))
 
 
-@dataclass(slots=True)
+@wire.message
 class Request(wire.Message):
     """One call; `timeout_nano` 0 means none."""
 
@@ -41,7 +44,7 @@ class Request(wire.Message):
     method: str = ""
     payload: bytes = b""
     timeout_nano: int = 0
-    metadata: list[KeyValue] = field(default_factory=list)
+    metadata: list[KeyValue] = []
     FIELDS = (
         wire.Field(1, "service", "string"),
         wire.Field(2, "method", "string"),
@@ -51,7 +54,7 @@ class Request(wire.Message):
     )
 
 
-@dataclass(slots=True)
+@wire.message
 class Status(wire.Message):
     """google.rpc.Status without details."""
 
@@ -60,7 +63,7 @@ class Status(wire.Message):
     FIELDS = (wire.Field(1, "code", "varint"), wire.Field(2, "message", "string"))
 
 
-@dataclass(slots=True)
+@wire.message
 class Response(wire.Message):
     """The answer to one call; `status` is None for success."""
 
@@ -75,7 +78,8 @@ class Response(wire.Message):
         return kind.decode(self.payload)
 
 
-class Frame(NamedTuple):
+@record
+class Frame:
     """A whole frame as received."""
 
     stream_id: int

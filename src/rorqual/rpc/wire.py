@@ -1,7 +1,8 @@
-"""Protocol Buffers' wire format for the few messages a shim speaks, over plain dataclasses.
+"""Protocol Buffers' wire format for the few messages a shim speaks, over plain classes.
 
 Used by the shim, which must stay small: protobuf's own runtime dirties 4.8 MB and takes 20 ms to import in each process
-(docs/adr/0002). Everything else uses protobuf. A message is a slotted dataclass whose FIELDS name its wire fields.
+(docs/adr/0002). Everything else uses protobuf. A message is a class, made by `message`, whose
+FIELDS name its wire fields. It is no dataclass: that module and `typing` are 2 MB of the shim's parent.
 
 Source: https://protobuf.dev/programming-guides/encoding/ (varint and length-delimited records; proto3 defaults are
 not sent; unknown fields are skipped; the last value of a singular field wins).
@@ -9,16 +10,37 @@ not sent; unknown fields are skipped; the last value of a singular field wins).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
-
 from rorqual.errdefs import InvalidArgument
+from rorqual.record import record
 
-Scalar = Literal["string", "bytes", "varint", "bool", "map"]
-M = TypeVar("M", bound="Message")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+
+    Scalar = Literal["string", "bytes", "varint", "bool", "map"]
+    M = TypeVar("M", bound="Message")
+    _Class = TypeVar("_Class")
+
+    @dataclass_transform()
+    def message(cls: type[_Class]) -> type[_Class]: ...
+
+else:
+
+    def message(cls):
+        """The class again, its annotated members as slots; all have defaults, of which lists and maps are copied."""
+        body = dict(cls.__dict__)
+        names = tuple(name for name in body.get("__annotations__", ()) if name != "FIELDS")
+        defaults = {name: body.pop(name) for name in names}
+        for name in ("__dict__", "__weakref__"):
+            body.pop(name, None)
+        body.update(__slots__=names, __match_args__=names, _defaults=defaults)
+        made = type(cls)(cls.__name__, cls.__bases__, body)
+        made.__qualname__ = cls.__qualname__
+        return made
 
 
-class Field(NamedTuple):
+@record
+class Field:
     """One wire field. `map` is map<string, string>; a Message subclass is an embedded message."""
 
     number: int
@@ -28,10 +50,38 @@ class Field(NamedTuple):
 
 
 class Message:
-    """Base of the message dataclasses."""
+    """Base of the messages."""
 
     __slots__ = ()
     FIELDS: ClassVar[tuple[Field, ...]] = ()
+    if not TYPE_CHECKING:
+        _defaults = {}
+
+        def __init__(self, *values, **named):
+            names = self.__match_args__
+            if len(values) > len(names):
+                raise TypeError(f"{type(self).__qualname__} has {len(names)} fields, not {len(values)}")
+            for name, value in zip(names, values, strict=False):
+                setattr(self, name, value)
+            for name in names[len(values) :]:
+                if name in named:
+                    setattr(self, name, named.pop(name))
+                else:
+                    default = self._defaults[name]
+                    setattr(self, name, default.copy() if default.__class__ in (list, dict) else default)
+            if named:
+                raise TypeError(f"{type(self).__qualname__} has no field {next(iter(named))!r}, or got it twice")
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _members(self))
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        members = ", ".join([f"{name}={getattr(self, name)!r}" for name in _members(self)])
+        return f"{type(self).__qualname__}({members})"
 
     def encode(self) -> bytes:
         """The message's wire bytes."""
@@ -63,6 +113,11 @@ class Message:
         except (ValueError, IndexError, TypeError) as e:
             raise InvalidArgument(f"{cls.__name__}: malformed message: {e}") from e
         return cls(**values)
+
+
+def _members(instance: Message) -> tuple[str, ...]:
+    names: tuple[str, ...] = instance.__match_args__  # type: ignore[attr-defined]
+    return names
 
 
 def _put(out: bytearray, field: Field, value: Any) -> None:
@@ -153,7 +208,7 @@ def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
         values[field.name] = value
 
 
-@dataclass(slots=True)
+@message
 class Timestamp(Message):
     """google.protobuf.Timestamp."""
 
@@ -171,7 +226,7 @@ class Timestamp(Message):
         return self.seconds * 1_000_000_000 + self.nanos
 
 
-@dataclass(slots=True)
+@message
 class Any_(Message):  # (google.protobuf.Any; the underscore keeps typing.Any free)
     """google.protobuf.Any."""
 
@@ -180,6 +235,6 @@ class Any_(Message):  # (google.protobuf.Any; the underscore keeps typing.Any fr
     FIELDS = (Field(1, "type_url", "string"), Field(2, "value", "bytes"))
 
 
-@dataclass(slots=True)
+@message
 class Empty(Message):
     """google.protobuf.Empty."""

@@ -12,11 +12,14 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
-from typing import Any
 
 from rorqual import errdefs
 from rorqual.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _ANSWER_MAX = 1 << 20
 

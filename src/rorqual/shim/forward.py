@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from rorqual.rpc import ttrpc, unixsock
-from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp
+from rorqual.rpc.wire import Any_, Empty, Field, Message, Timestamp, message
 
 EVENTS_SERVICE = "containerd.services.events.ttrpc.v1.Events"
 OOM, HEALTH = "/tasks/oom", "/tasks/health"
@@ -14,7 +13,7 @@ _TYPES = {OOM: "containerd.events.TaskOOM", HEALTH: "rorqual.shim.v1.TaskHealth"
 _TIMEOUT_S = 2.0  # the event is also a file in the bundle: never hold the shim up for it
 
 
-@dataclass(slots=True)
+@message
 class TaskEvent(Message):
     """containerd.events.TaskOOM, and ours of health: both only name the container."""
 
@@ -22,7 +21,7 @@ class TaskEvent(Message):
     FIELDS = (Field(1, "container_id", "string"),)
 
 
-@dataclass(slots=True)
+@message
 class Envelope(Message):
     """containerd.types.Envelope."""
 
@@ -38,7 +37,7 @@ class Envelope(Message):
     )
 
 
-@dataclass(slots=True)
+@message
 class ForwardRequest(Message):
     """The request of Events/Forward."""
 

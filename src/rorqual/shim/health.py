@@ -14,12 +14,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.record import record
 from rorqual.shim.loop import IN, Loop, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 OUTPUT_MAX = 4096  # bytes of a probe's output that are kept, as in dockerd
@@ -27,7 +30,7 @@ LOG_MAX = 5
 _NEVER_RAN = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HealthOptions:
     """How often and how long; `probe` is what the daemon asked to be done (rorqual.shim.probes). Times in seconds."""
 
@@ -54,7 +57,7 @@ class HealthOptions:
             raise InvalidArgument(f"health check: {e}") from e
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """One probe. Times in ns since 1970; `exit_code` -1 when it could not be run or took too long."""
 
@@ -64,13 +67,15 @@ class Result:
     output: str
 
 
-@dataclass(slots=True)
 class Health:
     """What the results so far mean."""
 
-    status: str = STARTING
-    streak: int = 0
-    results: list[Result] = field(default_factory=list)
+    __slots__ = ("results", "status", "streak")
+
+    def __init__(self, status: str = STARTING, streak: int = 0, results: list[Result] | None = None) -> None:
+        self.status = status
+        self.streak = streak
+        self.results = results or []
 
     def record(self, result: Result, options: HealthOptions, since_start_s: float) -> bool:
         """Take a result whose probe began `since_start_s` after the container; whether the status changed."""

@@ -6,10 +6,10 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from rorqual import errdefs
 from rorqual.linux import process as linux_process
+from rorqual.record import record
 from rorqual.rpc import unixsock
 from rorqual.shim.forward import HEALTH, OOM, forward
 from rorqual.shim.loop import Loop, log
@@ -48,7 +48,8 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
     loop.run()
 
 
-class Parts(NamedTuple):
+@record
+class Parts:
     """The servers of a shim."""
 
     server: Server

@@ -10,8 +10,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from rorqual import errdefs
 from rorqual.rpc import taskapi
@@ -20,6 +18,11 @@ from rorqual.runc.cgroups.group import Group
 from rorqual.shim.forked import in_child
 from rorqual.shim.loop import log
 from rorqual.shim.rootfs import mount_rootfs, unmount_rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 _OUTPUT_MAX = 1 << 20
 Fds = tuple[int, int, int] | None

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.record import record
 from rorqual.rpc.wire import Any_
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TYPE_URL = "rorqual.shim.v1.TaskOptions"
 RUNC_TYPE_URL = "containerd.runc.v1.Options"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskOptions:
     """`console_size` is (height, width) in cells; `runtime` is a path to an OCI runtime, or "" for the built-in one."""
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import namespaces, process
 from rorqual.shim.runtime import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 _ANSWER_MAX = 4096
 _USER_AGENT = "rorqual-health"

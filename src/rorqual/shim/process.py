@@ -6,7 +6,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.rpc import taskapi
@@ -17,25 +16,41 @@ from rorqual.shim.stdio import STDERR, STDOUT, Client, Stdio
 SHIM_URI = "shim:"  # the stream is the shim's: log and clients of the stream socket
 
 
-@dataclass(slots=True)
 class Process:
     """`spec` is an exec's runtime-spec process, JSON. Times in nanoseconds since 1970; 0 is not yet."""
 
-    exec_id: str
-    terminal: bool
-    stdin: str
-    stdout: str
-    stderr: str
-    spec: bytes = b""
-    stdio: Stdio | None = None
-    pid: int = 0
-    status: int = taskapi.CREATED
-    exit_status: int = 0
-    exited_at_ns: int = 0
-    drained: bool = False
-    stdin_holder: int = -1  # keeps a FIFO's reader from seeing EOF before CloseIO
-    output_holders: list[int] = field(default_factory=list)  # keep a FIFO's writer from SIGPIPE when its reader dies
-    waiters: list[Callable[[taskapi.WaitResponse], None]] = field(default_factory=list)
+    __slots__ = (
+        "drained",
+        "exec_id",
+        "exit_status",
+        "exited_at_ns",
+        "output_holders",
+        "pid",
+        "spec",
+        "status",
+        "stderr",
+        "stdin",
+        "stdin_holder",
+        "stdio",
+        "stdout",
+        "terminal",
+        "waiters",
+    )
+
+    def __init__(self, exec_id: str, terminal: bool, stdin: str, stdout: str, stderr: str, spec: bytes = b"") -> None:
+        self.exec_id = exec_id
+        self.terminal = terminal
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        self.spec = spec
+        self.stdio: Stdio | None = None
+        self.pid = 0
+        self.status = taskapi.CREATED
+        self.exit_status = 0
+        self.exited_at_ns = 0
+        self.drained = False
+        self.stdin_holder = -1  # keeps a FIFO's reader from seeing EOF before CloseIO
+        self.output_holders: list[int] = []  # keep a FIFO's writer from SIGPIPE when its reader dies
+        self.waiters: list[Callable[[taskapi.WaitResponse], None]] = []
 
     @property
     def running(self) -> bool:

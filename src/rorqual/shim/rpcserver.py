@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from rorqual import errdefs
+from rorqual.record import record
 from rorqual.rpc import codes, ttrpc
 from rorqual.rpc.wire import Message
 from rorqual.shim.loop import IN, OUT, Loop, log
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 _READ_SIZE = 65536
 
 
-class Method(NamedTuple):
+@record
+class Method:
     """A method of the service. `handler(request, reply)` calls `reply` once, now or later, or raises."""
 
     request: type[Message]

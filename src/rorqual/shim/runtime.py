@@ -5,9 +5,6 @@ Runs in the shim; `warm_up` in the spawner.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
-
 from rorqual.rpc import metrics, taskapi
 from rorqual.runc import container as runc
 from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
@@ -15,6 +12,13 @@ from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory
 from rorqual.shim.forked import in_child
 from rorqual.shim.options import TaskOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 Fds = tuple[int, int, int] | None
 

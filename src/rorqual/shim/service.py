@@ -11,7 +11,6 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from rorqual import errdefs
 from rorqual.rpc import taskapi
@@ -24,7 +23,10 @@ from rorqual.shim.rpcserver import Method
 from rorqual.shim.runtime import Container, Runtime
 from rorqual.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from rorqual.shim.health import Monitor
 
 METRICS_URL = "io.containerd.cgroups.v1.Metrics"
@@ -60,6 +62,7 @@ class TaskService:
         self._options = TaskOptions()
         self._processes: dict[str, Process] = {}
         self._oom_fd = -1
+        self._oom_signalled = False
         self._oom_seen = False
         self._health: Monitor | None = None
         self._children: dict[int, Callable[[int], None]] = {}  # other children of ours than the container's processes
@@ -355,14 +358,25 @@ class TaskService:
     def _oom(self) -> None:
         """The watch is readable: an OOM event, or the cgroup went."""
         os.read(self._oom_fd, 4096)
+        self._oom_signalled = True
+        self._look_for_oom()
+
+    def _look_for_oom(self) -> None:
         if self._container is not None and not self._oom_seen and self._container.oom_killed():
             self._oom_seen = True
             self._on_oom()
 
     def _check_oom(self) -> None:
-        """Before an exit is reported, an OOM kill that caused it is."""
-        if self._oom_fd >= 0 and select.select([self._oom_fd], [], [], 0)[0]:
+        """Before an exit is reported, an OOM kill that caused it is.
+
+        The kernel signals that memory has run out before it kills: a look at that moment may have come too early.
+        """
+        if self._oom_fd < 0:
+            return
+        if select.select([self._oom_fd], [], [], 0)[0]:
             self._oom()
+        elif self._oom_signalled:
+            self._look_for_oom()
 
     def _end_oom_watch(self) -> None:
         if self._oom_fd >= 0:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import os
 import socket
 import struct
-from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol
 
 from rorqual import errdefs
 from rorqual.shim.detach import DEFAULT_KEYS, parse_keys
 from rorqual.shim.loop import IN, Loop
 from rorqual.shim.stdio import STDERR, STDOUT, Client, Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 _REQUEST_MAX = 64 * 1024
 _PEERCRED = struct.Struct("iII")
@@ -103,7 +108,7 @@ class StreamServer:
         if not fds:
             raise errdefs.InvalidArgument("attach: no connection was passed")
         keys = parse_keys(request.get("detach_keys") or DEFAULT_KEYS) if request.get("tty") else b""
-        early = base64.b64decode(request.get("early") or "")
+        early = binascii.a2b_base64(request.get("early") or "")
         wanted = {STDOUT: request.get("stdout"), STDERR: request.get("stderr")}
         fd = fds.pop()
         client = Client(

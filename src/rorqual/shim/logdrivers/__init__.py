@@ -5,11 +5,15 @@ A driver's module is imported only where it is used: a container's shim should h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
-
 from rorqual.errdefs import InvalidArgument
 from rorqual.shim.loop import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 
 class LogDriver(Protocol):
