@@ -30,6 +30,8 @@ Int64 = int
 OOMScore = int
 Seconds = int
 ArgIndex = int
+Major = int
+Minor = int
 _RANGES = {
     # CVE-2024-40635: IDs above 2^31-1 turn negative in somebody's int32, and -1 means "leave unchanged" to the kernel.
     "ID": (0, 2**31 - 1),
@@ -40,6 +42,8 @@ _RANGES = {
     "OOMScore": (-1000, 1000),
     "Seconds": (1, 2**31 - 1),
     "ArgIndex": (0, 5),
+    "Major": (0, 2**12 - 1),  # of what the kernel numbers devices with
+    "Minor": (0, 2**20 - 1),
 }
 
 
@@ -206,8 +210,8 @@ class Device:
 
     path: str
     type: str
-    major: Int64 = 0
-    minor: Int64 = 0
+    major: Major = 0
+    minor: Minor = 0
     file_mode: UInt32 | None = None
     uid: ID | None = None
     gid: ID | None = None

@@ -285,6 +285,7 @@ class _Creation:
     def run(self) -> Container:
         if self._spec.process is None:
             raise errdefs.InvalidArgument("invalid config: process is required")
+        hooks.check(self._spec.hooks)
         fresh, joined = planning.namespace_flags(self._linux)
         user_process = planning.process_plan(
             self._spec.process,

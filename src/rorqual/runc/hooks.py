@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from rorqual.errdefs import InvalidArgument
 from rorqual.oci import jsontext
-from rorqual.oci.runtime import Hook
+from rorqual.oci.runtime import Hook, Hooks
 from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 
@@ -56,6 +57,30 @@ class State:
         if not self.annotations:
             del document["annotations"]
         return jsontext.dumps(document).encode()
+
+
+KINDS = {
+    "prestart": "prestart",
+    "createRuntime": "create_runtime",
+    "createContainer": "create_container",
+    "startContainer": "start_container",
+    "poststart": "poststart",
+    "poststop": "poststop",
+}
+
+
+def check(hooks: Hooks | None) -> None:
+    """Raises: InvalidArgument of what no hook can be run with. Source: config.md, POSIX-platform Hooks."""
+    for name, member in KINDS.items() if hooks is not None else ():
+        for index, hook in enumerate(getattr(hooks, member)):
+            where = f"invalid config: hooks.{name}[{index}]"
+            if not hook.path.startswith("/"):
+                raise InvalidArgument(f"{where}.path must be absolute, not {hook.path!r}")
+            if hook.args and not hook.args[0]:
+                raise InvalidArgument(f"{where}.args[0] must not be empty")
+            for number, entry in enumerate(hook.env):
+                if not entry.partition("=")[0] or "=" not in entry:
+                    raise InvalidArgument(f"{where}.env[{number}] must be NAME=value, not {entry!r}")
 
 
 def run(name: str, hooks: Sequence[Hook], state: State) -> None:
