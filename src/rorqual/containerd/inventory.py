@@ -95,7 +95,7 @@ async def run(root: Path, state: str, address: str) -> None:
         ContentService(content, leases, exchange, collector),
         SnapshotsService(snapshotters, refused, leases, exchange, collector),
         ImagesService(db, images, stable, exchange, collector),
-        DiffService(content, workers),
+        DiffService(content, leases, workers, exchange),
         ContainersService(containers, exchange, collector),
         TasksService(manager, containers, snapshotters),
         EventsService(exchange),

@@ -50,14 +50,16 @@ def main() -> None:
 class IngestSource:
     """The blob's bytes for whoever reads them: first those on disk, then the client's, which go to disk on the way."""
 
-    def __init__(self, path: str, client: socket.socket, digest: str, size: int) -> None:
+    def __init__(self, path: str, client: socket.socket, digest: str, size: int, *, plain: bool = False) -> None:
+        """`plain`: a tar that is unpacked as it comes, so its diff ID is the digest and need not be made twice."""
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
         self._replay = self.offset = os.fstat(self._file.fileno()).st_size
         if size and self.offset > size:
             raise errdefs.DataLoss(f"ingest: {self.offset} bytes are on disk, more than the blob's {size}")
         self._file.seek(0)
         self._client = client
-        self._hasher = hashlib.new(digest.partition(":")[0] or "sha256")
+        self._hasher = None if plain else hashlib.new(digest.partition(":")[0] or "sha256")
+        self._begun = False
         self._digest = digest
         self._size = size
         self._buffer = bytearray(_READ_SIZE)
@@ -72,8 +74,7 @@ class IngestSource:
         if self._replay:
             data = self._file.read(min(size, self._replay))
             self._replay -= len(data)
-            self._hasher.update(data)
-            return data
+            return self._passed(data)
         view = memoryview(self._buffer)[:size]
         count = self._client.recv_into(view)
         if not count:
@@ -85,19 +86,31 @@ class IngestSource:
         rest = got
         while rest:
             rest = rest[self._file.write(rest) :]
-        self._hasher.update(got)
-        return bytes(got)
+        return self._passed(bytes(got))
+
+    def _passed(self, data: bytes) -> bytes:
+        if self._hasher is not None:
+            self._hasher.update(data)
+        elif not self._begun:
+            from rorqual.distribution.unpack.decompress import is_compressed
+
+            if is_compressed(data[:4]):
+                raise errdefs.DataLoss("ingest: compressed bytes under the media type of a plain tar")
+        self._begun = True
+        return data
 
     def drain(self) -> None:
         """Read what an unpacker left."""
         while self.read():
             pass
 
-    def check(self) -> str:
+    def check(self, diff_id: str) -> str:
         """The digest, when all was read. Raises Unavailable when the client stopped early (resumable), DataLoss."""
         if self._size and self.offset < self._size:
             raise errdefs.Unavailable(f"ingest: connection ended after {self.offset} of {self._size} bytes")
-        digest = f"{self._digest.partition(':')[0] or 'sha256'}:{self._hasher.hexdigest()}"
+        digest = diff_id
+        if self._hasher is not None:
+            digest = f"{self._digest.partition(':')[0] or 'sha256'}:{self._hasher.hexdigest()}"
         if self._digest and digest != self._digest:
             raise errdefs.DataLoss(f"unexpected commit digest {digest}, expected {self._digest}")
         return digest
@@ -108,10 +121,12 @@ class IngestSource:
 
 
 def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-    """{"path", "digest" ("" when not known), "size", "directory" ("" for no unpack)} and the client's socket."""
+    """{"path", "digest" ("": not known), "size", "directory" ("": no unpack), "plain"} and the client's socket."""
     client = socket.socket(fileno=os.dup(fds[0]))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
-    source = IngestSource(job["path"], client, job["digest"], job["size"])
+    # Bytes with a digest to keep are hashed as they are, so that a layer that cannot be read tells whose fault it is.
+    plain = bool(job["directory"]) and not job["digest"] and job["plain"]
+    source = IngestSource(job["path"], client, job["digest"], job["size"], plain=plain)
     try:
         client.sendall(json.dumps({"offset": source.offset}).encode() + b"\n")
         unpacked: dict[str, Any] = {"diff_id": None}
@@ -120,10 +135,10 @@ def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
                 unpacked = _unpack(source, job["directory"], "overlay")
             except errdefs.Error:
                 source.drain()  # bytes that are not what they should be explain a layer that cannot be read
-                source.check()
+                source.check("")
                 raise
         source.drain()
-        return {**unpacked, "size": source.offset, "digest": source.check()}
+        return {**unpacked, "size": source.offset, "digest": source.check(unpacked["diff_id"] or "")}
     finally:
         source.close()
         client.close()
@@ -151,7 +166,15 @@ def _unpack(source: Any, directory: str, whiteouts: Any) -> dict[str, Any]:
     }
 
 
-_KINDS = {"ingest": _ingest, "apply": _apply}
+def _diff(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+    """{"left", "right": [[type, source, [options]]], "media_type", "path" of the file to make}."""
+    from rorqual.containerd import differ
+
+    left, right = ([differ.Mounted(t, s, tuple(o)) for t, s, o in job[side]] for side in ("left", "right"))
+    return differ.diff(left, right, job["media_type"], job["path"])
+
+
+_KINDS = {"ingest": _ingest, "apply": _apply, "diff": _diff}
 
 if __name__ == "__main__":
     main()
