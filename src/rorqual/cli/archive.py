@@ -163,12 +163,12 @@ def _plan(target: str, source_name: str, is_directory: bool, contents_only: bool
 
 
 def _renamed(name: str, root: str, rename: str) -> list[str]:
-    """The components of an entry's name with the root's name replaced.
+    """The components of an entry's name with the root's name replaced; those of the root `/` begin with a slash.
 
     Raises: CommandError for a name that leaves the target.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or name.startswith("/"):
+    if ".." in parts:
         raise CommandError(f"archive entry leaves the target: {name!r}")
     root_parts = [part for part in root.split("/") if part not in ("", ".")]
     if root_parts and parts[: len(root_parts)] == root_parts:
