@@ -19,6 +19,7 @@ class CreateRequest(ContainerConfig):
 
     host_config: HostConfig | None = wire("HostConfig", None)
     networking_config: NetworkingConfig | None = wire("NetworkingConfig", None)
+    runtime: str = wire("Runtime", "")  # where clients of API 1.23 and before, and docker-py, put HostConfig's
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from rorqual.daemon import listen, web
 from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import diskusage as disk_api
 from rorqual.daemon.api import execs as exec_api
+from rorqual.daemon.api import files as file_api
 from rorqual.daemon.api import images as image_api
 from rorqual.daemon.api import networks as network_api
 from rorqual.daemon.api import swarm as swarm_api
@@ -22,6 +23,7 @@ from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
 from rorqual.daemon.services.containers import views
+from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.create import Creator
 from rorqual.daemon.services.containers.execs import Execs
@@ -32,6 +34,7 @@ from rorqual.daemon.services.containers.populate import Populator
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
+from rorqual.daemon.services.containers.stats import StatsReader
 from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.diskusage import DiskUsages
 from rorqual.daemon.services.events import Events
@@ -190,6 +193,13 @@ class Engine:
                 views.Listing(self.registry),
                 self.background,
                 health,
+            ).routes(),
+            *file_api.FileRoutes(
+                self.registry,
+                Archives(self.remote.snapshots, self.volume_mounts, self.networking, self.events, str(root / "tmp")),
+                StatsReader(self.remote.tasks, self.registry),
+                self.remote.snapshots,
+                self.background,
             ).routes(),
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),
             *image_api.ImageRoutes(

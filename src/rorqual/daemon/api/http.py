@@ -244,9 +244,11 @@ def plain(text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     )
 
 
-async def stream(call: Call, content_type: str, status: int = 200) -> web.StreamResponse:
+async def stream(
+    call: Call, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
     """A chunked answer whose headers are sent now."""
-    response = web.StreamResponse(status=status, headers={**_HEADERS, "Content-Type": content_type})
+    response = web.StreamResponse(status=status, headers={**_HEADERS, **(headers or {}), "Content-Type": content_type})
     await response.prepare(call.request)
     return response
 

@@ -15,9 +15,13 @@ from rorqual.errdefs import DataLoss
 
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_BZIP2 = b"BZh"
+_XZ = b"\xfd7zXZ\0"
 _ZSTD_SKIPPABLE = (b"\x2a\x4d\x18",)
 # As zstd's own command line: a frame may not make the reader hold more than this.
 _ZSTD_MAX_WINDOW = 128 << 20
+# Decoding what `xz -9` made takes 65 MiB.
+_XZ_MAX_BYTES = 128 << 20
 # Compressed bytes asked of the stream at once.
 _READ_BYTES = 256 << 10
 
@@ -75,9 +79,18 @@ def reader(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
     magic = stream.peek_magic()
     if magic[:3] == _GZIP:
         return _gzip(stream, chunk_bytes)
-    if magic == _ZSTD or (magic[1:4] in _ZSTD_SKIPPABLE and 0x50 <= magic[0] <= 0x5F):
+    if is_compressed(magic):
         return _zstd(stream, chunk_bytes)
+    if magic[:3] == _BZIP2 or magic == _XZ[:4]:
+        return _other(stream, chunk_bytes, magic)
     return lambda: stream.read(chunk_bytes)
+
+
+def is_compressed(magic: bytes) -> bool:
+    """Whether a stream with these first 4 bytes would be decompressed."""
+    if magic[:3] == _GZIP or magic == _ZSTD:
+        return True
+    return magic[1:4] in _ZSTD_SKIPPABLE and 0x50 <= magic[0] <= 0x5F
 
 
 def _gzip(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
@@ -94,6 +107,41 @@ def _gzip(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
         except damaged as error:
             raise DataLoss(f"invalid gzip stream: {error}") from error
         return data
+
+    return next_chunk
+
+
+def _other(stream: CountedStream, chunk_bytes: int, magic: bytes) -> Callable[[], bytes]:
+    """bzip2 or xz, several streams one behind the other too. Never by a program (CVE-2026-41567)."""
+    import bz2
+    import lzma
+
+    def new() -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
+        if magic[:3] == _BZIP2:
+            return bz2.BZ2Decompressor()
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MAX_BYTES)
+
+    decoder = new()
+
+    def next_chunk() -> bytes:
+        nonlocal decoder
+        while True:
+            fresh = b""
+            if decoder.eof:
+                fresh = decoder.unused_data.lstrip(b"\0") or stream.read(_READ_BYTES).lstrip(b"\0")
+                if not fresh:
+                    return b""
+                decoder = new()
+            elif decoder.needs_input:
+                fresh = stream.read(_READ_BYTES)
+                if not fresh:
+                    raise DataLoss("invalid compressed stream: it ends early")
+            try:
+                data = decoder.decompress(fresh, chunk_bytes)
+            except (OSError, lzma.LZMAError, ValueError, EOFError) as error:
+                raise DataLoss(f"invalid compressed stream: {error}") from error
+            if data:
+                return data
 
     return next_chunk
 

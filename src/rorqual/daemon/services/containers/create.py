@@ -104,7 +104,8 @@ class Creator:
 
     async def create(self, request: CreateRequest, name: str, platform: str) -> tuple[Container, tuple[str, ...]]:
         """The new container and warnings. Raises: InvalidArgument, NotFound (image), Conflict (name)."""
-        host = checks.host_config(request.host_config or HostConfig(), self._config)
+        given = request.host_config or HostConfig()
+        host = checks.host_config(replace(given, runtime=given.runtime or request.runtime), self._config)
         checks.endpoints(host, request.networking_config)
         user_config = _plain_config(request)
         user_config = replace(user_config, healthcheck=health.from_labels(user_config.labels, user_config.healthcheck))
