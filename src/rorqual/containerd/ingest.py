@@ -141,6 +141,7 @@ class IngestServer:
             "digest": request.digest,
             "size": request.size,
             "directory": directory,
+            "plain": request.media_type.endswith(".tar"),
         }
         sock.setblocking(True)  # the flag is the open socket's, which the worker shares
         try:

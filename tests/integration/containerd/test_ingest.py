@@ -251,8 +251,6 @@ async def test_a_malformed_request_is_told_so(containerd: Any, line: bytes) -> N
 async def test_unknown_snapshotters_and_leases_are_told(containerd: Any) -> None:
     with pytest.raises(errdefs.NotFound):
         await send(containerd, Request(NS, "r", DIGEST, len(BLOB), unpack=Unpack("zfs", "k")))
-    with pytest.raises(errdefs.NotImplementedHere):
-        await send(containerd, Request(NS, "r", DIGEST, len(BLOB), unpack=Unpack("native", "k")))
     with pytest.raises(errdefs.NotFound):
         await send(containerd, request(lease="none"))
 
