@@ -92,7 +92,7 @@ class Engine:
             log_level=_containerd_level(config.log_level),
             adopt_only=bool(config.containerd),
         )
-        self.remote = Remote(str(config.containerd_address), config.containerd_namespace, config.storage_driver)
+        self.remote = Remote(str(config.containerd_address), config.containerd_namespace, config.snapshotter)
         self.controller = Controller(root / "network.db", config.exec_root, _network_options(config))
         self.registry = Registry(self.database)
         usages = Usages(self.registry)
@@ -112,7 +112,7 @@ class Engine:
             content=Documents(self.remote, self.lease),
             layers=Layers(self.remote, ingest, self.lease),
             images=Names(self.library),
-            snapshotter=config.storage_driver,
+            snapshotter=config.snapshotter,
             max_downloads=config.max_concurrent_downloads,
             policy=policy,
             origins=blobs,
@@ -122,8 +122,10 @@ class Engine:
         images = Images(self.library, sizes, usages, self.events)
         manifests = ManifestViews(self.remote.content, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
-        transfers = Transfers(self.library, self.remote.content, puller, pusher, self.lease, self.events)
         maker = Maker(self.remote, self.lease, ingest)
+        transfers = Transfers(
+            self.library, self.remote.content, maker, blobs, puller, pusher, self.lease, self.events
+        )
         importer = Importer(self.library, maker, self.lease, self.events, self.transport)
         loader = Loader(self.library, maker, self.lease, self.events)
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
@@ -239,6 +241,7 @@ class Engine:
         for path, mode in ((config.data_root, 0o700), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
             os.makedirs(path, mode, exist_ok=True)
         await self.supervisor.ensure()
+        await self.remote.snapshots.active()  # a storage driver that cannot be had says so now
         self.database.open()
         self.journal.open()
         self.events.start()

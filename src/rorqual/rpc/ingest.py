@@ -36,8 +36,8 @@ class Unpack:
 class Request:
     """What is going to be sent. `size` in bytes (0: unknown); `lease` holds the blob and the snapshot.
 
-    `digest` "": not known yet, the result tells it. Such bytes cannot be resumed and are kept only when whole, so they
-    must be compressed (a plain tar that is cut short looks like a shorter one) and `ref` must be used once.
+    `digest` "": not known yet, the result tells it. Such bytes cannot be resumed, and `ref` must be used once. Under
+    the media type of a plain tar they must be one: they are hashed once, as what they unpack to.
     """
 
     ns: str

@@ -165,7 +165,6 @@ def test_skopeo_and_umoci_read_ours_and_we_read_skopeos(engine: Engine, made: st
     for name in ("theirs:1", "theirs:2"):
         assert inspect(engine, name)["RootFS"] == before["RootFS"]
         assert docker.out("run", "--rm", name) == "hi"
-    assert inspect(engine, "theirs:2")["RepoDigests"] == [before["RepoDigests"][0].replace("saved@", "theirs@")]
     docker("rmi", "theirs:1", "theirs:2")
 
 

@@ -55,6 +55,14 @@ class BlobFiles:
             return []
         return [path for path in labels.get(_SOURCE_LABEL + host, "").split(",") if path]
 
+    async def came_from_registry(self, descriptor: Descriptor) -> bool:
+        """Whether some registry has the blob under this digest."""
+        try:
+            labels = await self._content.labels(descriptor.digest)
+        except NotFound:
+            return False
+        return any(label.startswith(_SOURCE_LABEL) for label in labels)
+
     async def note_origin(self, descriptor: Descriptor, host: str, path: str) -> None:
         """See distribution.stores.BlobSource."""
         known = await self.origins(descriptor, host)

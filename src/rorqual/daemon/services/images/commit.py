@@ -151,7 +151,7 @@ def _directories(mounts: tuple[Mount, ...]) -> tuple[str, list[str]]:
         options = dict(option.partition("=")[::2] for option in mounts[0].options)
         if "upperdir" in options:
             return options["upperdir"], options.get("lowerdir", "").split(":")
-    if len(mounts) == 1 and mounts[0].type == "bind" and mounts[0].source.endswith("/fs"):
+    if len(mounts) == 1 and mounts[0].type == "bind" and mounts[0].source.rpartition("/snapshots/")[2].startswith("overlayfs/"):
         # An image without layers: what is in the snapshot is the container's.
         return mounts[0].source, []
     raise NotImplementedHere("commit needs a storage driver that keeps a container's changes apart (overlay2)")

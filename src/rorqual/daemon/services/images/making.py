@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rorqual.daemon.remote import Remote
 from rorqual.daemon.services.clock import now_ns
-from rorqual.daemon.services.images.compress import gzipped
+from rorqual.daemon.services.images.blobfiles import BlobFiles
+from rorqual.daemon.services.images.compress import gzipped, layer_stream
 from rorqual.daemon.services.images.library import LocalImage
 from rorqual.daemon.services.images.stores import Documents, Layers, Lease
 from rorqual.distribution.stores import Layer
@@ -25,7 +26,7 @@ from rorqual.oci.digest import Digest
 from rorqual.rpc.ingest import Request, Unpack, open_ingest
 
 _GC = "containerd.io/gc.ref."
-_ZSTD = b"\x28\xb5\x2f\xfd"
+_UNCOMPRESSED = "containerd.io/uncompressed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,9 @@ class Maker:
         Place it, or drop it.
         """
         key = self._key()
-        media_type = mediatypes.OCI_LAYER_GZIP
-        async with await open_ingest(self._ingest, self._request(key, "", 0)) as writer:
-            first = True
-            async for piece in gzipped(pieces):
-                if first and piece.startswith(_ZSTD):
-                    media_type = mediatypes.OCI_LAYER_ZSTD
-                first = False
+        media_type, stream = await layer_stream(pieces)
+        async with await open_ingest(self._ingest, self._request(key, "", 0, media_type)) as writer:
+            async for piece in stream:
                 await writer.write(piece)
             result = await writer.commit()
         return MadeLayer(Descriptor(media_type, Digest(result.digest), result.size), Digest(result.diff_id or ""), key)
@@ -71,7 +68,9 @@ class Maker:
         Raises: DataLoss when the bytes are others, what unpacking raises.
         """
         key = self._key()
-        async with await open_ingest(self._ingest, self._request(key, descriptor.digest, descriptor.size)) as writer:
+        async with await open_ingest(
+            self._ingest, self._request(key, descriptor.digest, descriptor.size, descriptor.media_type)
+        ) as writer:
             existing = writer.existing is not None
             async for piece in pieces:
                 if not existing:
@@ -92,12 +91,13 @@ class Maker:
     def _key(self) -> str:
         return f"make-{os.getpid()}-{now_ns()}-{next(self._serial)}"
 
-    def _request(self, key: str, digest: str, size: int) -> Request:
+    def _request(self, key: str, digest: str, size: int, media_type: str) -> Request:
         return Request(
             ns=self._remote.namespace,
             ref=key,
             digest=digest,
             size=size,
+            media_type=media_type,
             lease=self._lease.id,
             unpack=Unpack(self._remote.snapshots.snapshotter, key),
         )
@@ -118,6 +118,44 @@ class Maker:
     async def drop(self, made: MadeLayer) -> None:
         """Removes what was unpacked of a layer that is not placed; its blob ends with the lease."""
         await self._remote.snapshots.remove(made.key)
+
+    async def compressed(self, image: LocalImage, blobs: BlobFiles) -> LocalImage:
+        """The image with its layers as gzip, for registries; itself when there is nothing to compress.
+
+        What came from a registry, and what an index names, stays as it is: its digest is known elsewhere.
+        """
+        manifest = image.manifest
+        if image.target.digest != manifest.digest or not any(_is_plain(layer) for layer in manifest.layers):
+            return image
+        layers = [
+            await self._gzipped(layer, diff_id, blobs)
+            for layer, diff_id in zip(manifest.layers, image.image.diff_ids, strict=True)
+        ]
+        if layers == list(manifest.layers):
+            return image
+        made = manifests.build(manifest.media_type, manifest.config, layers)
+        await self.store(image.image, made)
+        return replace(image, manifest=made, target=made.descriptor)
+
+    async def _gzipped(self, layer: Descriptor, diff_id: Digest, blobs: BlobFiles) -> Descriptor:
+        if not _is_plain(layer) or await blobs.came_from_registry(layer):
+            return layer
+        key = self._key()
+        docker = layer.media_type == mediatypes.DOCKER_LAYER
+        media_type = mediatypes.DOCKER_LAYER_GZIP if docker else mediatypes.OCI_LAYER_GZIP
+        request = Request(
+            ns=self._remote.namespace,
+            ref=key,
+            digest="",
+            media_type=media_type,
+            labels={_UNCOMPRESSED: diff_id},
+            lease=self._lease.id,
+        )
+        async with await open_ingest(self._ingest, request) as writer:
+            async for piece in gzipped(blobs.pieces(layer)):
+                await writer.write(piece)
+            result = await writer.commit()
+        return Descriptor(media_type, Digest(result.digest), result.size)
 
     async def image(
         self, config: bytes, layers: Sequence[Descriptor], media_type: str = mediatypes.OCI_MANIFEST
@@ -147,3 +185,7 @@ class Maker:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield b""
+
+
+def _is_plain(layer: Descriptor) -> bool:
+    return layer.media_type in (mediatypes.OCI_LAYER, mediatypes.DOCKER_LAYER)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.library import Library, LocalImage, repository_of
+from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.manifests import Content, complete_manifests
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.distribution.credentials import Credentials
@@ -32,8 +35,18 @@ class Transfers:
     """Between the library and registries."""
 
     def __init__(
-        self, library: Library, content: Content, puller: Puller, pusher: Pusher, lease: Lease, events: Events
+        self,
+        library: Library,
+        content: Content,
+        maker: Maker,
+        blobs: BlobFiles,
+        puller: Puller,
+        pusher: Pusher,
+        lease: Lease,
+        events: Events,
     ) -> None:
+        self._maker = maker
+        self._blobs = blobs
         self._library = library
         self._content = content
         self._puller = puller
@@ -85,8 +98,21 @@ class Transfers:
         async with self._lease.held():
             for name in names:
                 tagged = reference.name_only().with_tag(name.rpartition(":")[2])
+                image = await self._compressed(own[name])
                 async with _sent(line) as progress:
-                    await self._push_one(tagged, own[name], wanted, credentials, progress)
+                    await self._push_one(tagged, image, wanted, credentials, progress)
+
+    async def _compressed(self, image: LocalImage) -> LocalImage:
+        """The image as it goes to registries; from now on it is here in this form too, so digests agree."""
+        made = await self._maker.compressed(image, self._blobs)
+        if made is not image:
+            for name in self._library.names_of(image.id):
+                named = self._library.names().get(name)
+                if named is not None and named.target.digest == image.target.digest:
+                    await self._library.put(
+                        name, replace(named, manifest=made.manifest, target=made.target), named.tagged_ns
+                    )
+        return made
 
     async def _push_one(
         self,
