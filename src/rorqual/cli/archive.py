@@ -168,7 +168,7 @@ def _renamed(name: str, root: str, rename: str) -> list[str]:
     Raises: CommandError for a name that leaves the target.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
+    if ".." in parts or (name.startswith("/") and root != "/"):
         raise CommandError(f"archive entry leaves the target: {name!r}")
     root_parts = [part for part in root.split("/") if part not in ("", ".")]
     if root_parts and parts[: len(root_parts)] == root_parts:
