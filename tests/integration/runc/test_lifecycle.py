@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rorqual import errdefs
+from rorqual.linux import cgroups
 from rorqual.oci.runtime import CPU, ConsoleSize, Memory, Namespace, Pids, Process, Resources
 from rorqual.runc import container as runc
 from rorqual.runc import state
@@ -117,7 +118,7 @@ def test_exec_joins_the_container(bundle: Bundle) -> None:
     first, *rest = out.splitlines()
     assert first.split()[1:] == ["sleep", "box"]
     assert int(first.split()[0]) > 1
-    assert sum(made.id in line for line in rest) >= 8
+    assert sum(made.id in line for line in rest) == len(set(made.record.groups.values()))
     assert rest[-4:] == ["0", "1", "2", "3"]  # 3 is ls's own
 
 
@@ -182,6 +183,7 @@ def test_exec_with_a_terminal(bundle: Bundle) -> None:
     assert out.split()[0] == "/dev/pts/0"
 
 
+@pytest.mark.skipif(cgroups.is_unified(), reason="files of cgroup v1")
 def test_limits_are_set_and_updated(bundle: Bundle) -> None:
     resources = Resources(memory=Memory(limit=64 << 20), pids=Pids(50), cpu=CPU(shares=512, quota=50000, period=100000))
     made = bundle.create(bundle.spec("sleep", "100", linux={"resources": resources}))
@@ -228,7 +230,7 @@ def test_oom_is_seen(bundle: Bundle) -> None:
     assert watch is not None
     made.start()
     assert wait(made.pid) == -signal.SIGKILL
-    assert int.from_bytes(os.read(watch, 8), "little") >= 1
+    assert len(os.read(watch, 4096)) > 0
     os.close(watch)
     assert made.oom_kills() == 1
 
@@ -241,7 +243,7 @@ def test_delete_ends_what_a_shared_pid_namespace_leaves(bundle: Bundle) -> None:
     assert made.shares_pid_namespace
     assert len(made.pids()) == 1
     made.delete()
-    assert not os.path.exists(made.record.groups["pids"])
+    assert not any(os.path.exists(directory) for directory in made.record.groups.values())
 
 
 def test_a_failed_create_leaves_nothing(bundle: Bundle) -> None:
