@@ -10,32 +10,25 @@ with "Err" is a refusal. Used by the engine's thread, which waits for the plugin
 Source: https://docs.docker.com/engine/extend/plugin_api/, moby pkg/plugins/discovery.go.
 """
 
-import http.client
+from __future__ import annotations
+
 import json
 import os
 import re
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rorqual import errdefs
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection  # at run time with the first plugin: 1.2 MB, with `email`
 
 SOCKETS = ("/run/docker/plugins",)
 SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
 TIMEOUT_S = 10.0
 _ANSWER_MAX = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("plugin", timeout=TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(self._path)
 
 
 class Plugin:
@@ -53,6 +46,8 @@ class Plugin:
 
     def call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         """The answer's JSON. Raises errdefs.Unavailable when there is none, Internal when the plugin refuses."""
+        from http.client import HTTPException
+
         try:
             connection = self._connection()
             try:
@@ -63,7 +58,7 @@ class Plugin:
             finally:
                 connection.close()
             answer = json.loads(data) if data.strip() else {}
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise errdefs.Unavailable(f"plugin {self.name} does not answer {method}: {error}") from error
         if not isinstance(answer, dict):
             raise errdefs.Unavailable(
@@ -74,12 +69,22 @@ class Plugin:
             raise errdefs.Internal(f"{method}: {refusal or response.reason}")
         return answer
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self) -> HTTPConnection:
+        from http.client import HTTPConnection
+
         parts = urlsplit(self._address)
         if parts.scheme == "unix":
-            return _UnixConnection(parts.path)
+            connection = HTTPConnection("plugin", timeout=TIMEOUT_S)
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(TIMEOUT_S)
+            try:
+                connection.sock.connect(parts.path)
+            except OSError:
+                connection.close()
+                raise
+            return connection
         if parts.scheme in ("tcp", "http") and parts.hostname:
-            return http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT_S)
+            return HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT_S)
         raise OSError(f"unsupported address {self._address!r}")
 
 
