@@ -94,6 +94,11 @@ class DaemonConfig:
         """Its gRPC socket."""
         return Path(self.containerd) if self.containerd else self.state_dir / "containerd.sock"
 
+    @property
+    def snapshotter(self) -> str:
+        """The storage driver under containerd's name."""
+        return _SNAPSHOTTERS.get(self.storage_driver, self.storage_driver)
+
     def runtime(self, name: str) -> RuntimeBinary:
         """The runtime called `name`; "" is the default. Raises: InvalidArgument with Docker's text."""
         name = name or self.default_runtime
@@ -103,6 +108,12 @@ class DaemonConfig:
         if found is None:
             raise InvalidArgument(f"unknown or invalid runtime name: {name}")
         return found
+
+
+# Docker's names of storage drivers that containerd calls otherwise
+_SNAPSHOTTERS = {"overlay2": "overlayfs", "overlay": "overlayfs", "vfs": "native", "devicemapper": "devmapper"}
+# of the last three containerd tells why they cannot be had
+SNAPSHOTTERS = ("overlayfs", "fuse-overlayfs", "btrfs", "native", "devmapper", "zfs", "aufs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +361,8 @@ def parse_size(key: str, text: str) -> int:
 
 
 def _check(config: DaemonConfig) -> None:
+    if config.snapshotter not in SNAPSHOTTERS:
+        raise InvalidArgument(f"error initializing graphdriver: driver not supported: {config.storage_driver}")
     if config.log_level not in ("debug", "info", "warn", "error", "fatal", "panic"):
         raise InvalidArgument(f'invalid logging level: "{config.log_level}"')
     for label in config.labels:

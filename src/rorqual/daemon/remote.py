@@ -49,6 +49,7 @@ RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResourc
 TASK_OPTIONS_TYPE = "rorqual.shim.v1.TaskOptions"
 RUNTIME_NAME = "io.containerd.rorqual.v1"
 GC_ROOT = "containerd.io/gc.root"
+SIZE_LABEL = "rorqual/size"  # of a snapshot: its quota in bytes
 _PATIENCE_S = 15.0  # until the supervisor has started another containerd
 _DESTROY_TRIES = 100
 _DESTROY_PAUSE_S = 0.02  # between SIGKILL and the next look
@@ -283,8 +284,9 @@ def _task_state(p: task_pb2.Process) -> TaskState:
 class Snapshots(_Service):
     """Layers and containers' root filesystems, of one snapshotter."""
 
-    def __init__(self, stub: Any, metadata: Mapping[str, str], snapshotter: str) -> None:
+    def __init__(self, stub: Any, channel: UnixChannel, metadata: Mapping[str, str], snapshotter: str) -> None:
         super().__init__(stub, metadata)
+        self._channel = channel
         self.snapshotter = snapshotter
 
     async def prepare(self, key: str, parent: str, labels: Mapping[str, str]) -> tuple[Mount, ...]:
@@ -330,6 +332,30 @@ class Snapshots(_Service):
         """Bytes that the snapshot itself holds, its parents' not counted. Raises: NotFound."""
         answer = await self._call("Usage", snapshots_pb2.UsageRequest(snapshotter=self.snapshotter, key=key))
         return int(answer.size)
+
+    async def layer(self, key: str, parent: str, lease: str) -> Descriptor:
+        """What the writable snapshot `key` has changed of `parent`, as a layer blob that `lease` holds."""
+        from rorqual.rpc.proto import diff_grpc, diff_pb2
+
+        view, left = f"{key}-compared", ()
+        if parent:
+            request = snapshots_pb2.ViewSnapshotRequest(snapshotter=self.snapshotter, key=view, parent=parent)
+            await self._make("View", request, AlreadyExists)
+        try:
+            if parent:
+                left = (
+                    await self._call("Mounts", snapshots_pb2.MountsRequest(snapshotter=self.snapshotter, key=view))
+                ).mounts
+            right = (
+                await self._call("Mounts", snapshots_pb2.MountsRequest(snapshotter=self.snapshotter, key=key))
+            ).mounts
+            metadata = {**self._metadata, "containerd-lease": lease}
+            diffs = _Service(diff_grpc.DiffStub(self._channel), metadata)
+            made = (await diffs._call("Diff", diff_pb2.DiffRequest(left=left, right=right))).diff
+        finally:
+            if parent:
+                await asyncio.shield(self.remove(view))
+        return Descriptor(made.media_type, Digest(made.digest), made.size)
 
 
 class Images(_Service):
@@ -504,7 +530,7 @@ class Remote:
         metadata = scope(namespace)
         self.containers = Containers(containers_grpc.ContainersStub(channel), metadata)
         self.tasks = Tasks(tasks_grpc.TasksStub(channel), metadata)
-        self.snapshots = Snapshots(snapshots_grpc.SnapshotsStub(channel), metadata, snapshotter)
+        self.snapshots = Snapshots(snapshots_grpc.SnapshotsStub(channel), channel, metadata, snapshotter)
         self.images = Images(images_grpc.ImagesStub(channel), metadata)
         self.content = Content(content_grpc.ContentStub(channel), metadata)
         self.leases = Leases(leases_grpc.LeasesStub(channel), metadata)

@@ -32,7 +32,7 @@ def directories(mounts: Sequence[Mount]) -> tuple[str, list[str]]:
         options = dict(option.partition("=")[::2] for option in mounts[0].options)
         if "upperdir" in options:
             return options["upperdir"], [lower for lower in options.get("lowerdir", "").split(":") if lower]
-    if len(mounts) == 1 and mounts[0].type == "bind" and mounts[0].source.endswith("/fs"):
+    if len(mounts) == 1 and mounts[0].type == "bind" and "/snapshots/overlayfs/" in mounts[0].source:
         return mounts[0].source, []  # an image without layers: all that is there is the container's
     raise NotImplementedHere("diff needs a storage driver that keeps a container's changes apart (overlay2)")
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
 from rorqual.api.network import NetworkingConfig
-from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.config import DaemonConfig, parse_size
+from rorqual.daemon.remote import SIZE_LABEL
 from rorqual.daemon.services import clock, health, logconfig, signals
 from rorqual.daemon.services.containers import networking, ports
 from rorqual.daemon.services.containers import state as states
@@ -50,11 +51,22 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
     for entry in host.links or ():
         if not entry.partition(":")[0]:
             raise InvalidArgument(f"bad format for links: {entry}")
-    if host.storage_opt:
-        raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    storage_labels(host, config)
     if host.isolation not in ("", "default"):
         raise InvalidArgument(f"invalid isolation '{host.isolation}' on linux")
     return resources.check(host)
+
+
+def storage_labels(host: HostConfig, config: DaemonConfig) -> dict[str, str]:
+    """What --storage-opt asks of the container's snapshot. Raises: InvalidArgument, with Docker's texts."""
+    labels = {}
+    for key, value in (host.storage_opt or {}).items():
+        if config.snapshotter != "btrfs":
+            raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+        if key.lower() != "size":
+            raise InvalidArgument(f"Unknown option {key}")
+        labels[SIZE_LABEL] = str(parse_size("storage-opt size", value))
+    return labels
 
 
 def default_cgroupns() -> str:

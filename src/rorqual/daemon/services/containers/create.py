@@ -139,7 +139,7 @@ class Creator:
         wishes: _Wishes,
     ) -> Container:
         path, args = merge.command(config)
-        labels = {GC_ROOT: clock.rfc3339(clock.now_ns())}
+        labels = {GC_ROOT: clock.rfc3339(clock.now_ns()), **checks.storage_labels(host, self._config)}
         try:
             rootfs = await self._snapshots.prepare(id, image.top, labels)
             points = await self._mount_points(asked, rootfs)

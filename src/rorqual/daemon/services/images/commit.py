@@ -25,7 +25,7 @@ from rorqual.daemon.services.images.making import MadeLayer, Maker
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.daemon.spec import merge
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
-from rorqual.errdefs import Conflict, NotImplementedHere
+from rorqual.errdefs import Conflict
 from rorqual.oci.image import ContainerConfig as ImageConfig
 from rorqual.oci.image import Healthcheck
 from rorqual.oci.reference import Reference
@@ -33,6 +33,7 @@ from rorqual.version import __version__
 
 # The end of an archive and nothing else: no change, no layer. Fewer bytes than the smallest member needs with it.
 _EMPTY_TAR_BYTES = 1024
+_EMPTY_DIFF_ID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Committer:
         config = self._config(container, options)
         base = await self._library.find(container.image_id)
         async with self._lease.held():
-            made = await self._layer(container, pause=options.pause)
+            parent = base.image.chain_ids[-1] if base.image.chain_ids else ""
+            made = await self._layer(container, parent, pause=options.pause)
             try:
                 document = _document(base, container, config, options, made)
                 layers = list(base.manifest.layers)
@@ -106,12 +108,15 @@ class Committer:
         changed = changes.apply(given, options.changes)
         return merge.merge(changed, image_config(container.config))
 
-    async def _layer(self, container: Container, *, pause: bool) -> MadeLayer | None:
+    async def _layer(self, container: Container, parent: str, *, pause: bool) -> MadeLayer | None:
         """The container's changes; None when there are none."""
-        upper, lowers = _directories(await self._snapshots.mounts(container.snapshot_key))
+        directories = _directories(await self._snapshots.mounts(container.snapshot_key))
         async with AsyncExitStack() as stack:
             if pause and container.state.running and container.state.status != "paused":
                 await stack.enter_async_context(self._paused(container))
+            if directories is None:
+                return await self._compared(container, parent)
+            upper, lowers = directories
             stream = await stack.enter_async_context(Stream(lambda write: _pack(upper, lowers, write)))
             pieces = aiter(stream)
             first = await anext(pieces)
@@ -119,6 +124,16 @@ class Committer:
                 # Pieces are far larger, unless it is the only one.
                 return None
             return await self._maker.layer(_behind(first, pieces))
+
+    async def _compared(self, container: Container, parent: str) -> MadeLayer | None:
+        """As `_layer`, for a snapshot that is a whole tree: containerd compares it with its parent."""
+        descriptor = await self._snapshots.layer(container.snapshot_key, parent, self._lease.id)
+        made = await self._maker.stored(descriptor)
+        if made is None or made.diff_id == _EMPTY_DIFF_ID:
+            if made is not None:
+                await self._maker.drop(made)
+            return None
+        return made
 
     @asynccontextmanager
     async def _paused(self, container: Container) -> AsyncIterator[None]:
@@ -142,19 +157,19 @@ async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield piece
 
 
-def _directories(mounts: tuple[Mount, ...]) -> tuple[str, list[str]]:
+def _directories(mounts: tuple[Mount, ...]) -> tuple[str, list[str]] | None:
     """The container's own directory and those below it, the uppermost first.
 
-    Raises: NotImplementedHere for a snapshotter whose snapshots are whole copies.
+    None for a snapshotter that doesn't keep them apart.
     """
     if len(mounts) == 1 and mounts[0].type == "overlay":
         options = dict(option.partition("=")[::2] for option in mounts[0].options)
         if "upperdir" in options:
             return options["upperdir"], options.get("lowerdir", "").split(":")
-    if len(mounts) == 1 and mounts[0].type == "bind" and mounts[0].source.rpartition("/snapshots/")[2].startswith("overlayfs/"):
+    if len(mounts) == 1 and mounts[0].type == "bind" and "/snapshots/overlayfs/" in mounts[0].source:
         # An image without layers: what is in the snapshot is the container's.
         return mounts[0].source, []
-    raise NotImplementedHere("commit needs a storage driver that keeps a container's changes apart (overlay2)")
+    return None
 
 
 def _pack(upper: str, lowers: list[str], write: Write) -> Packed:
