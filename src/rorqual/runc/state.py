@@ -1,6 +1,7 @@
 """A container's record on disk: `<root>/<id>/state.json` (0700 directory), written once, replaced atomically.
 
-    <root>/<id>/state.json       what load() needs
+    <root>/<id>/                 locked (flock) while the container is created, and while it is deleted
+    <root>/<id>/state.json       what load() needs; without a pid until there is an init process
     <root>/<id>/config.json      the spec it was created with (a bundle may change later), for execs and hooks
     <root>/<id>/exec.fifo        there from create until start: init reads one byte from it
     <root>/<id>/exec.fifo.new    its name while the container is being created
@@ -11,7 +12,11 @@ Source: runtime-spec runtime.md, State.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from rorqual import errdefs
 from rorqual.linux import process
@@ -76,13 +81,51 @@ class Directory:
         self.fifo = f"{self.path}/exec.fifo"
         self._id = container_id
 
-    def make(self) -> None:
-        """Raises: AlreadyExists."""
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """The fresh directory, locked while the container is made. Raises: AlreadyExists."""
         os.makedirs(self.root, 0o700, exist_ok=True)
         try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
             raise errdefs.AlreadyExists("container with given ID already exists") from None
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def is_being_made(self) -> bool:
+        """Whether its creator is still at it."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    @contextmanager
+    def removing(self) -> Iterator[bool]:
+        """The directory, locked against other deletes and its creator; False when it is gone.
+
+        Raises: Unavailable when somebody holds it for too long.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            _lock(fd, self._id)
+            yield os.fstat(fd).st_nlink > 0
+        finally:
+            os.close(fd)
 
     def make_fifo(self) -> int:
         """The fifo, open for both ways, so that neither side ever waits in open."""
@@ -145,8 +188,26 @@ class Directory:
         except FileNotFoundError:
             return
         for name in names:
-            os.unlink(f"{self.path}/{name}")
+            with suppress(FileNotFoundError):  # a temporary name that became its final one
+                os.unlink(f"{self.path}/{name}")
         os.rmdir(self.path)
+
+
+_LOCK_TIMEOUT_S = 10.0
+
+
+def _lock(fd: int, container_id: str) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise errdefs.Unavailable(
+                    f"container {container_id} is being created or deleted by another process"
+                ) from None
+            time.sleep(0.005)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -3,6 +3,7 @@
 `create` makes the directories and sets the limits (the owner then calls `destroy` on any failure); `join_fds` are open
 files into which a process writes `0` to move itself there (v1: `tasks`, which spares the kernel a system-wide wait that
 moving another process costs). `joinable` is the group for a further process of the container whose init is `pid`.
+`details` are figures that only `events` tells.
 `unified` is the directory on cgroup v2, "" on v1. `kill` ends all processes at once and is false where the kernel
 offers no such thing. `destroy` may be called twice, and kills what is left.
 """
@@ -17,7 +18,7 @@ from contextlib import suppress
 from rorqual import errdefs
 from rorqual.oci.runtime import Resources
 from rorqual.runc.cgroups.settings import Writes
-from rorqual.runc.cgroups.stats import Stats
+from rorqual.runc.cgroups.stats import Details, Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Group(Protocol):
     def thaw(self) -> None: ...
     def is_frozen(self) -> bool: ...
     def stats(self) -> Stats: ...
+    def details(self) -> Details: ...
     def oom_watch(self) -> int | None: ...
     def oom_kills(self) -> int: ...
     def destroy(self) -> None: ...
@@ -92,6 +94,16 @@ def read_number(path: str) -> int | None:
     except OSError:
         return None
     return int(text) if text.lstrip("-").isdigit() else None
+
+
+def flat(path: str) -> dict[str, int]:
+    """A file of `name number` lines; empty when it isn't there."""
+    try:
+        text = read_file(path)
+    except OSError:
+        return {}
+    pairs = (line.partition(" ") for line in text.splitlines())
+    return {key: int(value) for key, _, value in pairs if value.isdigit()}
 
 
 def make_directories(mountpoint: str, path: str) -> Iterator[str]:

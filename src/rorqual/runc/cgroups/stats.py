@@ -91,6 +91,25 @@ class HugetlbStats:
 
 
 @record
+class CpusetStats:
+    """cgroup v1's cpuset: processors and memory nodes, and its numbers under the kernel's names."""
+
+    cpus: tuple[int, ...]
+    mems: tuple[int, ...]
+    numbers: Mapping[str, int]
+
+
+@record
+class Details:
+    """Times by processor in user and kernel mode, the cpuset, and block I/O by the kernel's name of each figure."""
+
+    per_cpu_user_ns: tuple[int, ...] = ()
+    per_cpu_kernel_ns: tuple[int, ...] = ()
+    cpuset: CpusetStats | None = None
+    blkio: Mapping[str, tuple[BlkioEntry, ...]] = MappingProxyType({})
+
+
+@record
 class Stats:
     cpu: CpuStats
     memory: MemoryStats

@@ -12,6 +12,7 @@ from rorqual.runc.cgroups.stats import (
     BlkioEntry,
     BlkioStats,
     CpuStats,
+    Details,
     HugetlbStats,
     MemoryEntry,
     MemoryStats,
@@ -30,14 +31,9 @@ def read(directory: str) -> Stats:
     return Stats(_cpu(directory), _memory(directory), _pids(directory), _io(directory), _huge(directory))
 
 
-def flat(path: str) -> dict[str, int]:
-    """A file of `name number` lines; empty when it isn't there."""
-    try:
-        text = group.read_file(path)
-    except OSError:
-        return {}
-    pairs = (line.partition(" ") for line in text.splitlines())
-    return {key: int(value) for key, _, value in pairs if value.isdigit()}
+def details() -> Details:
+    """v2 counts neither by processor nor what a v1 cpuset tells."""
+    return Details()
 
 
 def _limit(path: str) -> int:
@@ -50,7 +46,7 @@ def _limit(path: str) -> int:
 
 
 def _cpu(directory: str) -> CpuStats:
-    figures = flat(f"{directory}/cpu.stat")
+    figures = group.flat(f"{directory}/cpu.stat")
     return CpuStats(
         figures.get("usage_usec", 0) * 1000,
         figures.get("user_usec", 0) * 1000,
@@ -64,7 +60,7 @@ def _cpu(directory: str) -> CpuStats:
 
 
 def _memory(directory: str) -> MemoryStats:
-    events = flat(f"{directory}/memory.events")
+    events = group.flat(f"{directory}/memory.events")
     usage = MemoryEntry(
         group.read_number(f"{directory}/memory.current") or 0,
         group.read_number(f"{directory}/memory.peak") or 0,
@@ -76,9 +72,9 @@ def _memory(directory: str) -> MemoryStats:
     if alone is not None:  # v2 counts swap alone, v1 memory and swap together
         bound = _limit(f"{directory}/memory.swap.max")
         total = _UNLIMITED if _UNLIMITED in (bound, usage.limit) else bound + usage.limit
-        failed = flat(f"{directory}/memory.swap.events").get("max", 0)
+        failed = group.flat(f"{directory}/memory.swap.events").get("max", 0)
         swap = MemoryEntry(usage.usage + alone, 0, failed, total)
-    raw = flat(f"{directory}/memory.stat")
+    raw = group.flat(f"{directory}/memory.stat")
     return MemoryStats(
         usage,
         swap,
@@ -132,7 +128,7 @@ def _huge(directory: str) -> tuple[HugetlbStats, ...]:
             size,
             group.read_number(f"{directory}/hugetlb.{size}.current") or 0,
             0,
-            flat(f"{directory}/hugetlb.{size}.events").get("max", 0),
+            group.flat(f"{directory}/hugetlb.{size}.events").get("max", 0),
         )
         for size in sizes
     )

@@ -8,21 +8,11 @@ from contextlib import suppress
 from rorqual import errdefs
 from rorqual.linux.cgroups import Hierarchy
 from rorqual.oci.runtime import Resources
-from rorqual.runc.cgroups import blkio, cpu, cpuset, devices, group, hugetlb, memory, network, pids, rdma
+from rorqual.runc.cgroups import blkio, cpu, cpuset, devices, group, hugetlb, memory, network, pids, rdma, stats_v1
 from rorqual.runc.cgroups.settings import Writes
-from rorqual.runc.cgroups.stats import (
-    BlkioEntry,
-    BlkioStats,
-    CpuStats,
-    HugetlbStats,
-    MemoryEntry,
-    MemoryStats,
-    PidsStats,
-    Stats,
-)
+from rorqual.runc.cgroups.stats import Details, Stats
 
 _FREEZE_TIMEOUT_S = 10.0
-_USER_HZ_NS = 10_000_000  # USER_HZ is 100 on every architecture
 
 
 class Group:
@@ -194,74 +184,19 @@ class Group:
         directory = self._by_controller.get("memory")
         if directory is None:
             return 0
-        return _flat(f"{directory}/memory.oom_control").get("oom_kill", 0)
+        return group.flat(f"{directory}/memory.oom_control").get("oom_kill", 0)
 
     def stats(self) -> Stats:
-        return Stats(self._cpu_stats(), self._memory_stats(), self._pids_stats(), self._blkio_stats(), self._huge())
+        return stats_v1.read(self._by_controller)
 
-    def _cpu_stats(self) -> CpuStats:
-        accounting = self._by_controller.get("cpuacct", "")
-        split = _flat(f"{accounting}/cpuacct.stat")
-        throttling = _flat(f"{self._by_controller.get('cpu', '')}/cpu.stat")
-        per_cpu: tuple[int, ...] = ()
-        with suppress(OSError):
-            per_cpu = tuple(int(n) for n in group.read_file(f"{accounting}/cpuacct.usage_percpu").split())
-        return CpuStats(
-            group.read_number(f"{accounting}/cpuacct.usage") or 0,
-            split.get("user", 0) * _USER_HZ_NS,
-            split.get("system", 0) * _USER_HZ_NS,
-            per_cpu,
-            throttling.get("nr_periods", 0),
-            throttling.get("nr_throttled", 0),
-            throttling.get("throttled_time", 0),
-        )
-
-    def _memory_stats(self) -> MemoryStats:
-        directory = self._by_controller.get("memory", "")
-
-        def entry(name: str) -> MemoryEntry:
-            prefix = f"{directory}/memory.{name}"
-            numbers = (group.read_number(prefix + file) or 0 for file in _ENTRY_FILES)
-            return MemoryEntry(*numbers)
-
-        raw = _flat(f"{directory}/memory.stat")
-        return MemoryStats(entry(""), entry("memsw."), entry("kmem."), entry("kmem.tcp."), raw, self.oom_kills())
-
-    def _pids_stats(self) -> PidsStats:
-        directory = self._by_controller.get("pids", "")
-        current = group.read_number(f"{directory}/pids.current") or 0
-        return PidsStats(current, group.read_number(f"{directory}/pids.max") or 0)
-
-    def _blkio_stats(self) -> BlkioStats:
-        directory = self._by_controller.get("blkio", "")
-        return BlkioStats(
-            _blkio(f"{directory}/blkio.throttle.io_service_bytes_recursive"),
-            _blkio(f"{directory}/blkio.throttle.io_serviced_recursive"),
-        )
-
-    def _huge(self) -> tuple[HugetlbStats, ...]:
-        directory = self._by_controller.get("hugetlb")
-        if directory is None:
-            return ()
-        found = []
-        for name in os.listdir(directory):
-            if name.endswith(".usage_in_bytes") and ".rsvd." not in name:
-                size = name.split(".")[1]
-                numbers = [
-                    group.read_number(f"{directory}/hugetlb.{size}.{file}") or 0
-                    for file in ("usage_in_bytes", "max_usage_in_bytes", "failcnt")
-                ]
-                found.append(HugetlbStats(size, *numbers))
-        return tuple(found)
+    def details(self) -> Details:
+        return stats_v1.details(self._by_controller)
 
     def destroy(self) -> None:
         if self.is_frozen():
             with suppress(OSError, errdefs.Error):
                 self.thaw()  # a frozen process can't die
         group.remove(self._directories.values())
-
-
-_ENTRY_FILES = ("usage_in_bytes", "max_usage_in_bytes", "failcnt", "limit_in_bytes")
 
 
 def _inherit_cpuset(directory: str, mountpoint: str) -> None:
@@ -278,25 +213,3 @@ def _inherit_cpuset(directory: str, mountpoint: str) -> None:
             _inherit_cpuset(parent, mountpoint)
             value = group.read_file(f"{parent}/{file}")
         group.write_file(f"{directory}/{file}", value)
-
-
-def _flat(path: str) -> dict[str, int]:
-    try:
-        text = group.read_file(path)
-    except OSError:
-        return {}
-    return {key: int(value) for key, _, value in (line.partition(" ") for line in text.splitlines()) if value}
-
-
-def _blkio(path: str) -> tuple[BlkioEntry, ...]:
-    try:
-        text = group.read_file(path)
-    except OSError:
-        return ()
-    entries = []
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) == 3:
-            major, _, minor = fields[0].partition(":")
-            entries.append(BlkioEntry(int(major), int(minor), fields[1], int(fields[2])))
-    return tuple(entries)

@@ -17,7 +17,7 @@ from rorqual.linux import inotify
 from rorqual.oci.runtime import DeviceRule, Resources
 from rorqual.runc.cgroups import blkio, cpu, cpuset, devices, devices_bpf, group, hugetlb, memory, pids, rdma, stats_v2
 from rorqual.runc.cgroups.settings import Write, Writes
-from rorqual.runc.cgroups.stats import Stats
+from rorqual.runc.cgroups.stats import Details, Stats
 
 _FREEZE_TIMEOUT_S = 10.0
 _NAMESPACE_WHOLE = "4294967295"  # the length of the only mapping in the initial user namespace
@@ -192,10 +192,13 @@ class Group:
             return None
 
     def oom_kills(self) -> int:
-        return stats_v2.flat(f"{self._directory}/memory.events").get("oom_kill", 0)
+        return group.flat(f"{self._directory}/memory.events").get("oom_kill", 0)
 
     def stats(self) -> Stats:
         return stats_v2.read(self._directory)
+
+    def details(self) -> Details:
+        return stats_v2.details()
 
     def destroy(self) -> None:
         self.kill()

@@ -8,6 +8,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.oci.runtime import Capabilities, ConsoleSize, Process, Spec, User
 from rorqual.record import replace
 from rorqual.runc import container as runc
+from rorqual.runc import creation
 from rorqual.runc.commands import foreground
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, expect, flag, many, value
@@ -49,7 +50,7 @@ def run(line: Line, context: Context) -> int:
         ignore_paused=line.has("ignore-paused"),
     )
     if line.get("pid-file"):
-        runc.write_pid_file(line.get("pid-file"), pid)
+        creation.write_pid_file(line.get("pid-file"), pid)
     if front is not None:
         return front.wait(pid, console)
     if console is not None:

@@ -44,10 +44,11 @@ def delete(line: Line, context: Context) -> int:
     try:
         made = runc.load(line.arguments[0], context.root)
     except NotFound:
-        # An aborted create may have left the directory without a record.
-        import shutil
-
-        shutil.rmtree(state.Directory(context.root, line.arguments[0]).path, ignore_errors=True)
+        # A create that was killed early left a directory without a record.
+        directory = state.Directory(context.root, line.arguments[0])
+        with directory.removing() as ours:
+            if ours:
+                directory.remove()
         if force:
             return 0
         raise

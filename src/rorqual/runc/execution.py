@@ -1,0 +1,78 @@
+"""One exec: a further process in a container's namespaces and groups."""
+
+from __future__ import annotations
+
+import os
+
+from rorqual.linux import namespaces
+from rorqual.oci.runtime import Linux, Process, Spec
+from rorqual.record import replace
+from rorqual.runc import planning, state
+from rorqual.runc.cgroups import locate
+from rorqual.runc.process import child, parent, sync
+from rorqual.runc.process.child import Stdio
+from rorqual.runc.state import Directory, Record
+
+
+def _sub_groups(groups: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
+    """The container's groups with those replaced that an exec is to be below."""
+    everywhere = chosen.get("", "")
+    return {c: os.path.normpath(f"{d}/{chosen.get(c, everywhere)}") for c, d in groups.items()} if chosen else groups
+
+
+def execute(
+    made: Record,
+    directory: Directory,
+    document: Process,
+    *,
+    stdio: Stdio | None,
+    preserve_fds: int,
+    sub_groups: dict[str, str],
+) -> tuple[int, int | None]:
+    """Start it in the container: its pid and the terminal's master. Returns once it has exec'd.
+
+    `sub_groups`: controller ("" for all) -> an existing group below the container's. Raises: StartError and its kinds,
+    OSError when the container is gone.
+    """
+    groups = _sub_groups(made.groups, sub_groups)
+    container_spec = Spec.from_json(directory.read_config())
+    linux = container_spec.linux or Linux()
+    defaults = container_spec.process
+    if document.capabilities is None and defaults is not None:
+        document = replace(document, capabilities=defaults.capabilities)
+    plan = planning.process_plan(
+        document,
+        container_id=made.id,
+        seccomp=linux.seccomp,
+        cache_dir=f"{directory.root}/.seccomp",
+        preserve_fds=preserve_fds,
+        new_keyring=False,
+    )
+    pidfd = os.pidfd_open(made.pid)
+    fds = [pidfd]
+    try:
+        if not state.is_alive(made.pid, made.start_time):
+            # Opened first, then compared: a pid that was used again must not lead into somebody else's namespaces.
+            raise ProcessLookupError(3, os.strerror(3))
+        flags = made.namespaces
+        join_fds = locate.existing(groups).joinable(made.pid).open_join_fds()
+        fds += join_fds
+        ours, theirs = sync.pair()
+        with ours:
+            with theirs:
+                pid = parent.spawn(
+                    theirs,
+                    lambda: child.execute(plan, theirs, pidfd, flags & ~namespaces.CLONE_NEWPID, join_fds, stdio),
+                    flags=0,
+                    pid_namespace=pidfd if flags & namespaces.CLONE_NEWPID else None,
+                )
+            try:
+                console, _ = parent.follow(ours, on_hooks=lambda: None, on_notify=os.close)
+                parent.until_exec(ours)
+            except BaseException:
+                parent.reap(pid)
+                raise
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return pid, console
