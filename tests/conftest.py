@@ -50,6 +50,7 @@ def restore(engine: Engine) -> None:
         engine.start()
     for container in engine.api("GET", "/containers/json?all=1").json:
         engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+    engine.api("POST", "/networks/prune")
     names = set()
     for image in engine.api("GET", "/images/json").json:
         names |= {*(image["RepoTags"] or ())} or {*(image["RepoDigests"] or ())} or {image["Id"]}

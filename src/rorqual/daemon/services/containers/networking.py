@@ -137,7 +137,8 @@ class Networking:
             return
         id = SandboxID(container.id)
         primary = network_name(container.host.network_mode)
-        names = [primary, *(n for n in container.endpoints if n != primary)]
+        # The primary one too may have been left since, while it did not run.
+        names = sorted(container.endpoints, key=lambda name: name != primary)
         endpoints: dict[str, Endpoint] = {}
         for name in names:
             wished = container.endpoints.get(name) or EndpointSettings()
