@@ -101,8 +101,13 @@ class Exits:
         elif event.topic == "health":
             self._health.refresh(container)
         elif event.topic == "oom":
+            self._background.spawn(self._out_of_memory(container), f"oom of {container.short_id}")
+
+    async def _out_of_memory(self, container: Container) -> None:
+        """In its turn: it may come while the start is still under way, and the end comes after it."""
+        async with container.lock:
             container.state = container.state.oom()
-            self._events.publish("container", "oom", container.id, container.event_attributes())
+        self._events.publish("container", "oom", container.id, container.event_attributes())
 
     # ---- looking ----
 
