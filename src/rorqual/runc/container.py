@@ -16,7 +16,7 @@ from rorqual.record import record
 from rorqual.runc import execution, hooks, seccomp, state
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
-from rorqual.runc.cgroups.stats import Stats
+from rorqual.runc.cgroups.stats import Details, Stats
 from rorqual.runc.creation import Creation, Options
 from rorqual.runc.errors import StartError, reason
 from rorqual.runc.process.child import Stdio
@@ -189,6 +189,11 @@ class Container:
 
     def stats(self) -> Stats:
         return self._group().stats()
+
+    def stats_in_detail(self) -> tuple[Stats, Details]:
+        """With what only `events` tells: reading it costs as much again."""
+        group = self._group()
+        return group.stats(), group.details()
 
     def oom_watch(self) -> int | None:
         """An fd that becomes readable when the container runs out of memory (or its group goes); None without one."""

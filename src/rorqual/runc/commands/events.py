@@ -13,7 +13,7 @@ from rorqual.errdefs import Conflict, InvalidArgument
 from rorqual.oci import jsontext
 from rorqual.runc import container as runc
 from rorqual.runc import state
-from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
+from rorqual.runc.cgroups.stats import BlkioEntry, CpusetStats, Details, MemoryEntry, Pressure, Stats
 from rorqual.runc.commands.context import Context
 from rorqual.runc.commands.parser import Line, Usage, expect, flag, value
 
@@ -36,7 +36,7 @@ def run(line: Line, context: Context) -> int:
     if made.status == state.STOPPED:
         raise Conflict(f"container with id {made.id} is not running")
     if line.has("stats"):
-        _emit("stats", made.id, describe(made.stats()))
+        _emit("stats", made.id, describe(*made.stats_in_detail()))
         return 0
     watch = made.oom_watch()
     seen = made.oom_kills()
@@ -47,7 +47,7 @@ def run(line: Line, context: Context) -> int:
                 _emit("oom", made.id, None)
             seen = now
         else:
-            _emit("stats", made.id, describe(made.stats()))
+            _emit("stats", made.id, describe(*made.stats_in_detail()))
     return 0
 
 
@@ -85,7 +85,7 @@ def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> None:
     sys.stdout.flush()
 
 
-def describe(stats: Stats) -> dict[str, Any]:
+def describe(stats: Stats, details: Details) -> dict[str, Any]:
     """runc's names for the figures."""
     cpu, memory = stats.cpu, stats.memory
     return {
@@ -93,6 +93,8 @@ def describe(stats: Stats) -> dict[str, Any]:
             "usage": {
                 "total": cpu.total_ns,
                 "percpu": list(cpu.per_cpu_ns),
+                "percpu_kernel": list(details.per_cpu_kernel_ns),
+                "percpu_user": list(details.per_cpu_user_ns),
                 "kernel": cpu.kernel_ns,
                 "user": cpu.user_ns,
             },
@@ -101,7 +103,9 @@ def describe(stats: Stats) -> dict[str, Any]:
                 "throttledPeriods": cpu.throttled_periods,
                 "throttledTime": cpu.throttled_ns,
             },
+            **_pressure(cpu.pressure),
         },
+        "cpuset": _cpuset(details.cpuset),
         "memory": {
             "cache": memory.raw.get("cache", memory.raw.get("file", 0)),
             "usage": _entry(memory.usage),
@@ -109,13 +113,47 @@ def describe(stats: Stats) -> dict[str, Any]:
             "kernel": _entry(memory.kernel),
             "kernelTCP": _entry(memory.kernel_tcp),
             "raw": dict(memory.raw),
+            **_pressure(memory.pressure),
         },
         "pids": {"current": stats.pids.current, "limit": stats.pids.limit},
         "blkio": {
             "ioServiceBytesRecursive": [_blkio(e) for e in stats.blkio.service_bytes],
             "ioServicedRecursive": [_blkio(e) for e in stats.blkio.serviced],
+            **{_BLKIO_NAMES[name]: [_blkio(e) for e in entries] for name, entries in details.blkio.items()},
+            **_pressure(stats.blkio.pressure),
         },
         "hugetlb": {h.page_size: {"usage": h.usage, "max": h.max, "failcnt": h.failcnt} for h in stats.hugetlb},
+        "intel_rdt": {},
+        "network_interfaces": None,
+    }
+
+
+_BLKIO_NAMES = {
+    "io_queued": "ioQueueRecursive",
+    "io_service_time": "ioServiceTimeRecursive",
+    "io_wait_time": "ioWaitTimeRecursive",
+    "io_merged": "ioMergedRecursive",
+    "time": "ioTimeRecursive",
+    "sectors": "sectorsRecursive",
+}
+
+
+def _cpuset(cpuset: CpusetStats | None) -> dict[str, Any]:
+    if cpuset is None:
+        return {}
+    return {"cpus": list(cpuset.cpus), "mems": list(cpuset.mems), **cpuset.numbers}
+
+
+def _pressure(pressure: Pressure | None) -> dict[str, Any]:
+    """Where the kernel measures how long tasks waited; nothing elsewhere."""
+    if pressure is None:
+        return {}
+    lines = (("some", pressure.some), ("full", pressure.full))
+    return {
+        "psi": {
+            name: {"avg10": line.avg10, "avg60": line.avg60, "avg300": line.avg300, "total": line.total_us}
+            for name, line in lines
+        }
     }
 
 
