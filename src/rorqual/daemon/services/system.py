@@ -28,7 +28,7 @@ from rorqual.api.system import (
     Version,
 )
 from rorqual.daemon.config import BUILTIN_RUNTIME, DaemonConfig
-from rorqual.daemon.services import clock
+from rorqual.daemon.services import clock, logconfig
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.library import Library
@@ -114,7 +114,7 @@ class System:
             driver=config.storage_driver,
             driver_status=(("driver-type", "io.containerd.snapshotter.v1"),),
             plugins=PluginsInfo(
-                volume=("local",), network=("bridge", "host", "null"), authorization=None, log=("json-file", "none")
+                volume=("local",), network=("bridge", "host", "null"), authorization=None, log=logconfig.DRIVERS
             ),
             memory_limit=facts.controller("memory"),
             swap_limit=facts.controller("memory"),
