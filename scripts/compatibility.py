@@ -5,7 +5,7 @@
 
 What exists is read from the code itself: the routes that rorquald registers and the command line's table of commands.
 What Docker has is in docs/spec/: operations of Engine API v1.56, and commands of its CLI 28 as `--help` prints them.
-Remarks are in docs/spec/remarks.tsv.
+Remarks are in docs/spec/remarks.tsv. The runtime's part is docs/spec/oci-validation.tsv.
 """
 
 import argparse
@@ -91,6 +91,19 @@ def table(rows: list[Row], kind: str, remarks: dict[str, str]) -> list[str]:
     return out
 
 
+def validation() -> list[str]:
+    """The programs of the OCI validation suite, as tests/conformance/oci/run.py last found them, beside runc's."""
+    rows = lines_of("oci-validation.tsv")
+    ours, peer = (sum(row[column] == "pass" for row in rows) for column in (1, 2))
+    return [
+        f"Of the {len(rows)} programs of the OCI validation suite {ours} pass; runc 1.1.5 on the same machine: {peer}.",
+        "",
+        "| program | here | runc | why it fails |",
+        "|---|---|---|---|",
+        *(f"| {name} | {here} | {there} | {why} |" for name, here, there, why in rows),
+    ]
+
+
 def page() -> str:
     """The whole page."""
     remarks = {fields[0]: fields[1] for fields in lines_of("remarks.tsv")}
@@ -108,6 +121,9 @@ def page() -> str:
         "## Command line (Docker CLI 28)",
         "",
         *table(commands(), "command", remarks),
+        "## OCI runtime (`rorqual-runc`)",
+        "",
+        *validation(),
     ]
     return "\n".join(out).rstrip() + "\n"
 
