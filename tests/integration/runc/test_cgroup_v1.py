@@ -211,7 +211,7 @@ def _group_of_v2() -> str:
         ((DeviceRule(False),), {}),
         (
             (DeviceRule(True), DeviceRule(False, "c", 1, 3, "w")),
-            {"/dev/null": "r", "/dev/zero": "rw", "/dev/other": "rw"},
+            {"/dev/null": "r", "/dev/zero": "rw", "/dev/other": "rw", "/dev/tty": "rw"},
         ),
         (
             (DeviceRule(False), DeviceRule(True, "c", 1, None, "r")),
