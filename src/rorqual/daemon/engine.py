@@ -215,6 +215,7 @@ class Engine:
                 saver,
                 self.registry,
                 self.background,
+                image_api.Encoded(),
             ).routes(),
             *disk_api.DiskUsageRoutes(
                 DiskUsages(

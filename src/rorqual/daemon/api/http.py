@@ -232,6 +232,11 @@ def json_response(value: Any, status: int = 200) -> web.Response:
     )
 
 
+def json_bytes(body: bytes) -> web.Response:
+    """JSON that is encoded already."""
+    return web.Response(body=body, headers=_HEADERS, content_type="application/json")
+
+
 def empty(status: int = 204) -> web.Response:
     """No body."""
     return web.Response(status=status, headers=_HEADERS)

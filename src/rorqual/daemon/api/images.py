@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rorqual.api import codec
 from rorqual.api.config import ContainerConfig
 from rorqual.api.image import ImageSummary, PruneImagesResponse
 from rorqual.daemon import web
@@ -31,6 +33,27 @@ from rorqual.oci.reference import Reference
 _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
 
 
+class Encoded:
+    """JSON of summaries that are asked for again and again: kept as long as the object is the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[ImageSummary, bytes]] = {}
+
+    def list_of(self, summaries: Sequence[ImageSummary]) -> bytes:
+        """The JSON array."""
+        if len(self._known) > 2 * len(summaries) + 64:
+            self._known.clear()
+        return b"[" + b",".join(map(self._one, summaries)) + b"]\n"
+
+    def _one(self, summary: ImageSummary) -> bytes:
+        known = self._known.get(summary.id)
+        if known is not None and known[0] is summary:
+            return known[1]
+        encoded = codec.to_bytes(summary)
+        self._known[summary.id] = (summary, encoded)
+        return encoded
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRoutes:
     """The services these routes call."""
@@ -45,6 +68,7 @@ class ImageRoutes:
     saver: Saver
     registry: Registry
     background: Background
+    encoded: Encoded
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -78,7 +102,7 @@ class ImageRoutes:
         )
         if call.version < (1, 43):
             found = [_with_placeholders(summary) for summary in found]
-        return http.json_response(found)
+        return http.json_bytes(self.encoded.list_of(found))
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /images/create: pull, or import with fromSrc."""

@@ -60,6 +60,8 @@ class ManifestViews:
         return tuple([await self._one(entry, image) for entry in index.manifests])
 
     async def _one(self, entry: Descriptor, image: LocalImage) -> ManifestSummary:
+        if entry.digest == image.manifest.digest:
+            return self._own(entry, image)
         is_attestation = _REFERENCE_TYPE in entry.annotations
         manifest = await self._manifest(entry)
         content = await self._content_bytes(manifest, entry)
@@ -83,11 +85,25 @@ class ManifestViews:
         if is_attestation:
             data = AttestationData(entry.annotations.get(_REFERENCE_DIGEST, ""))
             return ManifestSummary(entry.digest, descriptor, available, size, "attestation", attestation_data=data)
-        containers: tuple[str, ...] = ()
-        if manifest is not None and manifest.digest == image.manifest.digest:
-            containers = tuple(id for id, _ in self._usage.using(image.id))
-        image_data = ImageData(_platform(platform), containers, ImageDataSize(unpacked))
+        image_data = ImageData(_platform(platform), (), ImageDataSize(unpacked))
         return ManifestSummary(entry.digest, descriptor, available, size, "image", image_data=image_data)
+
+    def _own(self, entry: Descriptor, image: LocalImage) -> ManifestSummary:
+        """Of the manifest that the image is: all of it is here, so nothing need be asked (its sizes are learnt)."""
+        content = entry.size + image.size
+        unpacked = self._sizes.image(image.image)
+        descriptor = OCIDescriptor(
+            entry.media_type,
+            entry.digest,
+            entry.size,
+            annotations=dict(entry.annotations) or None,
+            platform=_platform(entry.platform),
+        )
+        containers = tuple(id for id, _ in self._usage.using(image.id))
+        data = ImageData(_platform(entry.platform or image.image.platform), containers, ImageDataSize(unpacked))
+        return ManifestSummary(
+            entry.digest, descriptor, True, ManifestSize(content + unpacked, content), "image", image_data=data
+        )
 
     async def _manifest(self, entry: Descriptor) -> Manifest | None:
         try:

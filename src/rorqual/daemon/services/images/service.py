@@ -4,6 +4,7 @@ daemon/images/image_delete.go for what is in conflict with what, and the texts.
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 from rorqual.api.image import DeleteItem
@@ -198,7 +199,12 @@ def _short(id: str) -> str:
 
 def created_ns(image: LocalImage) -> int:
     """When the image says that it was made; 0 when it doesn't."""
+    return _parsed_ns(image.image.created)
+
+
+@functools.lru_cache(4096)
+def _parsed_ns(text: str) -> int:
     try:
-        return clock.parse_rfc3339(image.image.created) if image.image.created else 0
+        return clock.parse_rfc3339(text) if text else 0
     except InvalidArgument:
         return 0

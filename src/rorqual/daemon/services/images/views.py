@@ -44,6 +44,8 @@ class Views:
         self._usage = usage
         self._manifests = manifests
         self._driver = driver
+        # By image ID, with what it was made of: a list of many images is mostly the same as the last time.
+        self._known: dict[str, tuple[tuple[object, ...], ImageSummary]] = {}
 
     async def summaries(
         self, filters: Filters, *, everything: bool = True, shared: bool = False, manifests: bool = False
@@ -57,22 +59,38 @@ class Views:
         shares = self._shares() if shared else {}
         found: list[ImageSummary] = []
         for image, names in chosen:
-            summary = ImageSummary(
-                id=image.id,
-                parent_id=image.parent,
-                repo_tags=tags(names),
-                repo_digests=digests(names, image),
-                created=created_ns(image) // 10**9,
-                size=self._sizes.image(image.image),
-                shared_size=shares.get(image.id, -1),
-                labels=image.image.config.labels or None,
-                containers=len(self._usage.using(image.id)) if shared else -1,
-                descriptor=_descriptor(image.target),
-            )
+            summary = self._summary(image, names)
+            if shared:
+                count = len(self._usage.using(image.id))
+                summary = replace(summary, shared_size=shares.get(image.id, -1), containers=count)
             if manifests:
                 summary = replace(summary, manifests=await self._manifests.of(image))
             found.append(summary)
         return found
+
+    def _summary(self, image: LocalImage, names: list[str]) -> ImageSummary:
+        """The same object as long as nothing of it has changed."""
+        size = self._sizes.image(image.image)
+        made_of = (tuple(names), image.target.digest, image.parent, size)
+        known = self._known.get(image.id)
+        if known is not None and known[0] == made_of:
+            return known[1]
+        summary = ImageSummary(
+            id=image.id,
+            parent_id=image.parent,
+            repo_tags=tags(names),
+            repo_digests=digests(names, image),
+            created=created_ns(image) // 10**9,
+            size=size,
+            shared_size=-1,
+            labels=image.image.config.labels or None,
+            containers=-1,
+            descriptor=_descriptor(image.target),
+        )
+        if len(self._known) > 2 * len(self._library.names()) + 64:
+            self._known.clear()
+        self._known[image.id] = (made_of, summary)
+        return summary
 
     async def _select(self, filters: Filters, *, everything: bool) -> list[tuple[LocalImage, list[str]]]:
         bounds = {
