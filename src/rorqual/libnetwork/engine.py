@@ -4,14 +4,13 @@ process killed between the two leaves kernel objects without a row, which the ne
 
 import logging
 import os
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from rorqual import errdefs
-from rorqual.libnetwork import files, interfaces, plugins
+from rorqual.libnetwork import endpoints, files, interfaces, plugins, publishing
 from rorqual.libnetwork.dns.client import Names, Resolver, SandboxView, Wanted
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.drivers.bridge import BridgeDriver
@@ -25,22 +24,20 @@ from rorqual.libnetwork.model import (
     ControllerOptions,
     Endpoint,
     EndpointConfig,
-    EndpointID,
     Network,
     NetworkConfig,
     NetworkID,
     PortBinding,
-    PublishedPort,
     Sandbox,
     SandboxConfig,
     SandboxID,
 )
 from rorqual.libnetwork.netns import NamespaceDir
-from rorqual.libnetwork.ports import PortUnavailable
+from rorqual.libnetwork.publishing import Publisher
 from rorqual.libnetwork.store import Store
 from rorqual.libnetwork.table import Entry, NetworkTable
 from rorqual.linux import netlink
-from rorqual.linux.netlink import RtNetlink, mac_bytes
+from rorqual.linux.netlink import RtNetlink
 from rorqual.linux.nftables import Generation
 
 log = logging.getLogger(__name__)
@@ -67,6 +64,7 @@ class Engine:
         parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
         self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
         self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver)
+        self._publisher = Publisher(self._networks)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
         self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
         self._resolver_idle = 0
@@ -223,7 +221,7 @@ class Engine:
         if any(e.network_id == spec.id for e in sandbox.endpoints):
             raise errdefs.PermissionDenied(f"endpoint with name {config.name} already exists in network {spec.name}")
         with ExitStack() as undo:
-            endpoint = self._endpoint(sandbox, entry, config)
+            endpoint = endpoints.planned(sandbox, entry, config)
             undo.callback(entry.release, endpoint.ip, endpoint.ip6)
             endpoint = entry.driver.join(spec, endpoint)
             undo.callback(entry.driver.leave, spec, endpoint)
@@ -231,7 +229,7 @@ class Engine:
             if endpoint.way_out:
                 self._route(joined)
                 undo.callback(self._route, sandbox)
-            joined, moved = self._publish(joined, config, undo)
+            joined, moved = self._publisher.settle(joined, config.port_bindings, undo)
             endpoint = joined.endpoints[-1]
             self._store.put_endpoint(
                 replace(endpoint, ports=()),
@@ -250,87 +248,6 @@ class Engine:
             undo.pop_all()
         return endpoint
 
-    def _endpoint(self, sandbox: Sandbox, entry: Entry, config: EndpointConfig) -> Endpoint:
-        """The endpoint that is to be made, its addresses taken."""
-        spec = entry.spec
-        ident = EndpointID(secrets.token_hex(32))
-        endpoint = Endpoint(
-            id=ident,
-            name=config.name,
-            network_id=spec.id,
-            network_name=spec.name,
-            sandbox_id=sandbox.id,
-            aliases=config.aliases,
-            links=config.links,
-            exposed_ports=config.exposed_ports,
-            dns_names=config.dns_names if spec.named else (),
-            dns_links=config.dns_links if spec.named else (),
-            driver_opts=dict(config.driver_opts),
-            gw_priority=config.gw_priority,
-            link_local_ips=config.link_local_ips,
-        )
-        if not entry.driver.addressed:
-            return endpoint
-        taken = {e.interface for e in sandbox.endpoints}
-        interface = interfaces.chosen_name(config.driver_opts.get(interfaces.IFNAME, ""), taken, spec.interface_prefix)
-        mac = _mac(config.mac)
-        interfaces.settings(replace(endpoint, interface=interface))  # refused before anything is made
-        address = entry.take(config.ip, 4)
-        try:
-            address6 = entry.take(config.ip6 if spec.enable_ipv6 else "", 6)
-        except BaseException:
-            entry.release(str(address or ""))
-            raise
-        chosen = address or address6
-        return replace(
-            endpoint,
-            interface=interface,
-            host_interface=f"veth{ident[:11]}",
-            mac=mac or (interfaces.mac_of(chosen) if chosen is not None else _random_mac()),
-            ip=str(address or ""),
-            prefix=spec.subnet.prefixlen if spec.subnet is not None else 0,
-            gateway="" if spec.internal else str(spec.gateway or ""),
-            ip6=str(address6 or ""),
-            prefix6=spec.subnet6.prefixlen if spec.subnet6 is not None else 0,
-            gateway6="" if spec.internal else str(spec.gateway6 or ""),
-        )
-
-    def _publish(self, sandbox: Sandbox, config: EndpointConfig, undo: ExitStack) -> tuple[Sandbox, list[Endpoint]]:
-        """See to it that the sandbox's ports are published on its way out, and nowhere else: those it has, or else
-        those of `config`. The sandbox as it is then, and the endpoints whose ports changed."""
-        holder = next((e for e in sandbox.endpoints if e.ports or e.routed_ports), None)
-        target = sandbox.gateway
-        if target is None or holder is target:
-            return sandbox, []
-        bindings = _bindings(holder) if holder is not None else config.port_bindings
-        if not bindings:
-            return sandbox, []
-        changed: list[Endpoint] = []
-        if holder is not None:
-            closed = replace(holder, ports=(), routed_ports=())
-            self._driver(holder).unpublish(self._networks[holder.network_id].spec, holder)
-            undo.callback(self._republish, holder)
-            changed.append(closed)
-        opened = self._open(target, bindings)
-        undo.callback(self._driver(target).unpublish, self._networks[target.network_id].spec, opened)
-        changed.append(opened)
-        by_id = {endpoint.id: endpoint for endpoint in changed}
-        return replace(sandbox, endpoints=tuple(by_id.get(e.id, e) for e in sandbox.endpoints)), changed
-
-    def _open(self, endpoint: Endpoint, bindings: Sequence[PortBinding]) -> Endpoint:
-        """Publish on an endpoint: the endpoint with its ports. Raises ports.PortUnavailable with Docker's text."""
-        try:
-            opened = self._driver(endpoint).publish(self._networks[endpoint.network_id].spec, endpoint, bindings)
-        except PortUnavailable as error:
-            where = f"endpoint {endpoint.name} ({endpoint.id})"
-            raise PortUnavailable(f"driver failed programming external connectivity on {where}: {error}") from error
-        return replace(
-            endpoint, ports=(*endpoint.ports, *opened.published), routed_ports=(*endpoint.routed_ports, *opened.routed)
-        )
-
-    def _republish(self, endpoint: Endpoint) -> None:
-        self._driver(endpoint).publish(self._networks[endpoint.network_id].spec, endpoint, _bindings(endpoint))
-
     def change_ports(self, sandbox_id: SandboxID, add: Sequence[PortBinding], remove: Sequence[PortBinding]) -> Sandbox:
         """Publish and close ports of a running sandbox; all or nothing. A binding to be removed matches by container
         port and protocol, and by host address and port where it names them.
@@ -338,22 +255,10 @@ class Engine:
         Raises errdefs.NotFound for a port that is not published, InvalidArgument for a sandbox that cannot have any,
         ports.PortUnavailable.
         """
-        sandbox = self.sandbox(sandbox_id)
-        endpoint = next((e for e in sandbox.endpoints if e.ports or e.routed_ports), None) or sandbox.gateway
-        if endpoint is None:
-            raise errdefs.InvalidArgument(f"container {sandbox_id[:12]} has no network that ports can be published on")
-        closing = [port for port in endpoint.ports if any(_matches(binding, port) for binding in remove)]
-        for binding in remove:
-            if not any(_matches(binding, port) for port in endpoint.ports):
-                raise errdefs.NotFound(f"port {binding.container_port}/{binding.proto} is not published")
-        opened = self._open(endpoint, add) if add else endpoint
-        gone = replace(endpoint, ports=tuple(closing), routed_ports=())
-        self._driver(endpoint).unpublish(self._networks[endpoint.network_id].spec, gone)
-        changed = replace(opened, ports=tuple(port for port in opened.ports if port not in closing))
-        self._store.update_endpoints([changed])
-        rest = tuple(changed if e.id == endpoint.id else e for e in sandbox.endpoints)
-        self._sandboxes[sandbox_id] = replace(sandbox, endpoints=rest)
-        return self._sandboxes[sandbox_id]
+        changed, endpoint = self._publisher.change(self.sandbox(sandbox_id), add, remove)
+        self._store.update_endpoints([endpoint])
+        self._sandboxes[sandbox_id] = changed
+        return changed
 
     def disconnect(self, sandbox_id: SandboxID, network: str, force: bool) -> None:
         """Raises errdefs.NotFound for an unknown sandbox or network, PermissionDenied when not joined; `force` makes
@@ -382,8 +287,7 @@ class Engine:
             self._route(rest)
             # What was published on it goes to the way out that is left.
             with ExitStack() as undo:
-                config = EndpointConfig(name=endpoint.name, port_bindings=_bindings(endpoint))
-                settled, moved = self._publish(rest, config, undo)
+                settled, moved = self._publisher.settle(rest, publishing.bindings_of(endpoint), undo)
                 self._store.update_endpoints(moved)
                 self._sandboxes[sandbox_id] = settled
                 undo.pop_all()
@@ -398,13 +302,10 @@ class Engine:
         self._store.update_endpoints(endpoints)
         self._sandboxes[sandbox_id] = replace(sandbox, endpoints=endpoints)
         for endpoint in endpoints:
-            self._driver(endpoint).renamed(endpoint)
+            self._networks[endpoint.network_id].driver.renamed(endpoint)
             if endpoint.dns_names:
                 self._resolver.rename(_names(endpoint))
         return self._sandboxes[sandbox_id]
-
-    def _driver(self, endpoint: Endpoint) -> Driver:
-        return self._networks[endpoint.network_id].driver
 
     def _route(self, sandbox: Sandbox) -> None:
         """Make the sandbox's default routes those of its way out."""
@@ -471,34 +372,6 @@ class Engine:
 
 def _names(endpoint: Endpoint) -> Names:
     return Names(endpoint.network_id, endpoint.network_name, endpoint.id, endpoint.dns_names, endpoint.ip, endpoint.ip6)
-
-
-def _bindings(endpoint: Endpoint) -> tuple[PortBinding, ...]:
-    """The wishes that published ports amount to."""
-    published = tuple(PortBinding(p.container_port, p.proto, p.host_ip, p.host_port) for p in endpoint.ports)
-    return published + tuple(PortBinding(port, proto) for port, proto in endpoint.routed_ports)
-
-
-def _matches(binding: PortBinding, port: PublishedPort) -> bool:
-    return (
-        (binding.container_port, binding.proto) == (port.container_port, port.proto)
-        and binding.host_port in (0, port.host_port)
-        and binding.host_ip in ("", port.host_ip)
-    )
-
-
-def _mac(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        return netlink.mac_text(mac_bytes(text))
-    except ValueError as error:
-        raise errdefs.InvalidArgument(str(error)) from error
-
-
-def _random_mac() -> str:
-    """For an interface without an address to make one of: locally administered, unicast."""
-    return netlink.mac_text(b"\x02\x42" + secrets.token_bytes(4))
 
 
 def _write(path: str, value: str) -> None:

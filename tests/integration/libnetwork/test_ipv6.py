@@ -1,6 +1,5 @@
 """IPv6, gateway modes and isolation: real packets from a neighbour machine, the host, its loopback and containers."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ import pytest
 from rorqual import errdefs
 from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, PortBinding
+from rorqual.libnetwork.ports import PortUnavailable
 
 pytestmark = pytest.mark.root
 
@@ -262,7 +262,10 @@ def test_ports_of_a_running_container_come_and_go(lab: Callable) -> None:
             with pytest.raises(errdefs.NotFound, match="port 81/tcp is not published"):
                 await c.change_ports("c", [PortBinding(80, host_port=8082)], [PortBinding(81)])
             assert await lab.refused(lab.neighbour, "10.9.0.1", 8082)
-            await asyncio.sleep(0)
+            await container(c, "d", "bridge", PortBinding(80, host_port=8083))
+            with pytest.raises(PortUnavailable, match="already allocated"):
+                await c.change_ports("c", [PortBinding(80, host_port=8083)], [PortBinding(80)])
+            assert await lab.call(lab.neighbour, "10.9.0.1", 8081) == "hello 10.9.0.2"
         async with controller(lab, ("c",)) as c:
             assert [p.host_port for p in (await c.sandbox("c")).endpoints[0].ports] == [8081]
 

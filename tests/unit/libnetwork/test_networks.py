@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
@@ -50,3 +50,43 @@ def test_options_of_docker() -> None:
 def test_what_does_not_fit_is_refused(config) -> None:
     with pytest.raises(errdefs.InvalidArgument):
         made(**config)
+
+
+@pytest.mark.parametrize("mode", ["nat", "nat-unprotected", "routed"])
+def test_gateway_modes_by_family(mode: str) -> None:
+    network = made(options={"com.docker.network.bridge.gateway_mode_ipv6": mode})
+    assert (network.gateway_mode, network.gateway_mode6) == ("nat", mode)
+
+
+def test_isolated_is_for_internal_networks() -> None:
+    options = {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+    assert made(internal=True, options=options).gateway_mode == "isolated"
+    with pytest.raises(errdefs.InvalidArgument, match="only be used for an internal network"):
+        made(options=options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"com.docker.network.bridge.gateway_mode_ipv4": "odd"},
+        {"com.docker.network.bridge.host_binding_ipv4": "fd00::1"},
+        {"com.docker.network.bridge.host_binding_ipv6": "10.0.0.1"},
+        {"com.docker.network.driver.mtu": "-1"},
+        {"com.docker.network.bridge.name": "a name that is no device's"},
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, str]) -> None:
+    with pytest.raises(errdefs.InvalidArgument):
+        made(options=options)
+
+
+def test_both_families_have_gateways_of_their_own() -> None:
+    config = NetworkConfig("red", enable_ipv6=True, aux_addresses={"a": "fd00::9"})
+    network = addressed(config, IDENT, SUBNET, IPv6Network("fd00::/64"), 1.0)
+    assert (str(network.gateway), str(network.gateway6)) == ("10.0.0.1", "fd00::1")
+    with pytest.raises(errdefs.InvalidArgument, match="no matching subnet for gateway"):
+        addressed(NetworkConfig("red", gateway6=IPv6Address("fd01::1")), IDENT, SUBNET, IPv6Network("fd00::/64"), 1.0)
+    with pytest.raises(errdefs.InvalidArgument, match="no matching subnet for range"):
+        addressed(
+            NetworkConfig("red", ip_range6=IPv6Network("fd01::/80")), IDENT, SUBNET, IPv6Network("fd00::/64"), 1.0
+        )

@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rorqual import errdefs
+from rorqual.libnetwork import plugins
+
+
+@pytest.fixture
+def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(plugins, "SOCKETS", (str(tmp_path / "run"),))
+    monkeypatch.setattr(plugins, "SPECS", (str(tmp_path / "etc"), str(tmp_path / "lib")))
+    for name in ("run", "etc", "lib"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_a_plugin_that_is_nowhere(directories: Path) -> None:
+    for name in ("nosuch", "../run", "", "a" * 200):
+        with pytest.raises(errdefs.NotFound, match="could not find plugin"):
+            plugins.find(name, "NetworkDriver")
+
+
+def test_where_plugins_are_looked_for(directories: Path) -> None:
+    (directories / "etc" / "one.spec").write_text("tcp://127.0.0.1:1\n")
+    (directories / "lib" / "two.json").write_text(json.dumps({"Addr": "unix:///nowhere/two.sock"}))
+    (directories / "lib" / "three.json").write_text("{")
+    (directories / "etc" / "four.spec").write_text("gopher://x\n")
+    for name, text in (("one", "refused"), ("two", "No such file"), ("four", "unsupported address")):
+        with pytest.raises(errdefs.Unavailable, match=text):
+            plugins.find(name, "NetworkDriver")
+    with pytest.raises(errdefs.InvalidArgument, match=r"three\.json"):
+        plugins.find("three", "NetworkDriver")
