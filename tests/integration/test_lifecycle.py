@@ -31,6 +31,7 @@ def test_create_start_stop_start_restart_rm(cli: Cli, engine: Engine) -> None:
 
 def test_files_written_stay_over_a_restart_and_go_with_the_container(cli: Cli) -> None:
     cli("run", "-d", "--name", "keep", "busybox", "sh", "-c", "echo x >>/count; wc -l </count; sleep 60")
+    wait_for(lambda: cli.out("logs", "keep").split() == ["1"], "the first start wrote")
     cli("restart", "-t", "0", "keep")
     wait_for(lambda: cli.out("logs", "keep").split() == ["1", "2"], "the second start sees the first one's file")
 

@@ -37,12 +37,14 @@ class Worker:
         self._sock = ours
         self.idle_timer: asyncio.TimerHandle | None = None
 
-    async def run(self, job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    def send(self, job: dict[str, Any], fds: list[int]) -> None:
+        """Give it a job. Raises OSError when the process has ended: the job is still the caller's."""
+        socket.send_fds(self._sock, [json.dumps(job).encode()], fds)
+
+    async def result(self) -> dict[str, Any]:
         """The job's result. Raises Unavailable when the process died."""
-        loop = asyncio.get_running_loop()
         try:
-            socket.send_fds(self._sock, [json.dumps(job).encode()], fds)
-            data = await loop.sock_recv(self._sock, _RESULT_MAX)
+            data = await asyncio.get_running_loop().sock_recv(self._sock, _RESULT_MAX)
         except OSError as e:
             raise errdefs.Unavailable(f"worker: {e.strerror}") from e
         if not data:
@@ -69,10 +71,10 @@ class WorkerPool:
     async def run(self, job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """The result of a job once its turn has come. Raises the error that the worker reports."""
         async with self._slots:
-            worker = self._take()
+            worker = self._employ(job, fds)
             done = False
             try:
-                result = await worker.run(job, fds)
+                result = await worker.result()
                 done = True
             finally:
                 if done:
@@ -88,12 +90,23 @@ class WorkerPool:
         while self._idle:
             self._idle.pop().stop()
 
-    def _take(self) -> Worker:
-        if not self._idle:
-            return Worker()
-        worker = self._idle.pop()
-        if worker.idle_timer is not None:
-            worker.idle_timer.cancel()
+    def _employ(self, job: dict[str, Any], fds: list[int]) -> Worker:
+        """A worker that has the job. Raises Unavailable when a new one cannot take it."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.idle_timer is not None:
+                worker.idle_timer.cancel()
+            try:
+                worker.send(job, fds)
+                return worker
+            except OSError:
+                worker.stop()  # somebody has killed it in its sleep
+        worker = Worker()
+        try:
+            worker.send(job, fds)
+        except OSError as e:
+            worker.stop()
+            raise errdefs.Unavailable(f"worker: {e.strerror}") from e
         return worker
 
     def _put_back(self, worker: Worker) -> None:
