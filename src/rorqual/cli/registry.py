@@ -79,6 +79,12 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "rm": ("network.rm", "Remove one or more networks"),
         },
     ),
+    "registry": (
+        "Serve images to others",
+        {
+            "serve": ("registry.serve", "Serve the engine's content store as a registry"),
+        },
+    ),
     "system": (
         "Manage Rorqual",
         {

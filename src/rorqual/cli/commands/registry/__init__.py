@@ -1,0 +1,1 @@
+"""Commands of `rorqual registry`, a module each."""

@@ -1,0 +1,414 @@
+"""distribution.serve.store over containerd, in the namespace `registry`:
+
+    tag         image   <repository>:<tag> -> manifest
+    manifest    blob with the labels rorqual.registry/<repository>, rorqual.registry.type = media type,
+                rorqual.registry.subject = digest, containerd.io/gc.root, containerd.io/gc.ref.content.*
+    blob        blob with the labels rorqual.registry/<repository> and, until a manifest needs it, gc.expire
+    upload      ingest registry/<repository>/<id>
+
+What the engine has too (its namespace) costs nothing twice: blobs are shared. With `local`, the engine's images are
+served as well, read-only: docker.io/library/busybox as library/busybox and busybox, others under their whole name.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import field_mask_pb2
+from grpclib.client import Stream
+
+from rorqual.distribution.serve.store import Blob, NewManifest
+from rorqual.errdefs import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound
+from rorqual.oci import manifest as manifests
+from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.digest import Digest
+from rorqual.rpc.channel import UnixChannel, scope
+from rorqual.rpc.proto import content_pb2, descriptor_pb2, images_pb2
+from rorqual.rpc.proto.content_grpc import ContentStub
+from rorqual.rpc.proto.images_grpc import ImagesStub
+from rorqual.rpc.status import translated
+
+NAMESPACE = "registry"
+_IN = "rorqual.registry/"
+_TYPE = "rorqual.registry.type"
+_SUBJECT = "rorqual.registry.subject"
+_GC_REF = "containerd.io/gc.ref.content."
+_GC_ROOT = "containerd.io/gc.root"
+_GC_EXPIRE = "containerd.io/gc.expire"
+_UNUSED_S = 24 * 3600  # how long a blob waits for its manifest
+_HUB = "docker.io/"
+_OFFICIAL = "library/"
+
+
+class ContainerdStore:
+    """distribution.serve.store.Store. `content` is the directory of the content store; `local` "" serves no images."""
+
+    def __init__(self, channel: UnixChannel, content: Path, local: str) -> None:
+        self._content = ContentStub(channel)
+        self._images = ImagesStub(channel)
+        self._root = content
+        self._own = scope(NAMESPACE)
+        self._local = scope(local) if local else None
+
+    # ---- blobs ----
+
+    async def blob(self, repository: str, digest: Digest) -> Blob | None:
+        """See Store."""
+        info = await self._info(digest)
+        if info is None or f"{_IN}{repository}" not in info.labels:
+            info = await self._info(digest, self._local) if self._local else None
+        return Blob(digest, info.size, self._path(digest)) if info is not None else None
+
+    async def mount(self, repository: str, source: str, digest: Digest) -> bool:
+        """See Store."""
+        info = await self._info(digest)
+        if info is not None and (f"{_IN}{source}" in info.labels or not source):
+            await self._label(digest, {f"{_IN}{repository}": "1", _GC_EXPIRE: _expiry()})
+            return True
+        if self._local is None or await self._info(digest, self._local) is None:
+            return False
+        return await self._adopt(repository, digest)
+
+    async def delete_blob(self, repository: str, digest: Digest) -> bool:
+        """See Store. What a manifest still needs stays, unseen, until that goes."""
+        info = await self._info(digest)
+        if info is None or f"{_IN}{repository}" not in info.labels:
+            return False
+        gone = {f"{_IN}{repository}": ""}
+        if not _repositories(info.labels, but=repository):
+            gone |= {_GC_EXPIRE: "", _GC_ROOT: ""}
+        await self._label(digest, gone)
+        return True
+
+    async def begin(self, repository: str) -> UploadStream:
+        """See Store."""
+        upload = UploadStream(self._content, self._own, repository, secrets.token_hex(16))
+        await upload.open()
+        return upload
+
+    async def upload(self, repository: str, id: str) -> UploadStream | None:
+        """See Store."""
+        if await self.upload_offset(repository, id) is None:
+            return None
+        upload = UploadStream(self._content, self._own, repository, id)
+        await upload.open()
+        return upload
+
+    async def upload_offset(self, repository: str, id: str) -> int | None:
+        """See Store."""
+        request = content_pb2.StatusRequest(ref=_ref(repository, id))
+        try:
+            return int((await _call(self._content.Status, request, self._own)).status.offset)
+        except NotFound:
+            return None
+
+    # ---- manifests ----
+
+    async def manifest(self, repository: str, reference: str) -> Descriptor | None:
+        """See Store."""
+        if ":" in reference:
+            return await self._by_digest(repository, Digest(reference))
+        image = await self._image(f"{repository}:{reference}", self._own)
+        if image is None and self._local is not None:
+            for name in _local_names(repository):
+                if (image := await self._image(f"{name}:{reference}", self._local)) is not None:
+                    break
+        return _descriptor(image.target) if image is not None else None
+
+    async def raw(self, digest: Digest) -> bytes | None:
+        """See Store."""
+        try:
+            with self._path(digest).open("rb") as file:  # a few kilobytes
+                return file.read(manifests.MAX_MANIFEST_BYTES)
+        except FileNotFoundError:
+            return None
+
+    async def put_manifest(self, repository: str, tag: str, manifest: NewManifest) -> None:
+        """See Store."""
+        described = manifest.descriptor
+        labels = {f"{_GC_REF}{kind}": str(digest) for kind, digest in manifest.needs.items()}
+        labels |= {f"{_IN}{repository}": "1", _TYPE: described.media_type, _GC_ROOT: _now()}
+        if manifest.subject:
+            labels[_SUBJECT] = manifest.subject
+        await self._write(described.digest, manifest.raw, labels)
+        if tag:
+            target = descriptor_pb2.Descriptor(
+                media_type=described.media_type, digest=described.digest, size=described.size
+            )
+            image = images_pb2.Image(name=f"{repository}:{tag}", target=target)
+            try:
+                await _call(self._images.Create, images_pb2.CreateImageRequest(image=image), self._own)
+            except AlreadyExists:
+                mask = field_mask_pb2.FieldMask(paths=["target"])
+                request = images_pb2.UpdateImageRequest(image=image, update_mask=mask)
+                await _call(self._images.Update, request, self._own)
+
+    async def delete_manifest(self, repository: str, digest: Digest) -> bool:
+        """See Store."""
+        info = await self._info(digest)
+        if info is None or _TYPE not in info.labels or f"{_IN}{repository}" not in info.labels:
+            return False
+        for tag, target in await self._tags(repository):
+            if target == digest:
+                await self.delete_tag(repository, tag)
+        return await self.delete_blob(repository, digest)
+
+    async def delete_tag(self, repository: str, tag: str) -> bool:
+        """See Store."""
+        try:
+            await _call(self._images.Delete, images_pb2.DeleteImageRequest(name=f"{repository}:{tag}"), self._own)
+        except NotFound:
+            return False
+        return True
+
+    async def tags(self, repository: str) -> Sequence[str] | None:
+        """See Store."""
+        found = {tag for tag, _ in await self._tags(repository)}
+        if self._local is not None:
+            names = set(_local_names(repository))
+            for image in (await _call(self._images.List, images_pb2.ListImagesRequest(), self._local)).images:
+                name, colon, tag = image.name.rpartition(":")
+                if colon and name in names:
+                    found.add(tag)
+        if not found and repository not in await self._with_manifests():
+            return None
+        return sorted(found)
+
+    async def repositories(self) -> Sequence[str]:
+        """See Store."""
+        found = await self._with_manifests()
+        if self._local is not None:
+            for image in (await _call(self._images.List, images_pb2.ListImagesRequest(), self._local)).images:
+                name, colon, _ = image.name.rpartition(":")
+                if colon and "@" not in image.name and "/" in name:
+                    found.add(name.removeprefix(_HUB))
+        return sorted(found)
+
+    async def referrers(self, repository: str, subject: Digest) -> Sequence[Descriptor]:
+        """See Store."""
+        found = [
+            Descriptor(info.labels[_TYPE], Digest(info.digest), info.size)
+            for info in await self._list(f'labels."{_SUBJECT}"=={subject}')
+            if f"{_IN}{repository}" in info.labels
+        ]
+        return sorted(found, key=lambda descriptor: descriptor.digest)
+
+    # ---- containerd ----
+
+    async def _by_digest(self, repository: str, digest: Digest) -> Descriptor | None:
+        info = await self._info(digest)
+        if info is not None and f"{_IN}{repository}" in info.labels and _TYPE in info.labels:
+            return Descriptor(info.labels[_TYPE], digest, info.size)
+        info = await self._info(digest, self._local) if self._local else None
+        if info is None or info.size > manifests.MAX_MANIFEST_BYTES or (raw := await self.raw(digest)) is None:
+            return None
+        try:
+            return manifests.parse(raw).descriptor
+        except InvalidArgument:
+            return None  # a blob of another kind
+
+    async def _tags(self, repository: str) -> list[tuple[str, str]]:
+        """(tag, digest) of each."""
+        found = []
+        for image in (await _call(self._images.List, images_pb2.ListImagesRequest(), self._own)).images:
+            name, _, tag = image.name.rpartition(":")
+            if name == repository:
+                found.append((tag, image.target.digest))
+        return found
+
+    async def _with_manifests(self) -> set[str]:
+        found: set[str] = set()
+        for info in await self._list(f'labels."{_TYPE}"'):
+            found |= _repositories(info.labels)
+        return found
+
+    async def _list(self, query: str) -> list[content_pb2.Info]:
+        answers = await _call(self._content.List, content_pb2.ListContentRequest(filters=[query]), self._own)
+        return [info for answer in answers for info in answer.info]
+
+    async def _info(self, digest: str, where: Mapping[str, str] | None = None) -> content_pb2.Info | None:
+        try:
+            answer = await _call(self._content.Info, content_pb2.InfoRequest(digest=digest), where or self._own)
+        except NotFound:
+            return None
+        info: content_pb2.Info = answer.info
+        return info
+
+    async def _image(self, name: str, where: Mapping[str, str]) -> images_pb2.Image | None:
+        try:
+            answer = await _call(self._images.Get, images_pb2.GetImageRequest(name=name), where)
+        except NotFound:
+            return None
+        image: images_pb2.Image = answer.image
+        return image
+
+    async def _label(self, digest: str, labels: Mapping[str, str]) -> None:
+        """Set labels; those with an empty value go."""
+        await _label(self._content, self._own, digest, labels)
+
+    async def _write(self, digest: Digest, data: bytes, labels: Mapping[str, str]) -> None:
+        request = content_pb2.WriteContentRequest(
+            action=content_pb2.COMMIT,
+            ref=f"registry-manifest-{secrets.token_hex(16)}",
+            total=len(data),
+            expected=digest,
+            data=data,
+            labels=labels,
+        )
+        try:
+            with translated():
+                async with self._content.Write.open(metadata=self._own) as stream:
+                    await stream.send_message(request, end=True)
+                    async for _ in stream:
+                        pass
+        except AlreadyExists:
+            await self._label(digest, labels)
+
+    async def _adopt(self, repository: str, digest: Digest) -> bool:
+        """Take a blob that another namespace has."""
+        labels = {f"{_IN}{repository}": "1", _GC_EXPIRE: _expiry()}
+        ref = f"registry-mount-{secrets.token_hex(16)}"
+        request = content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref, expected=digest, labels=labels)
+        try:
+            with translated():
+                async with self._content.Write.open(metadata=self._own) as stream:
+                    await stream.send_message(request, end=True)
+                    async for _ in stream:
+                        pass
+        except AlreadyExists:
+            await self._label(digest, labels)
+            return True
+        await _call(self._content.Abort, content_pb2.AbortRequest(ref=ref), self._own)
+        return False
+
+    def _path(self, digest: Digest) -> Path:
+        algorithm, _, encoded = digest.partition(":")
+        return self._root / "blobs" / algorithm / encoded
+
+
+class UploadStream:
+    """distribution.serve.store.Upload: a Write call of the content service, open while a request has it."""
+
+    def __init__(self, content: ContentStub, metadata: Mapping[str, str], repository: str, id: str) -> None:
+        self.id = id
+        self.offset = 0
+        self._content = content
+        self._metadata = metadata
+        self._repository = repository
+        self._stream: Stream[Any, Any] | None = None
+
+    async def open(self, expected: str = "") -> None:
+        """Raises: Unavailable while another request has it, AlreadyExists when a blob of `expected` is there."""
+        self._stream = await self._content.Write.open(metadata=self._metadata).__aenter__()
+        try:
+            request = content_pb2.WriteContentRequest(
+                action=content_pb2.STAT, ref=_ref(self._repository, self.id), expected=expected
+            )
+            self.offset = (await self._ask(request)).offset
+        except BaseException:
+            await self.pause()
+            raise
+
+    async def write(self, data: bytes) -> None:
+        """See Upload."""
+        request = content_pb2.WriteContentRequest(action=content_pb2.WRITE, offset=self.offset, data=data)
+        self.offset = (await self._ask(request)).offset
+
+    async def commit(self, digest: Digest) -> None:
+        """See Upload."""
+        labels = {f"{_IN}{self._repository}": "1", _GC_EXPIRE: _expiry()}
+        try:
+            if not digest.startswith("sha256:"):
+                # hashed otherwise so far: once more, from the file
+                await self.pause()
+                await self.open(digest)
+            request = content_pb2.WriteContentRequest(
+                action=content_pb2.COMMIT, offset=self.offset, total=self.offset, expected=digest, labels=labels
+            )
+            await self._ask(request)
+        except AlreadyExists:
+            await self.pause()
+            await _label(self._content, self._metadata, digest, labels)
+            try:
+                await self._abort()
+            except NotFound:
+                return  # it ended with the commit
+        except Conflict as e:
+            await self.cancel()
+            raise DataLoss(str(e)) from e
+        finally:
+            await self.pause()
+
+    async def pause(self) -> None:
+        """See Upload."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            try:
+                await stream.cancel()
+            finally:
+                await stream.__aexit__(None, None, None)
+
+    async def cancel(self) -> None:
+        """See Upload."""
+        await self.pause()
+        try:
+            await self._abort()
+        except NotFound:
+            return
+
+    async def _abort(self) -> None:
+        request = content_pb2.AbortRequest(ref=_ref(self._repository, self.id))
+        await _call(self._content.Abort, request, self._metadata)
+
+    async def _ask(self, request: content_pb2.WriteContentRequest) -> content_pb2.WriteContentResponse:
+        assert self._stream is not None, "open"
+        with translated():
+            await self._stream.send_message(request)
+            answer = await self._stream.recv_message()
+            if answer is None:
+                await self._stream.recv_trailing_metadata()  # raises what went wrong
+                raise DataLoss("content: a write ended without an answer")
+        message: content_pb2.WriteContentResponse = answer
+        return message
+
+
+async def _call(method: Any, request: Any, metadata: Mapping[str, str]) -> Any:
+    with translated():
+        return await method(request, metadata=metadata)
+
+
+async def _label(content: ContentStub, metadata: Mapping[str, str], digest: str, labels: Mapping[str, str]) -> None:
+    info = content_pb2.Info(digest=digest, labels=labels)
+    mask = field_mask_pb2.FieldMask(paths=[f"labels.{name}" for name in labels])
+    await _call(content.Update, content_pb2.UpdateRequest(info=info, update_mask=mask), metadata)
+
+
+def _ref(repository: str, id: str) -> str:
+    return f"registry/{repository}/{id}"
+
+
+def _repositories(labels: Mapping[str, str], but: str = "") -> set[str]:
+    return {label.removeprefix(_IN) for label in labels if label.startswith(_IN)} - {but}
+
+
+def _local_names(repository: str) -> list[str]:
+    """What the engine may call it."""
+    names = [repository, f"{_HUB}{repository}"]
+    return names if "/" in repository else [*names, f"{_HUB}{_OFFICIAL}{repository}"]
+
+
+def _descriptor(target: descriptor_pb2.Descriptor) -> Descriptor:
+    return Descriptor(target.media_type, Digest(target.digest), target.size)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _expiry() -> str:
+    return datetime.fromtimestamp(time.time() + _UNUSED_S, UTC).isoformat(timespec="seconds")
