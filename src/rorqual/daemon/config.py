@@ -74,6 +74,7 @@ class DaemonConfig:
     seccomp_profile: str = ""
     init: bool = False
     init_path: str = ""
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     log_driver: str = "json-file"
     log_opts: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -167,6 +168,7 @@ _OPTIONS = (
     _Option("seccomp_profile", "seccomp-profile", ("--seccomp-profile",), "text", "file, builtin or unconfined"),
     _Option("init", "init", ("--init",), "bool", "run an init in every container"),
     _Option("init_path", "init-path", ("--init-path",), "text", "path of docker-init"),
+    _Option("cdi_spec_dirs", "cdi-spec-dirs", ("--cdi-spec-dir",), "list", "directory of CDI specs (repeatable)"),
     _Option("log_driver", "log-driver", ("--log-driver",), "text", "default log driver"),
     _Option("log_opts", "log-opts", ("--log-opt",), "map", "default log driver option (repeatable)"),
     _Option("labels", "labels", ("--label",), "list", "label of the engine (repeatable)"),

@@ -160,6 +160,7 @@ class System:
             security_options=("name=seccomp,profile=builtin",),
             default_address_pools=tuple(AddressPool(p["base"], p["size"]) for p in config.default_address_pools),
             firewall_backend=FirewallInfo("nftables"),
+            cdi_spec_dirs=config.cdi_spec_dirs,
             containerd=ContainerdInfo(
                 str(config.containerd_address), ContainerdNamespaces(config.containerd_namespace, "")
             ),

@@ -3,6 +3,7 @@
 local volumes with options    on <data root>/volumes/<name>/_data, while a running container uses them
 subpaths of volumes           on <exec root>/subpaths/<container>/<n>, only while the container is being created:
                               the path is pinned beneath the volume (openat2): nobody can swap a link meanwhile
+/dev/shm of shared IPC        on <exec root>/shm/<container>, while it runs
 image mounts                  nothing: the layers' directories are given to the runtime
 """
 
@@ -24,10 +25,11 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.volumes import Volumes
 from rorqual.daemon.spec.mounts import Wanted
-from rorqual.errdefs import Internal, InvalidArgument
+from rorqual.errdefs import Conflict, Internal, InvalidArgument
 from rorqual.linux import mount, paths
 from rorqual.oci import runtime
 
+_SHM = "/dev/shm"
 _BENEATH = paths.RESOLVE_BENEATH | paths.RESOLVE_NO_MAGICLINKS
 
 
@@ -58,6 +60,7 @@ class VolumeMounts:
         self._running = running
         self._layers = layers
         self._subpaths = exec_root / "subpaths"
+        self._memory = exec_root / "shm"
         self._events = events
         self._lock = asyncio.Lock()
 
@@ -85,7 +88,42 @@ class VolumeMounts:
                 source = await asyncio.to_thread(self._pin, container.id, number, point.source, request.subpath)
                 options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
                 replaced[point.destination] = runtime.Mount(point.destination, "bind", source, options)
+        if (shm := await self._shared_memory(container)) is not None:
+            replaced[_SHM] = shm
         return replaced
+
+    async def _shared_memory(self, container: Container) -> runtime.Mount | None:
+        """/dev/shm of who shares its IPC namespace and of who joins one: a tmpfs on the host that both bind."""
+        mode, host = container.host.ipc_mode, container.host
+        if mode == "shareable":
+            path = self._memory / container.id
+            await asyncio.to_thread(self._share_memory, path, host.shm_size)
+        elif mode.startswith("container:"):
+            donor = mode.partition(":")[2]
+            path = self._memory / donor
+            if not await asyncio.to_thread(localmounts.mounted, str(path)):
+                raise Conflict(
+                    f"can't join IPC of container {donor}: non-shareable IPC (hint: use IpcMode:shareable for the "
+                    "donor container)"
+                )
+        else:
+            return None
+        if any(point.destination == _SHM for point in container.mounts):
+            return None  # the user's own
+        return runtime.Mount(_SHM, "bind", str(path), ("rbind", "rprivate"))
+
+    @staticmethod
+    def _share_memory(path: Path, size: int) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        localmounts.detach(str(path))  # of a start that was cut short
+        flags = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
+        mount.mount("shm", str(path), "tmpfs", flags, f"mode=1777,size={size}")
+
+    def _unshare_memory(self, id: str) -> None:
+        path = self._memory / id
+        if path.exists():
+            localmounts.detach(str(path))
+            path.rmdir()
 
     @contextlib.asynccontextmanager
     async def using(self, name: str) -> AsyncIterator[None]:
@@ -116,6 +154,8 @@ class VolumeMounts:
     async def detach(self, container: Container) -> None:
         """Its process has ended, or was never started."""
         await self.created(container)
+        if container.host.ipc_mode == "shareable":
+            await asyncio.to_thread(self._unshare_memory, container.id)
         for point in _volumes(container.mounts):
             await self._unmount(point.name, container.id)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rorqual.api.config import ContainerConfig, HostConfig
-from rorqual.daemon.spec import capabilities, devices, merge, mounts, resources, security
+from rorqual.daemon.spec import capabilities, cdi, devices, merge, mounts, resources, security
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci import defaults, runtime
 
@@ -38,6 +38,7 @@ class Inputs:
     default_shm_size: int = 64 << 20
     no_new_privileges: bool = False
     seccomp_profile: str = ""
+    cdi_directories: Sequence[str] = cdi.DIRECTORIES
 
 
 def build(given: Inputs) -> runtime.Spec:
@@ -48,20 +49,22 @@ def build(given: Inputs) -> runtime.Spec:
     )
     caps = capabilities.effective(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
     nodes, rules = _devices(host)
+    cdi_edits = cdi.edits(host.device_requests or (), given.cdi_directories)
     unmasked = host.privileged or options.unmasked
     return runtime.Spec(
-        process=_process(given, caps, no_new_privileges=options.no_new_privileges),
+        process=_process(given, caps, cdi_edits, no_new_privileges=options.no_new_privileges),
         root=runtime.Root("rootfs", host.readonly_rootfs),
         hostname="" if host.uts_mode == "host" else given.hostname,
         domainname="" if host.uts_mode == "host" else given.config.domainname,
-        mounts=tuple(_mounts(given)),
+        mounts=(*_mounts(given), *cdi_edits.mounts),
+        hooks=cdi.hooks(cdi_edits.hooks),
         annotations=dict(host.annotations) if host.annotations else None,
         linux=runtime.Linux(
             sysctl=_sysctls(given) or None,
-            resources=resources.resources(host, rules),
+            resources=resources.resources(host, (*rules, *cdi_edits.rules)),
             cgroups_path=cgroup_path(host.cgroup_parent or given.cgroup_parent, given.id),
             namespaces=tuple(_namespaces(given)),
-            devices=tuple(nodes),
+            devices=(*nodes, *cdi_edits.devices),
             seccomp=None if host.privileged else security.seccomp_profile(options, caps),
             rootfs_propagation=_rootfs_propagation(given.mounts),
             masked_paths=() if unmasked else _paths(host.masked_paths, defaults.MASKED_PATHS),
@@ -109,17 +112,17 @@ def exec_process(
     )
 
 
-def _process(given: Inputs, caps: tuple[str, ...], *, no_new_privileges: bool) -> runtime.Process:
+def _process(given: Inputs, caps: tuple[str, ...], edits: cdi.Edits, *, no_new_privileges: bool) -> runtime.Process:
     argv = (given.path, *given.args)
     if given.init_path:
         argv = (INIT_TARGET, "--", *argv)
     return runtime.Process(
         cwd=_cwd(given.config.working_dir),
         args=argv,
-        env=merge.environment(given.config, given.hostname, given.link_env),
+        env=(*merge.environment(given.config, given.hostname, given.link_env), *edits.env),
         terminal=given.config.tty,
         console_size=_console(given.host.console_size),
-        user=_user(given.config.user, given.host),
+        user=_user(given.config.user, given.host, edits.groups),
         capabilities=runtime.Capabilities(caps, caps, caps),
         rlimits=resources.rlimits(given.host, dict(given.default_ulimits)),
         no_new_privileges=no_new_privileges,
@@ -135,8 +138,8 @@ def _cwd(path: str) -> str:
     return path
 
 
-def _user(text: str, host: HostConfig) -> runtime.User:
-    return runtime.User(username=text, additional_groups=tuple(host.group_add or ()))
+def _user(text: str, host: HostConfig, groups: Sequence[int] = ()) -> runtime.User:
+    return runtime.User(username=text, additional_groups=(*(host.group_add or ()), *map(str, groups)))
 
 
 def _console(size: Sequence[int] | None) -> runtime.ConsoleSize | None:

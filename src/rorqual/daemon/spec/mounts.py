@@ -277,8 +277,6 @@ def with_defaults(user: Sequence[runtime.Mount], *, shm_size: int, privileged: b
                 options = ("rbind", "rprivate")
             else:
                 options = tuple(f"size={shm_size}" if o.startswith("size=") else o for o in options)
-        elif mount.destination == "/dev/mqueue" and ipc == "host":
-            mount, options = runtime.Mount("/dev/mqueue", "bind", "/dev/mqueue", ()), ("rbind", "rprivate")
         elif privileged and mount.destination in ("/sys", "/sys/fs/cgroup"):
             options = tuple("rw" if o == "ro" else o for o in options)
         mounts.append(runtime.Mount(mount.destination, mount.type, mount.source, options))

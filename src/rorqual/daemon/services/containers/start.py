@@ -212,7 +212,7 @@ class Starter:
                 path=container.path,
                 args=container.args,
                 hostname=hostname_of(container),
-                mounts=mounts.to_spec(container.mounts, requests, replaced),
+                mounts=_all_mounts(container, requests, replaced),
                 cgroup_parent=self._config.cgroup_parent,
                 network_namespace=netns,
                 ipc_namespace=self._namespace(host.ipc_mode, "ipc"),
@@ -226,6 +226,7 @@ class Starter:
                 default_shm_size=self._config.default_shm_size,
                 no_new_privileges=self._config.no_new_privileges,
                 seccomp_profile=self._seccomp_default(),
+                cdi_directories=self._config.cdi_spec_dirs,
             )
         )
 
@@ -321,6 +322,14 @@ def exit_code_of(text: str) -> int:
     if any(part in lowered for part in _NOT_INVOKABLE):
         return 126
     return 128
+
+
+def _all_mounts(
+    container: Container, requests: dict[str, mounts.Wanted], replaced: dict[str, runtime.Mount]
+) -> list[runtime.Mount]:
+    own = {point.destination for point in container.mounts}
+    more = [mount for target, mount in replaced.items() if target not in own]
+    return [*mounts.to_spec(container.mounts, requests, replaced), *more]
 
 
 def _subject(container: Container) -> logconfig.Subject:
