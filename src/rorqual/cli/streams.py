@@ -180,9 +180,7 @@ class Streamer:
 
     def _half_close(self) -> None:
         try:
-            # A TLS connection cannot be half-closed; the engine then sees its end when we leave.
-            if not hasattr(self._sock, "pending"):
-                self._sock.shutdown(1)
+            self._sock.shutdown(1)
         except OSError:
             pass
 

@@ -151,6 +151,8 @@ def _wrap_tls(sock: object, address: Address, tls: TLSOptions) -> Socket:
     import socket
     import ssl
 
+    from rorqual.client.tls import TLSSocket
+
     assert isinstance(sock, socket.socket)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -164,7 +166,10 @@ def _wrap_tls(sock: object, address: Address, tls: TLSOptions) -> Socket:
             context.verify_mode = ssl.CERT_NONE
         if tls.cert or tls.key:
             context.load_cert_chain(tls.cert, tls.key)
-        return context.wrap_socket(sock, server_hostname=address.host)
+        return TLSSocket(sock, context, address.host)
+    except ConnectionFailed:
+        sock.close()
+        raise
     except (ssl.SSLError, OSError) as e:
         sock.close()
         raise ConnectionFailed(f"error during connect: {address.url}: {e}") from e

@@ -39,6 +39,7 @@ class _Taken(asyncio.BufferedProtocol):
     def __init__(self, original: Sender, early: bytes) -> None:
         self.original = original
         self.early = bytearray(early)
+        self.ended = False  # the client's direction
         self.sink: asyncio.Transport | None = None  # to copy to, for TLS
         self.source: asyncio.Transport | None = None  # to copy from, for TLS: the same one
         self.transport: asyncio.Transport | None = None
@@ -60,6 +61,7 @@ class _Taken(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         # Half-closed: `echo | docker attach`. The connection stays; the shim sees the end of input itself.
+        self.ended = True
         if self.sink is not None and self.sink.can_write_eof():
             self.sink.write_eof()
         return True
@@ -140,6 +142,8 @@ class Connection:
         sink.write(bytes(self._protocol.early))
         self._protocol.early.clear()
         self._protocol.sink = sink
+        if self._protocol.ended:
+            sink.write_eof()
         self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:

@@ -5,6 +5,7 @@
     request.py     Request: what a handler is given
     response.py    Response, StreamResponse: what it answers
     connection.py  one client's connection: the only one who owns a transport
+    tls.py         TLS below a connection, each direction ended by itself
     server.py      listening sockets, shutdown
 
 A general framework (routes, clients, cookies, WebSocket) costs an idle daemon 11 MB and twice the time of a short

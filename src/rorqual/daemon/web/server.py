@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from rorqual.daemon.web.connection import Connection, Handler
+from rorqual.daemon.web.tls import TlsProtocol
 
 
 class Server:
@@ -21,9 +22,12 @@ class Server:
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve what connects to `sock`, which is the server's from now on."""
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self), sock=sock, ssl=tls, backlog=self._backlog
-        )
+
+        def protocol() -> asyncio.Protocol:
+            connection = Connection(self)
+            return connection if tls is None else TlsProtocol(tls, connection)
+
+        server = await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=self._backlog)
         self._listening.append(server)
 
     def stop_listening(self) -> None:
