@@ -58,6 +58,7 @@ class Documents:
     """distribution.stores.ContentStore."""
 
     def __init__(self, remote: Remote, lease: Lease) -> None:
+        self._remote = remote
         self._content = remote.content
         self._lease = lease
 
@@ -70,6 +71,9 @@ class Documents:
 
     async def put(self, descriptor: Descriptor, data: bytes, labels: Mapping[str, str]) -> None:
         """See ContentStore."""
+        if self._lease.id:
+            # Held first: one that is here already could be collected before its labels are set.
+            await self._remote.leases.hold(self._lease.id, "content", descriptor.digest)
         ref = f"document-{descriptor.digest}"
         await self._content.write(ref, data, descriptor.digest, labels, self._lease.id)
 

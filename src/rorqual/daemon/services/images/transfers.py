@@ -98,7 +98,8 @@ class Transfers:
         async with self._lease.held():
             for name in names:
                 tagged = reference.name_only().with_tag(name.rpartition(":")[2])
-                image = await self._compressed(own[name])
+                # Looked up anew: another tag of the same image may have been pushed meanwhile.
+                image = await self._compressed(self._library.names().get(name, own[name]))
                 async with _sent(line) as progress:
                     await self._push_one(tagged, image, wanted, credentials, progress)
 
