@@ -42,7 +42,11 @@ class Importer:
     async def fetched(self, source: str) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
         """An archive's URL (http when it names no scheme) and its bytes. Raises: InvalidArgument, Unavailable."""
         url = source if "://" in source else f"http://{source}"
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise InvalidArgument(f"parse {json.dumps(source)}: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidArgument(f"unsupported protocol scheme in {json.dumps(source)}")
         try:
             response = await self._transport.get_elsewhere(url, {})
