@@ -48,6 +48,12 @@ def permitted() -> int:
     return int(data[0].permitted) | int(data[1].permitted) << 32
 
 
+def known() -> int:
+    """All that this kernel has."""
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as f:
+        return (2 << int(f.read())) - 1
+
+
 def bound_to(bits: int) -> None:
     """Drop from the bounding set all that isn't in `bits`. Needs CAP_SETPCAP."""
     for number in range(64):

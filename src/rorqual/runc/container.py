@@ -159,7 +159,7 @@ class Container:
                 group.freeze()  # nobody forks away meanwhile
                 frozen = True
         try:
-            for pid in group.pids():
+            for pid in self.pids():
                 with suppress(ProcessLookupError):
                     os.kill(pid, sig)
         finally:
@@ -168,7 +168,7 @@ class Container:
 
     def pids(self) -> list[int]:
         """All processes of the container, as the host numbers them."""
-        return self._group().pids()
+        return self._group().pids() or ([self.pid] if self.status != state.STOPPED else [])
 
     def pause(self) -> None:
         if self.status not in (state.RUNNING, state.CREATED):
@@ -261,16 +261,20 @@ def create(
     pid_file: str | None = None,
     no_pivot: bool = False,
     new_keyring: bool = True,
+    rootless: bool | None = None,
 ) -> Container:
     """Build the container up to the point where only the user's program is missing.
 
     `rootfs_mounts` are performed inside the container's mount namespace on root.path, so the host never sees them.
     `no_pivot`: move the root instead, for a rootfs on the initial ramdisk. `new_keyring`: a session keyring of its own.
+    `rootless`: without permission for control groups do without, if nothing asks for them (None: when not root).
     Raises: InvalidArgument, AlreadyExists, StartError and its kinds. A create that fails leaves nothing.
     """
     document = spec if isinstance(spec, Spec) else Spec.from_json(spec)
     directory = Directory(root, container_id)
-    options = Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring)
+    if rootless is None:
+        rootless = os.geteuid() != 0
+    options = Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring, rootless)
     creation = Creation(container_id, os.path.abspath(bundle), document, directory, options)
     with directory.making():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -11,7 +12,7 @@ from rorqual.linux import mount, namespaces, process
 from rorqual.oci.runtime import Hooks, Linux, Resources, Spec
 from rorqual.record import record, replace
 from rorqual.runc import hooks, netdevices, planning, seccomp, state, usermaps
-from rorqual.runc.cgroups import locate
+from rorqual.runc.cgroups import locate, none
 from rorqual.runc.cgroups.group import Group
 from rorqual.runc.errors import Refusal, StartError, reason
 from rorqual.runc.process import child, parent, scheduling, sync
@@ -42,6 +43,7 @@ class Options:
     pid_file: str | None
     no_pivot: bool
     new_keyring: bool
+    rootless: bool
 
 
 class Creation:
@@ -77,12 +79,13 @@ class Creation:
             personality=scheduling.personality(self._linux.personality),
             preserve_fds=self._options.preserve_fds,
             new_keyring=self._options.new_keyring,
+            user_namespace=bool(fresh & namespaces.CLONE_NEWUSER or namespaces.CLONE_NEWUSER in joined),
         )
         group = locate.new(self._linux.cgroups_path, self._id)
         # Before there is anything to find: a caller that is killed leaves what `delete` then removes.
         self._directory.write(self._record(0, group, fresh, joined))
         try:
-            group.create(self._linux.resources or Resources())
+            group = self._create_group(group, fresh, joined)
             joins, pid_namespace = self._open_namespaces(joined)
             plan = planning.init_plan(
                 self._spec,
@@ -102,6 +105,26 @@ class Creation:
         finally:
             for fd in self._fds:
                 os.close(fd)
+
+    def _create_group(self, group: Group, fresh: int, joined: dict[int, str]) -> Group:
+        """The group made, or none where a rootless container may do without."""
+        resources = self._linux.resources or Resources()
+        try:
+            group.create(resources)
+            return group
+        except OSError as e:
+            if not self._options.rootless or e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            _destroy_quietly(group)
+            if self._linux.cgroups_path:
+                raise errdefs.PermissionDenied(
+                    "rootless needs no limits and no linux.cgroupsPath when no permission is granted for cgroups: "
+                    f"{os.fsdecode(e.filename or '')}: {reason(e)}"
+                ) from e
+        without = none.Group()
+        without.create(resources)
+        self._directory.write(self._record(0, without, fresh, joined))
+        return without
 
     def _open(self, path: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

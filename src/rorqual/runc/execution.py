@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from rorqual.linux import namespaces
-from rorqual.oci.runtime import Linux, Process, Spec
+from rorqual.oci.runtime import Linux, Process, Seccomp, Spec
 from rorqual.record import replace
-from rorqual.runc import planning, state
+from rorqual.runc import hooks, planning, seccomp, state
 from rorqual.runc.cgroups import locate
 from rorqual.runc.process import child, parent, sync
 from rorqual.runc.process.child import Stdio
 from rorqual.runc.state import Directory, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def _spawn(end: sync.End, pidfd: int, flags: int, action: Callable[[int], NoReturn]) -> int:
+    """`action` gets the namespaces that its process is already in."""
+    own_pids = bool(flags & namespaces.CLONE_NEWPID)
+    if own_pids and flags & namespaces.CLONE_NEWUSER and os.geteuid() != 0:
+        # Joining a pid namespace takes privilege here, which only the container's user namespace gives.
+        joined = namespaces.CLONE_NEWUSER
+        return parent.spawn_beyond(end, lambda: action(joined), pidfd=pidfd)
+    return parent.spawn(end, lambda: action(0), flags=0, pid_namespace=pidfd if own_pids else None)
+
+
+def _send_listener(made: Record, profile: Seccomp | None, fd: int, pid: int) -> None:
+    assert profile is not None
+    running = hooks.State(made.oci_version, made.id, state.RUNNING, made.pid, made.bundle, made.annotations)
+    seccomp.send_listener(profile, fd, pid, running.to_json())
 
 
 def _sub_groups(groups: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
@@ -47,6 +68,7 @@ def execute(
         cache_dir=f"{directory.root}/.seccomp",
         preserve_fds=preserve_fds,
         new_keyring=False,
+        user_namespace=bool(made.namespaces & namespaces.CLONE_NEWUSER),
     )
     pidfd = os.pidfd_open(made.pid)
     fds = [pidfd]
@@ -60,14 +82,20 @@ def execute(
         ours, theirs = sync.pair()
         with ours:
             with theirs:
-                pid = parent.spawn(
+                pid = _spawn(
                     theirs,
-                    lambda: child.execute(plan, theirs, pidfd, flags & ~namespaces.CLONE_NEWPID, join_fds, stdio),
-                    flags=0,
-                    pid_namespace=pidfd if flags & namespaces.CLONE_NEWPID else None,
+                    pidfd,
+                    flags,
+                    lambda joined: child.execute(
+                        plan, theirs, pidfd, flags & ~namespaces.CLONE_NEWPID, join_fds, stdio, joined=joined
+                    ),
                 )
             try:
-                console, _ = parent.follow(ours, on_hooks=lambda: None, on_notify=os.close)
+                console, _ = parent.follow(
+                    ours,
+                    on_hooks=lambda: None,
+                    on_notify=lambda fd: _send_listener(made, linux.seccomp, fd, pid),
+                )
                 parent.until_exec(ours)
             except BaseException:
                 parent.reap(pid)

@@ -84,8 +84,9 @@ def process_plan(
     personality: int | None = None,
     preserve_fds: int = 0,
     new_keyring: bool = True,
+    user_namespace: bool = False,
 ) -> ProcessPlan:
-    """Raises: InvalidArgument."""
+    """`user_namespace`: it will be in one of its own, and have every capability there. Raises: InvalidArgument."""
     if not process.args:
         raise InvalidArgument("invalid config: process.args must not be empty")
     if not process.cwd.startswith("/"):
@@ -105,7 +106,7 @@ def process_plan(
         cwd=process.cwd,
         terminal=process.terminal,
         console_size=(size.height, size.width) if size is not None else None,
-        capabilities=capability_sets(process.capabilities),
+        capabilities=capability_sets(process.capabilities, everything=user_namespace),
         rlimits=_rlimits(process),
         no_new_privileges=process.no_new_privileges,
         seccomp=_seccomp(seccomp, cache_dir),
@@ -166,8 +167,9 @@ def _limit(value: int) -> int:
     return resource.RLIM_INFINITY if value >= 2**63 else value
 
 
-def capability_sets(given: Capabilities | None) -> CapabilitySets | None:
-    """None: whatever the caller has. Unknown names are an error; those this kernel hasn't simply can't be given."""
+def capability_sets(given: Capabilities | None, *, everything: bool = False) -> CapabilitySets | None:
+    """None: whatever the caller has. `everything`: not bounded by what this process may give. Unknown names are an
+    error; those this kernel hasn't simply can't be given."""
     if given is None:
         return None
     masks = []
@@ -177,7 +179,7 @@ def capability_sets(given: Capabilities | None) -> CapabilitySets | None:
         except KeyError as e:
             raise InvalidArgument(f"invalid config: process.capabilities.{field}: unknown capability {e}") from None
     bounding, effective, permitted, inheritable, ambient = masks
-    own = capabilities.permitted()
+    own = capabilities.known() if everything else capabilities.permitted()
     permitted, inheritable = permitted & own, inheritable & own
     effective, ambient = effective & permitted, ambient & permitted & inheritable
     return CapabilitySets(bounding & own, effective, permitted, inheritable, ambient)

@@ -12,7 +12,7 @@ import os
 from rorqual import errdefs
 from rorqual.linux import cgroups, paths
 from rorqual.linux.cgroups import Hierarchy
-from rorqual.runc.cgroups import v1
+from rorqual.runc.cgroups import none, v1
 from rorqual.runc.cgroups.group import Group
 
 _hierarchies: tuple[Hierarchy, ...] | None = None
@@ -51,7 +51,9 @@ def new(cgroups_path: str, container_id: str) -> Group:
 
 
 def existing(directories: dict[str, str]) -> Group:
-    """The groups that a state file names."""
+    """The groups that a state file names; a container may have none (see none.py)."""
+    if not directories:
+        return none.Group()
     hierarchies = _mounted()
     if _unified is not None:
         from rorqual.runc.cgroups import v2  # on other hosts nobody carries it

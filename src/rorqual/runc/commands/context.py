@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from rorqual.errdefs import InvalidArgument
 from rorqual.oci import jsontext
 from rorqual.record import record
 
@@ -20,6 +21,13 @@ class Context:
     debug: bool = False
     systemd_cgroup: bool = False
     rootless: str = "auto"
+
+    def is_rootless(self) -> bool | None:
+        """What --rootless says; None: as the caller is. Raises: InvalidArgument."""
+        known = {"auto": None, "": None, "true": True, "false": False}
+        if self.rootless not in known:
+            raise InvalidArgument(f'invalid value "{self.rootless}" for --rootless: must be true, false or auto')
+        return known[self.rootless]
 
     def check_log(self) -> None:
         """Raises: OSError when the log file can't be written: better at once than at the first error."""

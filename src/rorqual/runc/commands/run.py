@@ -84,6 +84,7 @@ def _make(line: Line, context: Context, *, detach: bool) -> runc.Container:
         pid_file=os.path.abspath(pid_file) if pid_file else None,
         no_pivot=line.has("no-pivot"),
         new_keyring=not line.has("no-new-keyring"),
+        rootless=context.is_rootless(),
     )
     context.warn(made.warnings)
     try:

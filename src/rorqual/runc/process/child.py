@@ -193,8 +193,10 @@ def execute(
     flags: int,
     join_fds: list[int],
     stdio: Stdio | None,
+    *,
+    joined: int = 0,
 ) -> NoReturn:
-    """A further process of a running container. The pid namespace was joined by the clone."""
+    """A further process of a running container. The pid namespace was joined by the clone, `joined` before it."""
     isolate(end, frozenset({pidfd, *join_fds}), stdio, plan.preserve_fds)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
@@ -203,7 +205,7 @@ def execute(
         identity.write_oom_score(plan.oom_score_adj, warnings)
     own_user_namespace = bool(flags & namespaces.CLONE_NEWUSER)
     try:
-        namespaces.setns(pidfd, flags)
+        namespaces.setns(pidfd, flags & ~joined)
     except OSError as e:
         raise Refusal(f"error joining the container's namespaces: setns: {reason(e)}") from e
     if own_user_namespace:

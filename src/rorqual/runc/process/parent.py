@@ -59,6 +59,35 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
+def spawn_beyond(end: sync.End, action: Callable[[], NoReturn], *, pidfd: int) -> int:
+    """As spawn, into the pid namespace of `pidfd`'s process, through its user namespace, by a child that joins both and
+    then clones a sibling: `action` runs in that one, which is this process's child too. Raises: StartError."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            helper = spawn(end, lambda: _clone_sibling(end, action, pidfd, write), flags=0)
+        finally:
+            os.close(write)
+        pid = os.read(read, 16)
+        os.waitpid(helper, 0)
+    finally:
+        os.close(read)
+    if not pid:
+        raise StartError("unable to start container process: error joining the container's user and pid namespaces")
+    return int(pid)
+
+
+def _clone_sibling(end: sync.End, action: Callable[[], NoReturn], pidfd: int, write: int) -> NoReturn:
+    namespaces.setns(pidfd, namespaces.CLONE_NEWUSER)
+    namespaces.setns(pidfd, namespaces.CLONE_NEWPID)
+    pid = process.clone(process.CLONE_PARENT)
+    if pid == 0:
+        os.close(write)
+        child.run(end, action)
+    os.write(write, b"%d" % pid)
+    os._exit(0)
+
+
 def follow(
     end: sync.End,
     *,
