@@ -3,7 +3,9 @@ what came of it in real traffic, names or refusals."""
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from support.engine import Cli, Engine
@@ -47,6 +49,24 @@ def from_host(engine: Engine, port: int, address: str = "127.0.0.1") -> str:
     assert engine.network is not None
     script = f"import urllib.request as r; print(r.urlopen('http://{address}:{port}/', timeout=3).read().decode())"
     return engine.network.run("python3", "-c", script, check=False).strip()
+
+
+def connected(engine: Engine, port: int) -> socket.socket:
+    """A connection from the engine's host to its loopback, as soon as somebody listens there."""
+    made: list[socket.socket] = []
+
+    def connects() -> bool:
+        with engine.inside(), suppress(OSError):
+            made.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        return bool(made)
+
+    wait_for(connects, f"port {port} is served")
+    return made[0]
+
+
+def said_back(connection: socket.socket, text: bytes) -> bool:
+    connection.sendall(text + b"\n")
+    return connection.recv(100) == text + b"\n"
 
 
 def inspect(cli: Cli, name: str) -> dict:
@@ -188,11 +208,12 @@ def test_an_internal_network_reaches_nothing_outside(cli: Cli, engine: Engine) -
     assert cli("run", "--rm", "--network", "vault", "busybox", "ip", "route").out.count("default") == 0
 
 
-def test_a_configuration_gives_its_settings_to_networks(cli: Cli) -> None:
+def test_a_configuration_gives_its_settings_to_networks(cli: Cli, engine: Engine) -> None:
     cli("network", "create", "--config-only", "--subnet", "10.85.0.0/24", "--label", "a=b", "plan")
     cli("network", "create", "--config-from", "plan", "--driver", "bridge", "real")
     real = inspect(cli, "real")
     assert real["ConfigFrom"] == {"Network": "plan"} and real["IPAM"]["Config"][0]["Subnet"] == "10.85.0.0/24"
+    assert engine.api("GET", "/networks/real?scope=swarm&verbose=1").status == 404
     assert inspect(cli, "plan")["ConfigOnly"] and real["Labels"] == {"a": "b"}
     assert "is in use" in cli("network", "rm", "plan", code=1).err
     both = cli("network", "create", "--config-from", "plan", "--subnet", "10.86.0.0/24", "other", code=1).err
@@ -312,17 +333,24 @@ def test_the_network_outlives_the_daemon(engine: Engine) -> None:
     cli("run", "-d", "--name", "asker", "--network", "red", "busybox", "sleep", "600")
     wait_for(lambda: from_host(engine, 18110) == "hello", "the server answers")
     assert engine.network is not None
-    before = engine.network.run("nft", "-s", "list", "ruleset")
     pid = engine.inspect("asker")["State"]["Pid"]
     root = f"/proc/{pid}/root"
     ask = ["nsenter", f"--net=/proc/{pid}/ns/net", f"--root={root}", "/bin/busybox", "nslookup", "web"]
+    serve = ["nc", "-ll", "-p", "7", "-e", "cat"]
+    cli("run", "-d", "--name", "echo", "--network", "red", "-p", "18111:7", "busybox", *serve)
+    talk = connected(engine, 18111)
+    assert said_back(talk, b"before")
+    before = engine.network.run("nft", "-s", "list", "ruleset")
     engine.kill("rorquald")
     engine.kill("containerd")
+    assert said_back(talk, b"without")
     assert "Address: 172." in engine.network.run(*ask, check=False)
     assert from_host(engine, 18110) == "hello"
     engine.start()
     assert "Address: 172." in engine.network.run(*ask, check=False) and from_host(engine, 18110) == "hello"
     assert engine.network.run("nft", "-s", "list", "ruleset") == before
+    assert said_back(talk, b"after")
+    talk.close()
     web(cli, "late", "--network", "red")
     assert fetched(cli, "late", "--network", "red") == "hello"
     engine.network.run("nft", "flush", "ruleset")

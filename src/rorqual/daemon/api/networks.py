@@ -53,7 +53,7 @@ class NetworkRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /networks/{id}."""
-        return http.json_response(await self.networks.inspect(call.params["id"]))
+        return http.json_response(await self.networks.inspect(call.params["id"], call.text("scope")))
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /networks/create."""

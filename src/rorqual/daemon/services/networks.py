@@ -30,7 +30,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.errdefs import Conflict, Error, InvalidArgument, PermissionDenied, Unavailable
+from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig
 
 FILTER_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
@@ -90,9 +90,11 @@ class Networks:
         unused = not network.predefined and not await self._controller.endpoints(network.id)
         return unused == filters.flag("dangling", True)
 
-    async def inspect(self, reference: str) -> NetworkResource:
-        """Raises: NotFound."""
+    async def inspect(self, reference: str, scope: str = "") -> NetworkResource:
+        """Raises: NotFound, also for one of another scope than asked for: all here are local."""
         network = await self._controller.network(reference)
+        if scope not in ("", "local"):
+            raise NotFound(f"network {reference} not found")
         containers: dict[str, EndpointResource] = {}
         for endpoint in await self._controller.endpoints(network.id):
             container = self._registry.by_id(endpoint.sandbox_id)
