@@ -301,6 +301,7 @@ class UploadStream:
         self._metadata = metadata
         self._repository = repository
         self._stream: Stream[Any, Any] | None = None
+        self._ended = False
 
     async def open(self, expected: str = "") -> None:
         """Raises: Unavailable while another request has it, AlreadyExists when a blob of `expected` is there."""
@@ -347,11 +348,13 @@ class UploadStream:
     async def pause(self) -> None:
         """See Upload."""
         stream, self._stream = self._stream, None
-        if stream is not None:
-            try:
-                await stream.cancel()
-            finally:
-                await stream.__aexit__(None, None, None)
+        if stream is None:
+            return
+        # in order, and to its end: when this returns the next request can have it
+        with translated():
+            if not self._ended:
+                await stream.end()
+            await stream.__aexit__(None, None, None)
 
     async def cancel(self) -> None:
         """See Upload."""
@@ -367,12 +370,18 @@ class UploadStream:
 
     async def _ask(self, request: content_pb2.WriteContentRequest) -> content_pb2.WriteContentResponse:
         assert self._stream is not None, "open"
+        self._ended = request.action == content_pb2.COMMIT
         with translated():
-            await self._stream.send_message(request)
-            answer = await self._stream.recv_message()
-            if answer is None:
-                await self._stream.recv_trailing_metadata()  # raises what went wrong
-                raise DataLoss("content: a write ended without an answer")
+            try:
+                await self._stream.send_message(request, end=self._ended)
+                answer = await self._stream.recv_message()
+                if answer is None:
+                    await self._stream.recv_trailing_metadata()  # raises what went wrong
+                    raise DataLoss("content: a write ended without an answer")
+            except BaseException as e:
+                stream, self._stream = self._stream, None
+                await stream.__aexit__(type(e), e, None)  # raises the server's status when that is why
+                raise
         message: content_pb2.WriteContentResponse = answer
         return message
 

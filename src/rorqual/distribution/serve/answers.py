@@ -41,9 +41,8 @@ class Refused(Exception):
     def response(self) -> web.Response:
         """As JSON."""
         body = {"errors": [{"code": self.code, "message": str(self), "detail": None}]}
-        return web.Response(
-            status=self.status, text=json.dumps(body), content_type="application/json", headers=self.headers
-        )
+        headers = {**self.headers, "Content-Type": "application/json"}
+        return web.Response(status=self.status, body=json.dumps(body).encode(), headers=headers)
 
 
 def digest_of(text: str) -> Digest:

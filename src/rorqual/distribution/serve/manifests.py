@@ -99,7 +99,8 @@ class Manifests:
             entries.append(entry)
         index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
-        return web.Response(text=json.dumps(index), content_type=mediatypes.OCI_INDEX, headers=headers)
+        headers["Content-Type"] = mediatypes.OCI_INDEX
+        return web.Response(body=json.dumps(index).encode(), headers=headers)
 
     async def _body(self, request: web.Request) -> bytes:
         raw = bytearray()
