@@ -21,8 +21,29 @@ ROOT_MODULES = (
     "crc32c_generic",
     "ext4",
 )  # what the initial ramdisk needs to reach the root
-GUEST_MODULES = ("overlay", "bfq", "null_blk", "dummy")  # what the tests use; loaded by init
-_TESTS = ("pytest", "pytest-timeout", "pytest-asyncio", "hypothesis")
+# What the tests and the engine use; loaded by init.
+GUEST_MODULES = (
+    *(
+        "overlay",
+        "bfq",
+        "null_blk",
+        "veth",
+        "bridge",
+        "br_netfilter",
+        "nf_tables",
+        "nft_chain_nat",
+        "nft_ct",
+        "nft_nat",
+    ),
+    *("nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet", "nft_limit", "nft_log", "nft_hash", "nft_numgen"),
+)
+_DISTRIBUTIONS = ("rorqual", "pytest", "pytest-timeout", "pytest-asyncio", "hypothesis")
+_COMMANDS = {
+    "rorqual": "rorqual.cli.main",
+    "rorquald": "rorqual.daemon.main",
+    "rorqual-containerd": "rorqual.containerd.main",
+    "rorqual-runc": "rorqual.runc.main",
+}
 _PROGRAMS = ("busybox", "ps")
 _LIBRARIES = ("libseccomp.so.2", "libnftables.so.1")  # opened by name at run time, so that ldd tells nothing of them
 _IMAGE_MIB = 512
@@ -89,8 +110,12 @@ def build_root(work: Path, modules: Path) -> Path:
     ]
     for program in programs:
         _place(program, root)
-    for applet in ("sh", "mount", "cat", "ls", "env", "sleep", "poweroff", "insmod", "ip", "stat", "cp", "true"):
-        (root / "bin" / applet).symlink_to("/usr/bin/busybox")
+    for applet in run(shutil.which("busybox") or "busybox", "--list").split():
+        if not (root / "usr/bin" / applet).exists():
+            (root / "bin" / applet).symlink_to("/usr/bin/busybox")
+    for name, module in _COMMANDS.items():
+        (root / "bin" / name).write_text(f"#!/bin/python3\nfrom {module} import main\nraise SystemExit(main())\n")
+        (root / "bin" / name).chmod(0o755)
     for library in _needed_libraries(root, programs):
         _place(library, root)
     image = work / "root.ext4"
@@ -117,12 +142,12 @@ def _copy_python(root: Path) -> None:
     shutil.copytree(
         library, root / str(library).lstrip("/"), ignore=skipped, symlinks=False, ignore_dangling_symlinks=True
     )
-    for name, source in _distribution_files(_TESTS):
-        if ".." in name.parts or name.suffix == ".pyc":
-            continue  # programs of the environment, and what the guest compiles for itself
+    for name, source in _distribution_files(_DISTRIBUTIONS):
+        if ".." in name.parts or not source.exists():
+            continue  # programs of the environment; bytecode that was never made
         target = root / "site" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+        shutil.copy2(source, target)
 
 
 def _distribution_files(names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
@@ -144,9 +169,9 @@ def _distribution_files(names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
 
 
 def _copy_repository(root: Path) -> None:
-    skipped = shutil.ignore_patterns("__pycache__", "*.pyc")
+    """With the bytecode that is there, which its source's time and size vouch for: emulated, compiling takes long."""
     for name in ("src", "tests"):
-        shutil.copytree(REPOSITORY / name, root / "rorqual" / name, ignore=skipped)
+        shutil.copytree(REPOSITORY / name, root / "rorqual" / name)
     shutil.copy(REPOSITORY / "pyproject.toml", root / "rorqual/pyproject.toml")
     shutil.copy(Path(__file__).with_name("init.py"), root / "rorqual/init.py")
 
@@ -174,7 +199,7 @@ for m in /modules/*; do /bin/busybox insmod $m; done
 n=0; while ! [ -b /dev/vda ] && [ $n -lt 1000 ]; do /bin/busybox usleep 10000; n=$((n+1)); done
 /bin/busybox mount -t ext4 /dev/vda /root || exec /bin/busybox poweroff -f
 /bin/busybox umount /dev
-exec /bin/busybox switch_root /root /bin/python3 -B /rorqual/init.py
+exec /bin/busybox switch_root /root /bin/python3 /rorqual/init.py
 """
 
 

@@ -14,7 +14,7 @@ def mount(kind: str, target: str, options: str = "") -> None:
 
 
 def prepare() -> None:
-    os.environ.update(PATH="/usr/bin:/bin", HOME="/root", PYTHONPATH="/rorqual/src:/site", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.update(PATH="/usr/bin:/bin", HOME="/root", PYTHONPATH="/rorqual/src:/site")
     mount("proc", "/proc")
     mount("sysfs", "/sys")
     mount("devtmpfs", "/dev")
