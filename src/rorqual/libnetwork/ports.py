@@ -21,6 +21,7 @@ from itertools import chain
 
 from rorqual import errdefs
 from rorqual.libnetwork.model import ANY, ANY6, PortBinding, Proto, PublishedPort
+from rorqual.libnetwork.socketowner import program_on
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,8 @@ class PortAllocator:
             text = os.strerror(error.errno or 0)
             text = text[:1].lower() + text[1:]  # as Go spells errnos
             where = f"{key.proto}{address.version} {shown(address)}:{key.port}"
-            raise PortUnavailable(f"listen {where}: bind: {text}") from error
+            program = program_on(key.proto, key.port) if error.errno == errno.EADDRINUSE else ""
+            raise PortUnavailable(f"listen {where}: bind: {text}" + (f" (by {program})" if program else "")) from error
         if len(self._held) < self._may_hold:
             self._held[key, address] = sock
         else:

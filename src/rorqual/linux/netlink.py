@@ -191,7 +191,9 @@ def new_veth(
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, f"create veth {name}")
 
 
-def new_slave(kind: str, name: str, *, parent: int, netns_fd: int, mac: str, mtu: int, data: bytes) -> Request:
+def new_slave(
+    kind: str, name: str, *, parent: int, netns_fd: int, mac: str = "", mtu: int = 0, data: bytes = b""
+) -> Request:
     """Create an interface of `kind` on top of `parent`, in the other namespace, down. `data` are the kind's own
     attributes (`macvlan_data`, `ipvlan_data`)."""
     payload = _ifinfo() + attr_str(IFLA_IFNAME, name) + attr_u32(IFLA_LINK, parent) + attr_u32(IFLA_NET_NS_FD, netns_fd)

@@ -1,3 +1,4 @@
+import os
 import socket
 from ipaddress import IPv4Address, IPv6Address
 
@@ -52,7 +53,10 @@ def test_another_programs_port(ports: PortAllocator) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(PortUnavailable, match=rf"^listen tcp4 127.0.0.1:{port}: bind: address already in use$"):
+        with pytest.raises(
+            PortUnavailable,
+            match=rf"^listen tcp4 127.0.0.1:{port}: bind: address already in use \(by .*, pid {os.getpid()}\)$",
+        ):
             ports.allocate(PortBinding(80, host_port=port), [LOCAL], "web")
     ports.allocate(PortBinding(80, host_port=port), [LOCAL], "web")
 

@@ -58,6 +58,7 @@ class ParentDriver:
 
     def shape(self, network: Network) -> Network:
         self.check_mode(network)
+        self._check_kernel()
         for option in network.options:
             if option not in ("parent", self.mode_option, networks.MTU, *self.other_options):
                 raise errdefs.InvalidArgument(f"invalid network driver option {option} for {self.name}")
@@ -77,6 +78,17 @@ class ParentDriver:
             raise errdefs.InvalidArgument(f"invalid subinterface vlan name {parent}, example formatting is eth0.10")
         return replace(network, interface=parent, mtu=mtu, found=link is not None)
 
+    def _check_kernel(self) -> None:
+        """Raises errdefs.NotImplementedHere where the kernel has no such devices: it says so before it looks at the
+        parent, which is none here."""
+        no_parent = netlink.new_slave(self.name, "probe", parent=0, netns_fd=self._namespaces.host_fd)
+        with self._explained(f"{self.name} interfaces"):
+            try:
+                self._netlink.transact([no_parent])
+            except OSError as error:
+                if error.errno == errno.EOPNOTSUPP:
+                    raise
+
     def bring_up(self, network: Network) -> None:
         name = network.interface
         link = self._netlink.link(name)
@@ -94,7 +106,7 @@ class ParentDriver:
                 # Its machine's device may come back; containers on it cannot start until then.
                 log.error("parent interface %s of network %s is gone", name, network.name)
                 return
-            with self._explained(f"an 802.1q sub-interface {name}"):
+            with self._explained("802.1q sub-interfaces"):
                 self._netlink.transact([netlink.new_vlan(name, parent=below.index, vlan=int(tag))])
         elif not link.up and not network.found:
             self._netlink.transact([netlink.set_link(index=link.index, up=True)])
