@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class DaemonConfig:
     log_opts: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     shutdown_timeout: int = 15
-    tls: bool = False
+    tls: bool | None = None  # None: nobody said so
     tlsverify: bool = False
     tlscacert: str = ""
     tlscert: str = ""
@@ -362,6 +363,14 @@ def parse_size(key: str, text: str) -> int:
         raise InvalidArgument(f"invalid size {text!r} for {key}") from None
 
 
+def _is_loopback(host: str) -> bool:
+    name = host.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
 def _check(config: DaemonConfig) -> None:
     if config.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"error initializing graphdriver: driver not supported: {config.storage_driver}")
@@ -381,6 +390,11 @@ def _check(config: DaemonConfig) -> None:
     for host in config.hosts:
         if not host.startswith(("unix://", "tcp://", "fd://")):
             raise InvalidArgument(f"invalid bind address ({host}): unknown protocol")
+        if host.startswith("tcp://") and not (config.tlsverify or config.tls is not None or _is_loopback(host)):
+            raise InvalidArgument(
+                f"{host} without TLS is root on this machine for whoever reaches it: use --tlsverify with "
+                "certificates, or --tls=false to have it all the same"
+            )
     if config.default_runtime != BUILTIN_RUNTIME:
         try:
             config.runtime(config.default_runtime)

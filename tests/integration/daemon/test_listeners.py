@@ -154,3 +154,14 @@ def test_sockets_passed_by_the_service_manager_are_served(tmp_path: Path) -> Non
             while piece := client.recv(65536):
                 answer += piece
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["ApiVersion"]
+
+
+@pytest.mark.parametrize("host", ["tcp://0.0.0.0:2375", "tcp://[::]:2375", "tcp://:2375", "tcp://192.0.2.1"])
+def test_tcp_for_everybody_needs_tls_or_the_word_that_it_shall_not(host: str, tmp_path: Path) -> None:
+    argv = [command("rorquald"), f"--config-file={tmp_path / 'daemon.json'}", f"--host={host}", "--validate"]
+    (tmp_path / "daemon.json").write_text("{}")
+    refused = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "without TLS is root on this machine" in refused.stderr
+    allowed = subprocess.run([*argv, "--tls=false"], capture_output=True, text=True, check=False)
+    assert (allowed.returncode, allowed.stdout) == (0, "configuration OK\n")
