@@ -77,6 +77,28 @@ class TokenCache:
             self._store(key, token, time.monotonic() + life_s - min(_LEEWAY_S, life_s / 2))
             return token
 
+    async def identity(self, challenge: Challenge, credentials: Credentials, *, secure: bool) -> str:
+        """The refresh token that stands for a name and password from now on; "" when the server gives none.
+
+        Raises: as `get`.
+        """
+        realm = challenge.parameters.get("realm", "")
+        _check_realm(realm, secure)
+        service = challenge.parameters.get("service", "")
+        query = [("service", service)] if service else []
+        query += [("account", credentials.username), ("client_id", _CLIENT_ID), ("offline_token", "true")]
+        separator = "&" if urlsplit(realm).query else "?"
+        headers = {"Authorization": credentials.basic} if credentials.basic else {}
+        answer = await self._transport.exchange("GET", realm + separator + urlencode(query), headers, None)
+        if answer.status in (404, 405):
+            return ""  # a server that speaks OAuth2 only; the password was accepted already
+        _token_of(answer, realm)
+        try:
+            found = json.loads(answer.body).get("refresh_token")
+        except (ValueError, AttributeError, RecursionError):
+            return ""
+        return found if isinstance(found, str) and found.isprintable() else ""
+
     def _store(self, key: _Key, token: str, expires: float) -> None:
         if len(self._tokens) >= _MAX_TOKENS:
             now = time.monotonic()

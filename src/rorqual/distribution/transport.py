@@ -137,6 +137,17 @@ class Transport:
         await _raise_for(response, url, method)
         raise AssertionError("unreachable")
 
+    async def identity_token(self, endpoint: Endpoint, credentials: Credentials) -> str:
+        """What the registry's token server takes instead of the password from now on; "" when there is no such thing.
+
+        Raises: as `request`.
+        """
+        secure = endpoint.verify and "https" in endpoint.schemes
+        for challenge in (await self._origin(endpoint)).challenges:
+            if challenge.scheme == "bearer":
+                return await self._tokens.identity(challenge, credentials, secure=secure)
+        return ""
+
     async def base(self, endpoint: Endpoint) -> str:
         """`scheme://host` that the endpoint answers on. Raises: as `request`."""
         return (await self._origin(endpoint)).base

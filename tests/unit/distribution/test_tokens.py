@@ -83,3 +83,17 @@ async def test_the_cache_does_not_grow_without_bound() -> None:
     for number in range(600):
         await cache.get(bearer(), f"scope-{number}", ANONYMOUS, secure=True)
     assert len(cache._tokens) <= 256 and len(cache._locks) <= 257
+
+
+async def test_a_login_gets_the_refresh_token_that_stands_for_the_password() -> None:
+    server = Server(refresh_token="refresh")
+    cache = TokenCache(server)
+    assert await cache.identity(bearer(), Credentials("u", "p"), secure=True) == "refresh"
+    method, url, headers, _ = server.requests[0]
+    assert method == "GET" and headers["Authorization"].startswith("Basic ")
+    query = parse_qs(urlsplit(url).query)
+    assert query["offline_token"] == ["true"] and query["client_id"] == ["docker"] and query["account"] == ["u"]
+    assert await TokenCache(Server()).identity(bearer(), Credentials("u", "p"), secure=True) == ""
+    server.status["GET"] = 401
+    with pytest.raises(RegistryError):
+        await cache.identity(bearer(), Credentials("u", "wrong"), secure=True)

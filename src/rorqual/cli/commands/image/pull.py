@@ -6,6 +6,7 @@ import os
 import sys
 
 from rorqual.cli.command import ONE_ARG, Command, Context
+from rorqual.cli.commands.image.trust import refuse_content_trust
 from rorqual.cli.errors import CommandError
 from rorqual.cli.progress import display
 from rorqual.cli.references import parse
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
+    refuse_content_trust(flags)
     ref = parse(args[0])
     if flags.boolean("all-tags"):
         if not ref.is_name_only:
