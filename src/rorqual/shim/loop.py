@@ -24,6 +24,8 @@ class Loop:
         self._serial = count()
         self._running = True
         self._own_fds: list[int] = []
+        # What still has something to send when the loop ends: (fd, its parts), fetched by the caller of run().
+        self.unsent: set[Callable[[], tuple[int, list[memoryview]]]] = set()
 
     def add(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call `callback(events)` when fd is ready. fd must not be there yet."""

@@ -11,6 +11,7 @@ from rorqual import errdefs
 from rorqual.linux import process as linux_process
 from rorqual.record import record
 from rorqual.rpc import unixsock
+from rorqual.shim import leftovers
 from rorqual.shim.forward import HEALTH, OOM, forward
 from rorqual.shim.loop import Loop, log
 from rorqual.shim.options import TaskOptions
@@ -46,6 +47,7 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
         on_health=lambda: _tell(containerd, namespace, HEALTH, container_id),
     )
     loop.run()
+    leftovers.send([left() for left in loop.unsent])
 
 
 @record

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 from rorqual.shim.detach import DetachScanner
+from rorqual.shim.leftovers import drop
 from rorqual.shim.logdrivers import LogDriver
 from rorqual.shim.loop import HUP, IN, OUT, RDHUP, Loop, log
 
@@ -91,6 +92,7 @@ class Client:
         if self._pending and not self.reason:
             self._finishing = True
             self._pending_reason = reason
+            self._hub.loop.unsent.add(self._left)
         else:
             self.end(reason)
 
@@ -99,6 +101,7 @@ class Client:
         if self.reason:
             return
         self.reason = reason
+        self._hub.loop.unsent.discard(self._left)
         for fd in {self._read_fd, self._write_fd} - {-1}:
             self._hub.loop.remove(fd)
             os.close(fd)
@@ -107,6 +110,9 @@ class Client:
         self._hub.client_ended(self)
         for callback in self.on_end:
             callback(reason)
+
+    def _left(self) -> tuple[int, list[memoryview]]:
+        return self._write_fd, self._pending
 
     def watch_stdin(self) -> None:
         """Look again at whether the process's stdin has room."""
@@ -122,7 +128,7 @@ class Client:
             except OSError:
                 self.end("closed")
                 return
-            parts = _drop(parts, sent)
+            parts = drop(parts, sent)
             if not parts:
                 return
             self._pending = parts
@@ -172,7 +178,7 @@ class Client:
         except OSError:
             self.end("closed")
             return
-        self._pending = _drop(self._pending, sent)
+        self._pending = drop(self._pending, sent)
         self.pending_bytes -= sent
         if self._pending:
             return
@@ -424,12 +430,3 @@ class Stdio:
             if fd == self._stdin_fd and self._stdin_pending:
                 events |= OUT
             self.loop.modify(fd, events)
-
-
-def _drop(parts: list[memoryview], count: int) -> list[memoryview]:
-    """`parts` without their first `count` bytes."""
-    for n, part in enumerate(parts):
-        if count < len(part):
-            return [part[count:], *parts[n + 1 :]]
-        count -= len(part)
-    return []
