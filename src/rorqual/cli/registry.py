@@ -67,6 +67,16 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "tag": ("image.tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
         },
     ),
+    "manifest": (
+        "Manage Docker image manifests and manifest lists",
+        {
+            "annotate": ("manifest.annotate", "Add additional information to a local image manifest"),
+            "create": ("manifest.create", "Create a local manifest list for annotating and pushing to a registry"),
+            "inspect": ("manifest.inspect", "Display an image manifest, or manifest list"),
+            "push": ("manifest.push", "Push a manifest list to a repository"),
+            "rm": ("manifest.rm", "Delete one or more manifest lists from local storage"),
+        },
+    ),
     "network": (
         "Manage networks",
         {

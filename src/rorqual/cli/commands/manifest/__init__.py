@@ -1,0 +1,1 @@
+"""`rorqual manifest`: indexes of images that registries have already; drafts of them are kept beside config.json."""
