@@ -61,6 +61,8 @@ def execute(
     defaults = container_spec.process
     if document.capabilities is None and defaults is not None:
         document = replace(document, capabilities=defaults.capabilities)
+    if document.exec_cpu_affinity is None and defaults is not None:
+        document = replace(document, exec_cpu_affinity=defaults.exec_cpu_affinity)
     plan = planning.process_plan(
         document,
         container_id=made.id,

@@ -11,12 +11,12 @@ import resource
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import capabilities, namespaces, paths
-from rorqual.oci.runtime import Capabilities, Linux, Mount, Process, Seccomp, Spec
+from rorqual.oci.runtime import Capabilities, CPUAffinity, Linux, Mount, Process, Seccomp, Spec
 from rorqual.record import replace
 from rorqual.runc import netdevices
 from rorqual.runc import seccomp as profiles
 from rorqual.runc.hooks import State
-from rorqual.runc.process import scheduling
+from rorqual.runc.process import labels, scheduling
 from rorqual.runc.process.plan import CapabilitySets, InitPlan, ProcessPlan, RootfsPlan, SeccompPlan
 from rorqual.runc.rootfs import devices
 from rorqual.runc.rootfs import options as mount_options
@@ -92,12 +92,13 @@ def process_plan(
     if not process.cwd.startswith("/"):
         raise InvalidArgument(f"invalid config: process.cwd must be absolute, not {process.cwd!r}")
     # Refused rather than ignored: whoever asks for confinement must not run without it.
-    if process.apparmor_profile not in ("", "unconfined"):
-        raise InvalidArgument("invalid config: process.apparmorProfile: AppArmor is not supported")
+    if process.apparmor_profile not in ("", "unconfined") and not labels.apparmor_is_enabled():
+        raise InvalidArgument("invalid config: process.apparmorProfile: AppArmor is not enabled on this host")
     if process.selinux_label:
         raise InvalidArgument("invalid config: process.selinuxLabel: SELinux is not supported")
     environment = _environment(process.env)
     size = process.console_size
+    affinity = process.exec_cpu_affinity or CPUAffinity()
     plan = ProcessPlan(
         user=process.user,
         arguments=tuple(os.fsencode(argument) for argument in process.args),
@@ -119,22 +120,28 @@ def process_plan(
         apparmor_profile=process.apparmor_profile,
         selinux_label=process.selinux_label,
         preserve_fds=preserve_fds,
-        final_cpus=_cpus(process),
+        initial_cpus=_cpus(affinity.initial, "initial"),
+        final_cpus=_cpus(affinity.final, "final"),
     )
     scheduling.check(plan)
     return plan
 
 
-def _cpus(process: Process) -> frozenset[int]:
-    if process.exec_cpu_affinity is None or not process.exec_cpu_affinity.final:
-        return frozenset()
+_CPU_MAX = 8191  # the kernel's largest NR_CPUS
+
+
+def _cpus(text: str, member: str) -> frozenset[int]:
+    """`0-3,7`; empty: nothing is changed."""
+    cpus: set[int] = set()
     try:
-        cpus: set[int] = set()
-        for part in process.exec_cpu_affinity.final.split(","):
+        for part in text.split(",") if text else ():
             low, _, high = part.strip().partition("-")
-            cpus.update(range(int(low), int(high or low) + 1))
+            first, last = int(low), int(high or low)
+            if not 0 <= first <= last <= _CPU_MAX:
+                raise ValueError(part)
+            cpus.update(range(first, last + 1))
     except ValueError:
-        raise InvalidArgument("invalid config: process.execCPUAffinity.final is not a CPU list") from None
+        raise InvalidArgument(f"invalid config: process.execCPUAffinity.{member}: {text!r} is no CPU list") from None
     return frozenset(cpus)
 
 

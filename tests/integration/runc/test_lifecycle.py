@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.processes import wait_for
 
 from rorqual import errdefs
 from rorqual.linux import cgroups
@@ -104,6 +105,7 @@ def test_exec_format_error_is_shown_as_from_a_shell(bundle: Bundle) -> None:
 def test_exec_joins_the_container(bundle: Bundle) -> None:
     made = bundle.create(bundle.spec("sleep", "100"))
     made.start()
+    wait_for(lambda: Path(f"/proc/{made.pid}/comm").read_text() == "sleep\n", "init is the user's program")
     read, write = os.pipe()
     null = os.open("/dev/null", os.O_RDWR)
     script = "echo $$ $(cat /proc/1/comm) $(cat /proc/sys/kernel/hostname); cat /proc/self/cgroup; ls /proc/self/fd"

@@ -4,7 +4,18 @@ import pytest
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import mount as m
-from rorqual.oci.runtime import CPU, Capabilities, DeviceRule, Linux, Memory, Namespace, Pids, Process, Rlimit
+from rorqual.oci.runtime import (
+    CPU,
+    Capabilities,
+    CPUAffinity,
+    DeviceRule,
+    Linux,
+    Memory,
+    Namespace,
+    Pids,
+    Process,
+    Rlimit,
+)
 from rorqual.runc import planning
 from rorqual.runc.cgroups import cpu, devices, memory, pids
 from rorqual.runc.cgroups.settings import Write
@@ -52,7 +63,9 @@ def test_device_rules_as_the_kernel_takes_them() -> None:
     [
         (Process(), "process.args"),
         (Process(args=("a",), cwd="x"), "process.cwd"),
-        (Process(args=("a",), apparmor_profile="docker-default"), "process.apparmorProfile"),
+        (Process(args=("a",), exec_cpu_affinity=CPUAffinity("x")), "process.execCPUAffinity.initial"),
+        (Process(args=("a",), exec_cpu_affinity=CPUAffinity("", "3-1")), "process.execCPUAffinity.final"),
+        (Process(args=("a",), exec_cpu_affinity=CPUAffinity("9" * 9)), "process.execCPUAffinity.initial"),
         (Process(args=("a",), selinux_label="x"), "process.selinuxLabel"),
         (Process(args=("a",), env=("novalue",)), "process.env"),
         (Process(args=("a",), rlimits=(Rlimit("RLIMIT_X", 1, 1),)), "process.rlimits"),

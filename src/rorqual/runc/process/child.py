@@ -15,7 +15,7 @@ from rorqual.linux import namespaces, paths, process
 from rorqual.record import replace
 from rorqual.runc import hooks
 from rorqual.runc.errors import Refusal, StartError, reason
-from rorqual.runc.process import identity, scheduling, sync, users
+from rorqual.runc.process import identity, labels, scheduling, sync, users
 from rorqual.runc.process.plan import InitPlan, ProcessPlan
 from rorqual.runc.rootfs import prepare
 
@@ -99,6 +99,7 @@ def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: S
     isolate(end, frozenset(kept), stdio, plan.process.preserve_fds)
     if plan.new_user_namespace:
         _wait_for(end, sync.MAPPED)  # dumpable until then: the files to write would be root's, not the parent's
+    profile = labels.open_apparmor(plan.process.apparmor_profile)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     _enter_namespaces(plan)
@@ -108,7 +109,7 @@ def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: S
     except OSError as e:
         raise Refusal(f"error preparing rootfs: {os.fsdecode(e.filename or '')} {reason(e)}") from e
     identity.reopen_null()
-    executable = _become(plan.process, prepared.identity, prepared.slave, end, plan.warnings)
+    executable = _become(plan.process, prepared.identity, prepared.slave, end, plan.warnings, profile)
     environment = _environment(plan.process, prepared.identity)
     process.set_parent_death_signal(0)
     sync.send(end, sync.READY, prepared.master, warnings=plan.warnings)
@@ -159,7 +160,15 @@ def _enter_namespaces(plan: InitPlan) -> None:
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
 
 
-def _become(plan: ProcessPlan, who: users.Identity, slave: int | None, end: sync.End, warnings: list[str]) -> bytes:
+def _become(
+    plan: ProcessPlan,
+    who: users.Identity,
+    slave: int | None,
+    end: sync.End,
+    warnings: list[str],
+    profile: int | None,
+) -> bytes:
+    """`profile`: where the AppArmor profile is written to."""
     if plan.keyring:
         with suppress(OSError):  # ENOSYS, EPERM, EDQUOT: kernels and sandboxes without keyrings
             process.join_session_keyring(plan.keyring)
@@ -167,6 +176,7 @@ def _become(plan: ProcessPlan, who: users.Identity, slave: int | None, end: sync
     process.cloexec_from(3 + plan.preserve_fds)  # now, since a seccomp profile may not know close_range(2)
     identity.set_limits(plan, warnings)
     scheduling.apply(plan)
+    labels.apply_apparmor(profile, plan.apparmor_profile)
     return identity.become(plan, who, _Listener(end))
 
 
@@ -198,6 +208,8 @@ def execute(
 ) -> NoReturn:
     """A further process of a running container. The pid namespace was joined by the clone, `joined` before it."""
     isolate(end, frozenset({pidfd, *join_fds}), stdio, plan.preserve_fds)
+    scheduling.set_cpus(plan.initial_cpus, "initial")
+    profile = labels.open_apparmor(plan.apparmor_profile)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     warnings: list[str] = []
@@ -219,7 +231,8 @@ def execute(
     master, slave = prepare.open_terminal(root_fd, plan, bind_console=False)
     os.close(root_fd)
     identity.reopen_null()
-    executable = _become(plan, who, slave, end, warnings)
+    scheduling.set_cpus(plan.final_cpus, "final")
+    executable = _become(plan, who, slave, end, warnings, profile)
     environment = _environment(plan, who)
     process.set_parent_death_signal(0)
     sync.send(end, sync.READY, master, warnings=warnings)

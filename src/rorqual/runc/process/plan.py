@@ -34,7 +34,8 @@ class SeccompPlan:
 class ProcessPlan:
     """The user's process. `environment` and `arguments` are bytes already: no codec runs in the rootfs.
 
-    `rlimits`: (resource, soft, hard). `keyring`: the session keyring's name, "" for none. `scheduler` is encoded.
+    `rlimits`: (resource, soft, hard). `keyring`: the session keyring's name, "" for none.
+    `initial_cpus`, `final_cpus`: where an exec runs while it joins the container, and then (never for init).
     """
 
     user: User
@@ -57,6 +58,7 @@ class ProcessPlan:
     apparmor_profile: str = ""
     selinux_label: str = ""
     preserve_fds: int = 0
+    initial_cpus: frozenset[int] = frozenset()
     final_cpus: frozenset[int] = frozenset()
 
 

@@ -87,10 +87,18 @@ def apply(plan: ProcessPlan) -> None:
             process.ioprio_set(_IO_CLASSES[plan.io_priority.cls], plan.io_priority.priority)
         if plan.personality is not None:
             process.personality(plan.personality)
-        if plan.final_cpus:
-            os.sched_setaffinity(0, plan.final_cpus)
     except OSError as e:
         raise Refusal(f"unable to set scheduling: {reason(e)}") from e
+
+
+def set_cpus(cpus: frozenset[int], member: str) -> None:
+    """Nothing when there are none. Raises: Refusal, as of CPUs that the host lacks."""
+    try:
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+    except (OSError, ValueError) as e:
+        text = reason(e) if isinstance(e, OSError) else str(e)
+        raise Refusal(f"can't set process.execCPUAffinity.{member}: {text}") from e
 
 
 def _set_scheduler(scheduler: Scheduler) -> None:
