@@ -5,6 +5,7 @@ Used by rorqual-containerd (server) and rorquald (client).
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,13 @@ from rorqual.rpc import codes
 
 log = logging.getLogger(__name__)
 
+# A disk's state, not a fault of ours; the texts are those that Docker's users search for.
+_DISK = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EROFS: "read-only file system",
+}
+
 
 def to_grpc(error: Exception) -> GRPCError:
     """The status a server answers with. An error outside the taxonomy is ours: INTERNAL, and logged with its trace."""
@@ -25,6 +33,8 @@ def to_grpc(error: Exception) -> GRPCError:
         return error
     if isinstance(error, errdefs.Error):
         return GRPCError(Status(codes.code_of(error)), str(error))
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return GRPCError(Status.RESOURCE_EXHAUSTED, f"{error.filename or 'write'}: {_DISK[error.errno]}")
     log.error("unexpected error: %s", error, exc_info=error)
     return GRPCError(Status.INTERNAL, f"{type(error).__name__}: {error}")
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rorqual.containerd.metadata.schema import MIGRATIONS
-from rorqual.errdefs import Internal
+from rorqual.errdefs import Internal, ResourceExhausted
+from rorqual.linux.ballast import Ballast
 
 _COMMITS_PER_CHECKPOINT = 1000
 
@@ -38,6 +39,7 @@ class Database:
         self.execute_many = self._connection.executemany
         self._migrate()
         self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._ballast = Ballast(str(path))
         self._depth = 0
         self._commits = 0
         self._sync: asyncio.Task[None] | None = None
@@ -46,21 +48,32 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[None]:
-        """A transaction; all or nothing. Nested uses join the outermost. Never await inside."""
-        if self._depth == 0:
-            self.execute("BEGIN IMMEDIATE")
-        self._depth += 1
+        """A transaction; all or nothing. Nested uses join the outermost. Never await inside.
+
+        Raises ResourceExhausted when the disk is full.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._ballast.trim()
+        self._depth = 1
         try:
+            self.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._depth -= 1
-            if self._depth == 0:
-                self.execute("ROLLBACK")
-            raise
-        self._depth -= 1
-        if self._depth == 0:
             self.execute("COMMIT")
-            self._count_commit()
+        except BaseException as e:
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+            if isinstance(e, sqlite3.OperationalError) and e.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise ResourceExhausted(f"{self._path}: no space left on device") from e
+            raise
+        finally:
+            self._depth = 0
+        self._count_commit()
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """All rows of a query."""

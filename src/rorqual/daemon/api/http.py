@@ -161,6 +161,9 @@ class Front:
             return _json_error(e.status, str(e))
         except ConnectionError:
             raise
+        except OSError as e:
+            log.warning("%s %s: %s", request.method, request.raw_path, e)
+            return _json_error(500, f"{e.filename or 'write'}: {(e.strerror or str(e)).lower()}")
         except Exception as e:
             log.exception("%s %s", request.method, request.raw_path)
             return _json_error(500, f"{type(e).__name__}: {e}")

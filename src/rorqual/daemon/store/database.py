@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, cast
 
-from rorqual.errdefs import DataLoss
+from rorqual.errdefs import DataLoss, ResourceExhausted
+from rorqual.linux.ballast import Ballast
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._durable = False
+        self._ballast = Ballast(str(path))
 
     def open(self) -> None:
         """Open (blocking; once, before serving). Raises: DataLoss for a file of a newer version."""
@@ -55,7 +57,10 @@ class Database:
             self._connection = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
-        """`work` in one transaction, in the writer thread; a cancelled caller doesn't undo it."""
+        """`work` in one transaction, in the writer thread; a cancelled caller doesn't undo it.
+
+        Raises: ResourceExhausted when the disk is full.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, work, durable)
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -69,13 +74,17 @@ class Database:
         if durable != self._durable:
             connection.execute("PRAGMA synchronous=" + ("FULL" if durable else "NORMAL"))
             self._durable = durable
-        connection.execute("BEGIN IMMEDIATE")
+        self._ballast.trim()
         try:
+            connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+        except BaseException as e:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(e, sqlite3.OperationalError) and e.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise ResourceExhausted(f"{self._path}: no space left on device") from e
             raise
-        connection.execute("COMMIT")
         if isinstance(result, sqlite3.Cursor):
             # Its end resets a statement that this thread may be using by then: it must not happen in another thread.
             return cast(T, None)
