@@ -10,7 +10,7 @@ from rorqual.api.config import HostConfig
 from rorqual.api.container import TopResponse
 from rorqual.daemon.remote import Tasks
 from rorqual.daemon.services import names, signals
-from rorqual.daemon.services.containers import checks
+from rorqual.daemon.services.containers import top, update
 from rorqual.daemon.services.containers.record import Container, Ended
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
@@ -21,10 +21,6 @@ from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound
 
 _STOP_TIMEOUT_S = 10
 _KILL_TIMEOUT_S = 10.0
-_UPDATABLE = (
-    "cpu_shares memory nano_cpus cgroup_parent blkio_weight cpu_period cpu_quota cpu_realtime_period "
-    "cpu_realtime_runtime cpuset_cpus cpuset_mems memory_reservation memory_swap pids_limit"
-)
 
 
 class Lifecycle:
@@ -194,21 +190,11 @@ class Lifecycle:
         async with container.lock:
             if container.removing:
                 raise Conflict(f"cannot update container {container.id}: container is marked for removal")
-            host = container.host
-            changes = {
-                name: value for name in _UPDATABLE.split() if (value := getattr(wanted, name)) not in (0, "", None)
-            }
-            if "memory" in changes and "memory_swap" not in changes and host.memory_swap > 0:
-                changes["memory_swap"] = max(host.memory_swap, changes["memory"])
-            if "nano_cpus" in changes:
-                changes |= {"cpu_period": 0, "cpu_quota": 0}
-            if wanted.restart_policy.name:
-                checks.restart_policy(wanted.restart_policy, auto_remove=host.auto_remove)
-                changes["restart_policy"] = wanted.restart_policy
-            updated = resources.check(replace(host, **changes))
-            if container.state.running and set(changes) - {"restart_policy"}:
-                await self._tasks.update(container.id, resources.resources(updated, ()).to_json())
-            container.host = updated
+            host = update.updated(container.host, wanted)
+            limits_stay = host == replace(container.host, restart_policy=host.restart_policy)
+            if container.state.running and not limits_stay:
+                await self._tasks.update(container.id, resources.resources(host, ()).to_json())
+            container.host = host
             await self._registry.save(container)
         self._events.publish("container", "update", container.id, container.event_attributes())
         return ()
@@ -232,21 +218,16 @@ class Lifecycle:
         _need_running(container)
         pids = set(map(str, await self._tasks.pids(container.id)))
         arguments = (ps_args or "-ef").split()
+        top.check(ps_args)
         process = await asyncio.create_subprocess_exec(
             "ps", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         out, err = await process.communicate()
         if process.returncode:
             raise InvalidArgument(f"ps: {err.decode(errors='replace').strip()}")
-        lines = out.decode(errors="replace").splitlines()
-        titles = tuple(lines[0].split()) if lines else ()
-        if "PID" not in titles:
-            raise InvalidArgument("Couldn't find PID field in ps output")
-        column = titles.index("PID")
-        rows = (line.split(None, len(titles) - 1) for line in lines[1:])
-        shown = tuple(tuple(row) for row in rows if len(row) > column and row[column] in pids)
+        answer = top.select(out.decode(errors="replace"), pids)
         self._events.publish("container", "top", container.id, container.event_attributes())
-        return TopResponse(titles, shown)
+        return answer
 
     # ---- remove ----
 
