@@ -83,14 +83,25 @@ class Engine:
             if name not in self._sandboxes:
                 self.namespaces.remove(name)
         for entry in self._networks:
-            if not entry.spec.config_only:
-                entry.driver.bring_up(entry.spec)
+            self._bring_up(entry)
         endpoints = [e for sandbox in self._sandboxes.values() for e in sandbox.endpoints]
         for driver in self._drivers.values():
             its = [entry.spec for entry in self._networks if entry.driver is driver]
             ids = {network.id for network in its}
             for sandbox_id in driver.restore(its, [e for e in endpoints if e.network_id in ids]):
                 self._route(self._sandboxes[sandbox_id])
+
+    @staticmethod
+    def _bring_up(entry: Entry) -> None:
+        """A user's network that cannot be is said in the log: the others' containers must not wait for it."""
+        if entry.spec.config_only:
+            return
+        try:
+            entry.driver.bring_up(entry.spec)
+        except (OSError, errdefs.Error) as error:
+            if entry.spec.predefined:
+                raise
+            log.error("network %s is not available: %s", entry.spec.name, error)
 
     def close(self) -> None:
         """End this process's part. Containers, their namespaces, names and ports go on."""

@@ -111,11 +111,22 @@ def forwarded_servers(config: SandboxConfig) -> tuple[tuple[str, bool], ...]:
     """Whom the embedded DNS asks for this sandbox, as (address, whether from the host's namespace): its own servers
     from its own; of the host's, those on the host's loopback from there, where alone they can be reached."""
     if config.dns:
-        return tuple((server, False) for server in config.dns)
-    conf = host_resolv_conf(config.origin_resolv_conf_path, stub=True)
-    return tuple((server, ip_address(server.partition("%")[0]).is_loopback) for server in conf.nameservers) or tuple(
-        (server, False) for server in FALLBACK_DNS
-    )
+        return tuple((server, False) for server in _addresses(config.dns) if server != EMBEDDED)
+    servers = _addresses(host_resolv_conf(config.origin_resolv_conf_path, stub=True).nameservers)
+    found = tuple((server, ip_address(server.partition("%")[0]).is_loopback) for server in servers)
+    return found or tuple((server, False) for server in FALLBACK_DNS)
+
+
+def _addresses(servers: Sequence[str]) -> tuple[str, ...]:
+    """Those that are addresses: a name could only be asked for at the very server that it names."""
+    found = []
+    for server in servers:
+        try:
+            ip_address(server.partition("%")[0])
+        except ValueError:
+            continue
+        found.append(server)
+    return tuple(found)
 
 
 def embedded_resolv_conf_text(config: SandboxConfig, host: ResolvConf) -> str:

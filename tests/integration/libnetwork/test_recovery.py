@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from rorqual import errdefs
 from rorqual.libnetwork.controller import Controller
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, PortBinding, SandboxConfig
+from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, PortBinding, SandboxConfig
 from rorqual.libnetwork.store import Store
 
 pytestmark = pytest.mark.root
@@ -273,5 +274,23 @@ def test_purge_leaves_the_machine_as_it_was(lab: Callable) -> None:
         assert state()[0] == before
         assert os.listdir(lab.exec_root) == []
         await c.stop()
+
+    lab(body)
+
+
+def test_a_network_that_cannot_be_stops_no_other_from_starting(lab: Callable) -> None:
+    async def body(lab):
+        async with controller(lab) as c:
+            await c.create_network(NetworkConfig("red"))
+            broken = await c.create_network(NetworkConfig("blue"))
+            await c.create_sandbox("c1")
+            await c.connect("c1", "blue", EndpointConfig(name="c1"))
+        lab.run(None, f"ip link del {broken.interface} && ip link add {broken.interface} type veth")
+        async with controller(lab, ("c1",)) as c:
+            await c.create_sandbox("c2")
+            assert (await c.connect("c2", "red", EndpointConfig(name="c2"))).ip
+            with pytest.raises((OSError, errdefs.Error)):
+                await c.connect("c2", "blue", EndpointConfig(name="c2"))
+            assert [e.network_name for e in (await c.sandbox("c2")).endpoints] == ["red"]
 
     lab(body)

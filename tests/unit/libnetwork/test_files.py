@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 
 from rorqual import errdefs
-from rorqual.libnetwork.files import host_resolv_conf, hosts_text, parse_resolv_conf, reachable, resolv_conf_text
+from rorqual.libnetwork.files import (
+    ResolvConf,
+    embedded_resolv_conf_text,
+    forwarded_servers,
+    host_resolv_conf,
+    hosts_text,
+    parse_resolv_conf,
+    reachable,
+    resolv_conf_text,
+)
 from rorqual.libnetwork.model import Endpoint, EndpointID, NetworkID, Sandbox, SandboxConfig, SandboxID
 
 
@@ -48,3 +57,21 @@ def test_own_dns_settings_win_one_by_one() -> None:
 
 def test_no_resolv_conf_on_the_host(tmp_path: Path) -> None:
     assert host_resolv_conf(str(tmp_path / "absent")).nameservers == ()
+
+
+def test_whom_the_embedded_dns_asks(tmp_path: Path) -> None:
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("nameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver not.an.address\n")
+    hosts = SandboxConfig(origin_resolv_conf_path=str(conf))
+    # The host's loopback can be asked only from the host; a name needs a server to be looked up at.
+    assert forwarded_servers(hosts) == (("127.0.0.53", True), ("192.0.2.1", False))
+    own = SandboxConfig(dns=("127.0.0.1", "ns.example.com", "127.0.0.11", "fd00::53"))
+    assert forwarded_servers(own) == (("127.0.0.1", False), ("fd00::53", False))
+
+
+def test_resolv_conf_of_a_container_that_asks_the_embedded_dns() -> None:
+    config = SandboxConfig(dns=("192.0.2.1",), dns_search=("example.com",))
+    text = embedded_resolv_conf_text(config, ResolvConf(("192.0.2.9",), ("host.example",), ("edns0",)))
+    assert text == ("nameserver 127.0.0.11\nsearch example.com\noptions edns0 ndots:0\n# ExtServers: [192.0.2.1]\n")
+    chosen = embedded_resolv_conf_text(SandboxConfig(dns=("192.0.2.1",), dns_options=("ndots:2",)), ResolvConf())
+    assert "options ndots:2\n" in chosen

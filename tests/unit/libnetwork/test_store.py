@@ -1,3 +1,6 @@
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -66,4 +69,32 @@ def test_changing_a_network_keeps_its_cursor(tmp_path: Path) -> None:
     store.put_endpoint(ENDPOINT, cursor=7)
     store.put_network(NETWORK)
     assert store.networks() == [(NETWORK, 7, 0)]
+    store.close()
+
+
+def test_a_database_of_before_ipv6_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "network.db")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "CREATE TABLE networks(id TEXT PRIMARY KEY, name TEXT NOT NULL, created_s REAL NOT NULL,"
+            " cursor INTEGER NOT NULL DEFAULT 0, spec TEXT NOT NULL) WITHOUT ROWID"
+        )
+        spec = '{"driver":"bridge","subnet":"10.0.0.0/24","gateway":"10.0.0.1","interface":"br-n1","options":{"a":"b"}}'
+        db.execute("INSERT INTO networks VALUES('n1', 'red', 12.5, 9, ?)", (spec,))
+        db.execute("PRAGMA user_version = 1")
+    for _ in range(2):  # the second opening finds it changed already
+        store = Store(path)
+        assert store.networks() == [(NETWORK, 9, 0)]
+        store.close()
+
+
+def test_ports_move_from_one_endpoint_to_another_in_one_step(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "network.db"))
+    store.put_network(NETWORK)
+    other = replace(ENDPOINT, id=EndpointID("e2"), ip="10.0.0.9", ports=())
+    store.put_endpoint(ENDPOINT)
+    store.put_endpoint(other)
+    moved = [replace(ENDPOINT, ports=()), replace(other, ports=ENDPOINT.ports, name="wob")]
+    store.update_endpoints(moved)
+    assert store.endpoints() == moved
     store.close()

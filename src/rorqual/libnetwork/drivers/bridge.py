@@ -288,11 +288,11 @@ class BridgeDriver:
             )
             self.join(network, endpoint)
             return True
-        if link.master != self._bridges[network.interface] or not link.up:
+        if link.master != self._bridges.get(network.interface, 0) or not link.up:
             # The bridge was made anew; a port's flags went with the old one.
             self._netlink.transact(
                 [
-                    netlink.set_link(index=link.index, up=True, master=self._bridges[network.interface]),
+                    netlink.set_link(index=link.index, up=True, master=self._bridges.get(network.interface, 0)),
                     _port(network, link.name),
                 ]
             )
