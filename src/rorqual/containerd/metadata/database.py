@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,6 @@ class Database:
         self._connection.execute("PRAGMA wal_autocheckpoint=0")
         self._connection.execute("PRAGMA foreign_keys=ON")
         self._connection.execute("PRAGMA cache_size=-2000")
-        self.execute = self._connection.execute
-        self.execute_many = self._connection.executemany
         self._migrate()
         self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         self._ballast = Ballast(str(path))
@@ -65,15 +63,32 @@ class Database:
             self.execute("BEGIN IMMEDIATE")
             yield
             self.execute("COMMIT")
-        except BaseException as e:
+        except BaseException:
             if self._connection.in_transaction:
                 self.execute("ROLLBACK")
-            if isinstance(e, sqlite3.OperationalError) and e.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise ResourceExhausted(f"{self._path}: no space left on device") from e
             raise
         finally:
             self._depth = 0
         self._count_commit()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """One statement. Raises ResourceExhausted when the disk is full."""
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.OperationalError as e:
+            raise self._explained(e) from e
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+        """One statement for each row. Raises ResourceExhausted when the disk is full."""
+        try:
+            return self._connection.executemany(sql, rows)
+        except sqlite3.OperationalError as e:
+            raise self._explained(e) from e
+
+    def _explained(self, error: sqlite3.OperationalError) -> Exception:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return ResourceExhausted(f"{self._path}: no space left on device")
+        return error
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """All rows of a query."""
