@@ -98,6 +98,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "system": (
         "Manage Rorqual",
         {
+            "check": ("system.check", "Check everything in the engine's store"),
             "df": ("system.df", "Show docker disk usage"),
             "events": ("system.events", "Get real time events from the server"),
             "info": ("system.info", "Display system-wide information"),

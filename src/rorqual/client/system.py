@@ -44,6 +44,10 @@ class System:
         answer: JSON = self._client.json("GET", "/system/df", query={"type": list(types) or None})
         return answer
 
+    def check(self) -> Iterator[JSON]:
+        """Rorqual's own: {"kind", "subject", "problem", "size"} of everything in the store."""
+        return self._client.json_stream("GET", "/system/check")
+
     def login(self, auth: JSON) -> JSON:
         answer: JSON = self._client.json("POST", "/auth", body=auth)
         return answer

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from rorqual import errdefs
+from rorqual.containerd.check import Checker
 from rorqual.containerd.content.blobs import Blobs
 from rorqual.containerd.content.store import ContentStore
 from rorqual.containerd.events import Exchange
@@ -30,6 +31,7 @@ from rorqual.containerd.metadata.namespaces import Namespaces
 from rorqual.containerd.metadata.snapshots import SnapshotTable
 from rorqual.containerd.runtime.manager import TaskManager
 from rorqual.containerd.runtime.spawner import Spawner
+from rorqual.containerd.services.check import CheckService
 from rorqual.containerd.services.containers import ContainersService
 from rorqual.containerd.services.content import ContentService
 from rorqual.containerd.services.diff import DiffService
@@ -101,6 +103,7 @@ async def run(root: Path, state: str, address: str) -> None:
         EventsService(exchange),
         LeasesService(db, leases, collector),
         IntrospectionService(_uuid(root), list(snapshotters), refused),
+        CheckService(Checker(db, content, snapshotters, workers)),
         VersionService(),
     )
     grpc = LeanServer([Guarded(service) for service in services])

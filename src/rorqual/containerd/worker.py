@@ -174,7 +174,21 @@ def _diff(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
     return differ.diff(left, right, job["media_type"], job["path"])
 
 
-_KINDS = {"ingest": _ingest, "apply": _apply, "diff": _diff}
+def _hash(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+    """{"path" of a blob, "digest"}."""
+    from rorqual.containerd import verify
+
+    return verify.hash_blob(job["path"], job["digest"])
+
+
+def _compare(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+    """{"path" of a layer's blob, "directory" of its snapshot}."""
+    from rorqual.containerd import verify
+
+    return verify.compare_layer(job["path"], job["directory"])
+
+
+_KINDS = {"ingest": _ingest, "apply": _apply, "diff": _diff, "hash": _hash, "compare": _compare}
 
 if __name__ == "__main__":
     main()

@@ -262,7 +262,7 @@ class Engine:
         """Open the API's sockets."""
         engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
         system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check)
-        routes = [*self._routes, *system_api.SystemRoutes(system, self.events).routes()]
+        routes = [*self._routes, *system_api.SystemRoutes(system, self.events, self.remote.checks).routes()]
         self._server = web.Server(Front(routes).handle, listen.BACKLOG)
         context = listen.tls_context(self.config)
         for name, sock in listen.sockets(self.config):

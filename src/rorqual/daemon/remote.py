@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -457,6 +458,26 @@ class Content(_Service):
                 await self.set_labels(digest, labels)
 
 
+class Checks:
+    """The whole store, checked."""
+
+    def __init__(self, channel: UnixChannel) -> None:
+        self._channel = channel
+
+    async def run(self) -> AsyncIterator[dict[str, Any]]:
+        """{"kind", "subject", "problem", "size"} of all that was checked; kind "checked" is without a problem."""
+        from google.protobuf.empty_pb2 import Empty
+        from google.protobuf.wrappers_pb2 import StringValue
+        from grpclib.client import UnaryStreamMethod
+
+        method = UnaryStreamMethod(self._channel, "/rorqual.services.check.v1.Check/Run", Empty, StringValue)
+        with translated():
+            async with method.open() as stream:
+                await stream.send_message(Empty(), end=True)
+                async for message in stream:
+                    yield json.loads(message.value)
+
+
 class Leases(_Service):
     """Leases: what they hold is not collected."""
 
@@ -533,6 +554,7 @@ class Remote:
         self.snapshots = Snapshots(snapshots_grpc.SnapshotsStub(channel), channel, metadata, snapshotter)
         self.images = Images(images_grpc.ImagesStub(channel), metadata)
         self.content = Content(content_grpc.ContentStub(channel), metadata)
+        self.checks = Checks(channel)
         self.leases = Leases(leases_grpc.LeasesStub(channel), metadata)
         self.events = TaskEvents(events_grpc.EventsStub(self._event_channel), metadata, namespace)
 

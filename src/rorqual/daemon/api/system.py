@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from rorqual.api import codec
@@ -9,6 +10,7 @@ from rorqual.api.image import AuthConfig, AuthResponse
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
+from rorqual.daemon.remote import Checks
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.events import FILTER_KEYS, Events
 from rorqual.daemon.services.filters import Filters
@@ -29,6 +31,7 @@ class SystemRoutes:
 
     system: System
     events: Events
+    checks: Checks
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -39,6 +42,7 @@ class SystemRoutes:
             Route("GET", "/info", self.info),
             Route("GET", "/events", self.stream_events),
             Route("POST", "/auth", self.auth),
+            Route("GET", "/system/check", self.check),
         ]
 
     async def ping(self, call: Call) -> web.StreamResponse:
@@ -65,6 +69,14 @@ class SystemRoutes:
         response = await http.stream(call, "application/json")
         async for event in events:
             await response.write(codec.to_bytes(event) + b"\n")
+        await response.write_eof()
+        return response
+
+    async def check(self, call: Call) -> web.StreamResponse:
+        """GET /system/check (Rorqual's own): everything in the store hashed again, an object a line."""
+        response = await http.stream(call, "application/json")
+        async for finding in self.checks.run():
+            await response.write(json.dumps(finding).encode() + b"\n")
         await response.write_eof()
         return response
 
