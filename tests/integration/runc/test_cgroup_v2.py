@@ -95,6 +95,21 @@ def test_controllers_are_delegated_all_the_way_down(bundle: Bundle) -> None:
         os.rmdir(f"/sys/fs/cgroup/{bundle.prefix}/{below}")
 
 
+def test_below_a_group_with_processes_no_limit_can_be_set_and_that_is_told(bundle: Bundle) -> None:
+    parent = Path(f"/sys/fs/cgroup/{bundle.prefix}")
+    parent.mkdir()
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        (parent / "cgroup.procs").write_text(str(other.pid))
+        spec = bundle.spec("true", linux={"resources": Resources(memory=Memory(limit=64 * MIB))})
+        with pytest.raises(errdefs.InvalidArgument, match=r"memory\.max: .* a group above has processes of its own"):
+            bundle.create(spec)
+        assert bundle.run(bundle.spec("true", linux={"resources": Resources()}))[0] == 0  # without limits it can be
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_relative_path_is_beside_the_runtimes_own_group(bundle: Bundle) -> None:
     group = locate.new(f"{bundle.prefix}-relative/x", "unused")
     own = Path("/proc/self/cgroup").read_text().strip().removeprefix("0::")

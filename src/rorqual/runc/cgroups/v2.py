@@ -53,7 +53,16 @@ class Group:
     def _apply(self, resources: Resources) -> None:
         if resources.network is not None and (resources.network.class_id or resources.network.priorities):
             raise errdefs.InvalidArgument("invalid config: linux.resources.network is not available on cgroup v2")
-        group.write(self._directory, self._decide(resources))
+        writes = self._decide(resources)
+        available = self._text("cgroup.controllers").split() if writes else []
+        for item in writes:
+            controller = item.file.partition(".")[0]
+            if controller not in available and not item.optional:
+                raise errdefs.InvalidArgument(
+                    f"cannot set {item.file}: cgroup controller {controller} is not available in {self._directory}: "
+                    "the kernel lacks it, or a group above has processes of its own"
+                )
+        group.write(self._directory, writes)
         self._write_unified(resources.unified or {})
 
     def _decide(self, r: Resources) -> Writes:
