@@ -1,7 +1,6 @@
 """One suite that every log driver passes: each line arrives, in order, whole; the container never suffers for it."""
 
 import json
-import os
 import socket
 import struct
 import threading
