@@ -253,3 +253,13 @@ def test_the_mounted_cgroup_filesystem_is_read_only_when_asked(bundle: Bundle) -
     wait(made.pid)
     for directory in made.record.groups.values():
         assert not os.path.exists(f"{directory}/x")
+
+
+@pytest.mark.parametrize("offsets", [None, {"boottime": TimeOffset(5)}])
+def test_a_time_namespace_is_the_containers_own(bundle: Bundle, offsets: dict[str, TimeOffset] | None) -> None:
+    spec = bundle.spec("readlink", "/proc/self/ns/time")
+    assert spec.linux is not None
+    linux = replace(spec.linux, namespaces=(*spec.linux.namespaces, Namespace("time")), time_offsets=offsets)
+    status, out, err = bundle.run(replace(spec, linux=linux))
+    assert status == 0, err
+    assert out.strip() != os.readlink("/proc/self/ns/time")
