@@ -242,6 +242,7 @@ class Engine:
         for path, mode in ((config.data_root, 0o700), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
             os.makedirs(path, mode, exist_ok=True)
         await self.supervisor.ensure()
+        await self.lease.sweep()
         await self.remote.snapshots.active()  # a storage driver that cannot be had says so now
         self.database.open()
         self.journal.open()

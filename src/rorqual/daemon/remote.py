@@ -435,6 +435,18 @@ class Content(_Service):
         mask = field_mask_pb2.FieldMask(paths=[f"labels.{name}" for name in labels])
         await self._call("Update", content_pb2.UpdateRequest(info=info, update_mask=mask))
 
+    async def unfinished(self) -> list[str]:
+        """The refs of writes under way, or cut short."""
+        answer = await self._call("ListStatuses", content_pb2.ListStatusesRequest())
+        return [status.ref for status in answer.statuses]
+
+    async def abort(self, ref: str) -> None:
+        """Drop a write that has no writer; it may be gone already. Raises: Conflict while it has one."""
+        try:
+            await self._call("Abort", content_pb2.AbortRequest(ref=ref))
+        except NotFound:
+            pass
+
     async def write(self, ref: str, data: bytes, digest: str, labels: Mapping[str, str], lease: str = "") -> None:
         """Store a small blob in one go; one that is there already is kept, with these labels added."""
         metadata = {**self._metadata, "containerd-lease": lease} if lease else self._metadata
@@ -485,6 +497,10 @@ class Leases(_Service):
         """A lease that ends by itself at `expire` (RFC 3339)."""
         labels = {"containerd.io/gc.expire": expire}
         await self._call("Create", leases_pb2.CreateRequest(id=id, labels=labels))
+
+    async def all(self) -> list[str]:
+        """The ids of all leases."""
+        return [lease.id for lease in (await self._call("List", leases_pb2.ListRequest())).leases]
 
     async def hold(self, id: str, kind: str, resource: str) -> None:
         """Keep a resource (kind "content": a digest) while the lease lasts. Raises: NotFound for the lease."""

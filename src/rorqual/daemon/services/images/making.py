@@ -16,7 +16,7 @@ from rorqual.daemon.services.clock import now_ns
 from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.compress import gzipped, layer_stream
 from rorqual.daemon.services.images.library import LocalImage
-from rorqual.daemon.services.images.stores import Documents, Layers, Lease
+from rorqual.daemon.services.images.stores import MADE_PREFIX, Documents, Layers, Lease
 from rorqual.distribution.stores import Layer
 from rorqual.oci import image as images
 from rorqual.oci import manifest as manifests
@@ -89,7 +89,7 @@ class Maker:
         return await self.blob(descriptor, _nothing())
 
     def _key(self) -> str:
-        return f"make-{os.getpid()}-{now_ns()}-{next(self._serial)}"
+        return f"{MADE_PREFIX}{os.getpid()}-{now_ns()}-{next(self._serial)}"
 
     def _request(self, key: str, digest: str, size: int, media_type: str) -> Request:
         return Request(
@@ -106,7 +106,7 @@ class Maker:
         """Whether a snapshot of that name is there; held from then."""
         if not await self._remote.snapshots.exists(chain_id):
             return False
-        await self._remote.leases.hold(self._lease.id, f"snapshots/{self._remote.snapshots.snapshotter}", chain_id)
+        await self._layers.hold(chain_id)
         return await self._remote.snapshots.exists(chain_id)
 
     async def place(self, made: MadeLayer, parent: Digest | None) -> Digest:

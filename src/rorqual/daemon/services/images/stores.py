@@ -20,6 +20,9 @@ from rorqual.rpc.ingest import Request, Unpack, Writer, open_ingest
 
 _PARENT_LABEL = "rorqual/parent"
 _LEASE_HOURS = 24
+_LEASE_PREFIX = "rorquald-"
+# Refs of blobs whose digest is known at the end only: nobody can resume them.
+MADE_PREFIX = "make-"
 _DOCUMENT_MAX = 16 << 20
 
 
@@ -31,11 +34,21 @@ class Lease:
         self._users = 0
         self.id = ""
 
+    async def sweep(self) -> None:
+        """At start: what a daemon that was killed kept, and what it had begun to write under a name of its own."""
+        for id in await self._remote.leases.all():
+            if id.startswith(_LEASE_PREFIX):
+                await self._remote.leases.delete(id)
+        for ref in await self._remote.content.unfinished():
+            if ref.startswith(MADE_PREFIX):
+                with contextlib.suppress(Error):  # its worker is still at it: collected later
+                    await self._remote.content.abort(ref)
+
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[str]:
         """The lease's id, for the block."""
         if not self._users:
-            self.id = f"rorquald-{os.getpid()}-{time.monotonic_ns()}"
+            self.id = f"{_LEASE_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
             self._users += 1
             try:
                 await self._remote.leases.create(self.id, rfc3339(now_ns() + _LEASE_HOURS * 3600 * 10**9))
@@ -152,12 +165,20 @@ class Layers:
     async def commit(self, layer: Layer) -> None:
         """See LayerSink."""
         key = self._keys[layer.chain_id]
+        # The lease knows it by its key; from the commit on it has another name, which nothing else refers to yet.
+        await self.hold(layer.chain_id)
         labels = {_PARENT_LABEL: str(layer.parent)} if layer.parent else {}
         try:
             await self._remote.snapshots.commit(layer.chain_id, key, labels)
         except AlreadyExists:
             await self._remote.snapshots.remove(key)
         self._keys.pop(layer.chain_id, None)
+
+    async def hold(self, chain_id: Digest) -> None:
+        """Keep a snapshot, which need not be there yet, as long as the lease lasts."""
+        if self._lease.id:
+            kind = f"snapshots/{self._remote.snapshots.snapshotter}"
+            await self._remote.leases.hold(self._lease.id, kind, chain_id)
 
     async def adopt(self, layer: Layer, key: str) -> None:
         """Commit a layer that was unpacked into the active snapshot `key`."""
