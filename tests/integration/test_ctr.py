@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from support.engine import Engine
@@ -118,3 +119,63 @@ def test_leases_are_listed_made_and_removed(ctr: Ctr) -> None:
     assert "mine" in ctr("leases", "ls", "-q").split()
     ctr("leases", "rm", "mine")
     assert "mine" not in ctr("leases", "ls", "-q").split()
+
+
+IMAGE = "docker.io/library/busybox:latest"
+
+
+def test_run_on_every_snapshotter_and_with_another_runtime(ctr: Ctr) -> None:
+    runs = [("--snapshotter", "native")]
+    if shutil.which("fuse-overlayfs"):
+        runs.append(("--snapshotter", "fuse-overlayfs"))
+    if shutil.which("runc"):
+        runs.append(("--runc-binary", "runc"))
+    for number, flags in enumerate(runs):
+        assert ctr("run", "--rm", *flags, IMAGE, f"by-{number}", "echo", "works").strip() == "works"
+
+
+def test_plugins_say_why_a_snapshotter_is_not_there(ctr: Ctr) -> None:
+    assert "the kernel has no aufs" in ctr("plugins", "ls", "-d", "id==aufs")
+
+
+def test_images_mount_writable_and_unmount(ctr: Ctr, tmp_path: Path) -> None:
+    ctr("images", "mount", "--rw", IMAGE, str(tmp_path))
+    try:
+        assert (tmp_path / "bin" / "busybox").exists()
+        (tmp_path / "new").write_text("x")
+    finally:
+        ctr("images", "unmount", "--rm", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_snapshots_prepare_diff_commit_and_remove(ctr: Ctr, engine: Engine, tmp_path: Path) -> None:
+    (parent,) = (line.split()[0] for line in ctr("snapshots", "ls").splitlines() if line.endswith("Committed"))
+    ctr("snapshots", "prepare", "changed", parent)
+    mount = ctr("snapshots", "mounts", str(tmp_path), "changed").split()
+    subprocess.run(mount, check=True)
+    try:
+        (tmp_path / "hello").write_text("x")
+        (tmp_path / "etc" / "shadow").unlink()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    argv = [*ctr.argv, "--namespace", "moby", "snapshots", "diff", "changed"]
+    layer = subprocess.run(argv, capture_output=True, check=True).stdout
+    names = subprocess.run(["tar", "-tz"], input=layer, capture_output=True, check=True).stdout.decode().split()
+    assert set(names) == {"hello", "etc/", "etc/.wh.shadow"}
+    ctr("snapshots", "commit", "kept", "changed")
+    ctr("snapshots", "view", "seen", "kept")
+    assert "kept" in ctr("snapshots", "tree")
+    ctr("snapshots", "rm", "kept", code=1)
+    ctr("snapshots", "rm", "seen")
+    ctr("snapshots", "rm", "kept")
+
+
+def test_content_ingest_label_and_remove(ctr: Ctr) -> None:
+    data, digest = b"hello\n", "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+    argv = [*ctr.argv, "--namespace", "moby", "content", "ingest", "--expected-digest", digest, "a-ref"]
+    subprocess.run(argv, input=data, check=True, timeout=30)
+    assert ctr("content", "get", digest) == "hello\n"
+    ctr("content", "label", digest, "x=y")
+    assert digest in ctr("content", "ls", "labels.x==y")
+    ctr("content", "rm", digest)
+    assert digest not in ctr("content", "ls")

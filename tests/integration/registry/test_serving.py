@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -191,12 +192,16 @@ def test_skopeo_copies_in_and_out_and_deletes(engine: Engine, address: str, tmp_
 
 def test_what_is_pushed_outlives_the_engines_image(engine: Engine, address: str) -> None:
     docker = engine.docker
-    container = docker.out("create", "busybox", "true")
-    docker("commit", container, f"{address}/kept/box")
+    docker("run", "--name", "made", "busybox", "sh", "-c", "echo kept > /file")
+    docker("commit", "made", f"{address}/kept/box")
     docker("push", f"{address}/kept/box")
-    docker("rm", container)
+    docker("rm", "made")
+    snapshots = engine.data / "snapshots" / "overlayfs"
+    before = set(os.listdir(snapshots))
     docker("rmi", f"{address}/kept/box")
+    wait_for(lambda: set(os.listdir(snapshots)) < before, "the engine has collected the image's layer")
     docker("pull", f"{address}/kept/box")
+    assert docker.out("run", "--rm", f"{address}/kept/box", "cat", "/file") == "kept"
     docker("rmi", f"{address}/kept/box")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 
@@ -217,4 +218,5 @@ def _shim_options(options: AnyMessage, container: containers_pb2.Container) -> t
         raise InvalidArgument(f"{_RUNC_OPTIONS}: {e}") from e
     if not binary:
         return None
-    return taskapi.Any_(_TASK_OPTIONS, json.dumps({"runtime": binary}).encode())
+    found = shutil.which(binary)  # containerd's own name for it has no directory
+    return taskapi.Any_(_TASK_OPTIONS, json.dumps({"runtime": found or binary}).encode())

@@ -131,6 +131,8 @@ class ContainerdStore:
     async def put_manifest(self, repository: str, tag: str, manifest: NewManifest) -> None:
         """See Store."""
         described = manifest.descriptor
+        for digest in manifest.needs.values():
+            await self._own_tree(repository, digest)
         labels = {f"{_GC_REF}{kind}": str(digest) for kind, digest in manifest.needs.items()}
         labels |= {f"{_IN}{repository}": "1", _TYPE: described.media_type, _GC_ROOT: _now()}
         if manifest.subject:
@@ -269,9 +271,25 @@ class ContainerdStore:
         except AlreadyExists:
             await self._label(digest, labels)
 
-    async def _adopt(self, repository: str, digest: Digest) -> bool:
+    async def _own_tree(self, repository: str, digest: Digest) -> None:
+        """What the engine's images had so far is the repository's too, with all that it refers to."""
+        info = await self._info(digest)
+        if self._local is None or (info is not None and f"{_IN}{repository}" in info.labels):
+            return
+        local = await self._info(digest, self._local)
+        if local is None:
+            return
+        labels = {label: value for label, value in local.labels.items() if label.startswith(_GC_REF)}
+        for needed in labels.values():
+            await self._own_tree(repository, Digest(needed))
+        found = await self._by_digest(repository, digest) if labels else None
+        if found is not None:
+            labels |= {_TYPE: found.media_type, _GC_ROOT: _now()}
+        await self._adopt(repository, digest, labels)
+
+    async def _adopt(self, repository: str, digest: Digest, more: Mapping[str, str] | None = None) -> bool:
         """Take a blob that another namespace has."""
-        labels = {f"{_IN}{repository}": "1", _GC_EXPIRE: _expiry()}
+        labels = {f"{_IN}{repository}": "1", _GC_EXPIRE: _expiry(), **(more or {})}
         ref = f"registry-mount-{secrets.token_hex(16)}"
         request = content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref, expected=digest, labels=labels)
         try:
