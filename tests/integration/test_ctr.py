@@ -149,7 +149,7 @@ def test_images_mount_writable_and_unmount(ctr: Ctr, tmp_path: Path) -> None:
 
 
 def test_snapshots_prepare_diff_commit_and_remove(ctr: Ctr, engine: Engine, tmp_path: Path) -> None:
-    (parent,) = (line.split()[0] for line in ctr("snapshots", "ls").splitlines() if line.endswith("Committed"))
+    parent = next(line.split()[0] for line in ctr("snapshots", "ls").splitlines() if "Committed" in line)
     ctr("snapshots", "prepare", "changed", parent)
     mount = ctr("snapshots", "mounts", str(tmp_path), "changed").split()
     subprocess.run(mount, check=True)
