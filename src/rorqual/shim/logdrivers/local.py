@@ -34,10 +34,13 @@ class Local:
         self._emit(stream, self._lines.feed(stream, data), time_ns)
 
     def _emit(self, stream: str, pieces: list[bytes], time_ns: int) -> None:
+        if not pieces:
+            return
         whole, goes_on = (b"%019d %s " % (time_ns, mark) for mark in _MARKS[stream])
-        entries = [whole + p if p.endswith(b"\n") else goes_on + p + b"\n" for p in pieces]
-        if entries:
-            self._file.append(b"".join(entries))
+        entries = whole + whole.join(pieces)  # one pass in C, right when every piece is a whole line
+        if entries.count(b"\n") != len(pieces):
+            entries = b"".join(whole + p if p.endswith(b"\n") else goes_on + p + b"\n" for p in pieces)
+        self._file.append(entries)
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
         """See LogDriver."""

@@ -122,7 +122,7 @@ def _compress(path: str) -> int:
         import gzip
         import shutil
 
-        with open(path, "rb") as source, gzip.open(path + ".gz.tmp", "wb", compresslevel=6) as target:
+        with open(path, "rb") as source, gzip.open(path + ".gz.tmp", "wb", compresslevel=3) as target:
             shutil.copyfileobj(source, target, 1 << 20)
         os.chmod(path + ".gz.tmp", _LOG_MODE)
         os.rename(path + ".gz.tmp", path + ".gz")
