@@ -48,7 +48,17 @@ def main() -> None:
     status = 125
     try:
         prepare()
-        chosen = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", *arguments()]
+        chosen = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "tmp_path_retention_policy=failed",
+            "--color=no",
+            *arguments(),
+        ]
         status = subprocess.run(chosen, cwd="/rorqual", check=False).returncode
     finally:
         sys.stdout.write(f"\n{RESULT} {status}\n")
