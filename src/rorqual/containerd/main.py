@@ -7,28 +7,38 @@ SIGTERM or SIGINT: stop serving and exit; shims, and so containers, go on. The s
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rorqual import errdefs
+from rorqual import commandline, errdefs
+from rorqual.commandline import Flag
 from rorqual.linux import malloc
 from rorqual.linux import process as linux_process
 
 _DEFAULT_ROOT = "/var/lib/rorqual"
 _DEFAULT_STATE = "/run/rorqual/containerd"
+_FLAGS = (
+    Flag(("--root",), help=f"what is kept (default {_DEFAULT_ROOT})"),
+    Flag(("--state",), help=f"what a reboot clears (default {_DEFAULT_STATE})"),
+    Flag(("-a", "--address"), help="gRPC socket (default <state>/containerd.sock)"),
+    Flag(("-l", "--log-level"), help="(default info)", choices=("debug", "info", "warning", "error")),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run until a signal."""
-    options = _parser().parse_args(argv)
-    address = options.address or f"{options.state}/containerd.sock"
+    given = commandline.parse(
+        "rorqual-containerd", "Content, snapshots, images and tasks.", _FLAGS, sys.argv[1:] if argv is None else argv
+    )
+    root, state, address, level = (given.get(flag.name, [""])[-1] for flag in _FLAGS)
+    state = state or _DEFAULT_STATE
+    address = address or f"{state}/containerd.sock"
     logging.basicConfig(
         stream=sys.stderr,
-        level=options.log_level.upper(),
+        level=(level or "info").upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     os.umask(0o022)
@@ -42,20 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rorqual.containerd.inventory import run
 
     try:
-        asyncio.run(run(Path(options.root).absolute(), os.path.abspath(options.state), os.path.abspath(address)))
+        asyncio.run(run(Path(root or _DEFAULT_ROOT).absolute(), os.path.abspath(state), os.path.abspath(address)))
     except errdefs.Error as e:
         print(f"rorqual-containerd: {e}", file=sys.stderr)  # noqa: T201
         sys.exit(os.EX_TEMPFAIL if isinstance(e, errdefs.Unavailable) else 1)  # another has the root: not for long
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rorqual-containerd", description="content, snapshots, images and tasks")
-    parser.add_argument("--root", default=_DEFAULT_ROOT, help="what is kept (default %(default)s)")
-    parser.add_argument("--state", default=_DEFAULT_STATE, help="what a reboot clears (default %(default)s)")
-    parser.add_argument("--address", "-a", default="", help="gRPC socket (default <state>/containerd.sock)")
-    levels = ("debug", "info", "warning", "error")
-    parser.add_argument("--log-level", "-l", default="info", choices=levels, help="(default %(default)s)")
-    return parser
 
 
 def _without_tls() -> None:

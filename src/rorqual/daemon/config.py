@@ -6,14 +6,16 @@ Source: dockerd(8); https://docs.docker.com/reference/cli/dockerd/#daemon-config
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, ip_address
 from pathlib import Path
 from typing import Any
 
+from rorqual import commandline
+from rorqual.commandline import Flag
 from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
 
@@ -203,24 +205,32 @@ class CommandLine:
     validate_only: bool
 
 
+_FLAG_KINDS = {"bool": "bool"} | dict.fromkeys(("list", "map", "runtimes", "ulimits", "pools"), "list")
+
+
 def parse(argv: Sequence[str]) -> CommandLine:
     """The configuration from flags and file. Raises: InvalidArgument; SystemExit for --help and wrong flags."""
-    parser = argparse.ArgumentParser("rorquald", description="A self-sufficient runtime for containers.")
-    parser.add_argument("--config-file", default=None)
-    parser.add_argument("--validate", action="store_true", help="check the configuration and exit")
-    parser.add_argument("-v", "--version", action="version", version=f"rorquald version {__version__}")
-    for option in _OPTIONS:
-        _add_flag(parser, option)
-    given = vars(parser.parse_args(argv))
-    file_values = _read_file(given["config_file"])
+    flags = [
+        Flag(("--config-file",), help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE})"),
+        Flag(("--validate",), "bool", "check the configuration and exit"),
+        Flag(("-v", "--version"), "bool", "print version information and quit"),
+        *(Flag(option.flags, _FLAG_KINDS.get(option.kind, "text"), option.help) for option in _OPTIONS),
+    ]
+    given = commandline.parse("rorquald", "A self-sufficient runtime for containers.", flags, argv)
+    if "--version" in given:
+        sys.stdout.write(f"rorquald version {__version__}\n")
+        raise SystemExit(0)
+    file_values = _read_file(given.get("--config-file", [None])[-1])
     values: dict[str, Any] = {}
     conflicts: list[str] = []
     for option in _OPTIONS:
-        flag, in_file = given[option.attr], option.key in file_values
-        if flag is not None and in_file:
-            conflicts.append(f"{option.key}: (from flag: {_shown(flag)}, from file: {_shown(file_values[option.key])})")
-        elif flag is not None:
-            values[option.attr] = _from_flag(option, flag)
+        texts, in_file = given.get(max(option.flags, key=len)), option.key in file_values
+        if texts is not None and in_file:
+            shown = texts if _FLAG_KINDS.get(option.kind) == "list" else texts[-1]
+            in_both = f"(from flag: {_shown(shown)}, from file: {_shown(file_values[option.key])})"
+            conflicts.append(f"{option.key}: {in_both}")
+        elif texts is not None:
+            values[option.attr] = _from_flag(option, texts)
         elif in_file:
             values[option.attr] = _from_file(option, file_values[option.key])
     if conflicts:
@@ -230,18 +240,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         )
     config = DaemonConfig(**values)
     _check(config)
-    return CommandLine(config, given["validate"])
-
-
-def _add_flag(parser: argparse.ArgumentParser, option: _Option) -> None:
-    if option.kind == "bool":
-        parser.add_argument(
-            *option.flags, dest=option.attr, nargs="?", const="true", choices=("true", "false"), help=option.help
-        )
-    elif option.kind in ("list", "map", "runtimes", "ulimits", "pools"):
-        parser.add_argument(*option.flags, dest=option.attr, action="append", help=option.help)
-    else:
-        parser.add_argument(*option.flags, dest=option.attr, help=option.help)
+    return CommandLine(config, given.get("--validate") == ["true"])
 
 
 def _read_file(path: str | None) -> dict[str, Any]:
@@ -273,7 +272,8 @@ def _shown(value: Any) -> str:
     return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 
-def _from_flag(option: _Option, value: Any) -> Any:
+def _from_flag(option: _Option, texts: list[str]) -> Any:
+    value = texts[-1]
     match option.kind:
         case "bool":
             return value == "true"
@@ -284,15 +284,15 @@ def _from_flag(option: _Option, value: Any) -> Any:
         case "size":
             return parse_size(option.key, value)
         case "list":
-            return tuple(value)
+            return tuple(texts)
         case "map":
-            return dict(_pair(option.key, item) for item in value)
+            return dict(_pair(option.key, item) for item in texts)
         case "runtimes":
-            return {name: RuntimeBinary(path) for name, path in (_pair(option.key, item) for item in value)}
+            return {name: RuntimeBinary(path) for name, path in (_pair(option.key, item) for item in texts)}
         case "ulimits":
-            return dict(_ulimit(item) for item in value)
+            return dict(_ulimit(item) for item in texts)
         case "pools":
-            return tuple(_pool(dict(_pair(option.key, p) for p in item.split(","))) for item in value)
+            return tuple(_pool(dict(_pair(option.key, p) for p in item.split(","))) for item in texts)
     return value
 
 
@@ -381,6 +381,11 @@ def _check(config: DaemonConfig) -> None:
             raise InvalidArgument(f"bad attribute format: {label}")
     if config.mtu < 0:
         raise InvalidArgument(f"invalid default MTU: {config.mtu}")
+    if config.bip:
+        try:
+            IPv4Interface(config.bip)
+        except ValueError as e:
+            raise InvalidArgument(f"invalid value {config.bip!r} for bip: {e}") from e
     if config.max_concurrent_downloads < 1:
         raise InvalidArgument(f"invalid max concurrent downloads: {config.max_concurrent_downloads}")
     if config.max_concurrent_uploads < 1:
