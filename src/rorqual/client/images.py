@@ -32,12 +32,14 @@ class Images:
         filters: Mapping[str, Iterable[str]] | None = None,
         digests: bool = False,
         shared_size: bool = False,
+        manifests: bool = False,
     ) -> JSONs:
         query = {
             "all": True if all else None,
             "filters": encode_filters(filters),
             "digests": True if digests else None,
             "shared-size": True if shared_size else None,
+            "manifests": True if manifests else None,
         }
         answer: JSONs = self._client.json("GET", "/images/json", query=query)
         return answer

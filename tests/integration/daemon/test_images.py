@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -301,3 +302,14 @@ def _has_blobs(engine: Engine, registry: Registry) -> bool:
     blobs = {path.name for path in (engine.data / "content/blobs/sha256").iterdir()}
     theirs = (registry._directory / "data").glob("docker/registry/v2/blobs/sha256/*/*")
     return bool(blobs & {path.name for path in theirs})
+
+
+def test_the_tree_is_the_stock_clients(own: Engine) -> None:
+    own.docker("tag", "busybox", "second:1")
+    own.docker("create", "--name", "user", "second:1", "true")
+    stock = re.sub(r"\x1b\[[0-9;]*m", "", own.docker("images", "--tree").out)
+    ours = own.rorqual("images", "--tree").out
+    assert [line.rstrip() for line in ours.splitlines()] == [line.rstrip() for line in stock.splitlines()]
+    assert "not yet supported with --tree" in own.rorqual("images", "--tree", "-q", code=1).err
+    own.docker("rm", "user")
+    own.docker("rmi", "second:1")

@@ -120,7 +120,14 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     if args:
         filters["reference"] = [args[0]]
     if flags.boolean("tree"):
-        raise CommandError("--tree is not supported by this client")
+        for flag in ("quiet", "no-trunc", "digests", "format"):
+            if flags.changed(flag):
+                name = "show-digest" if flag == "digests" else flag
+                raise CommandError(f"--{name} is not yet supported with --tree")
+        from rorqual.cli.commands.image import tree
+
+        tree.show(context, context.client.images.list(all=flags.boolean("all"), filters=filters, manifests=True))
+        return
     format = flags.string("format")
     quiet = flags.boolean("quiet")
     if not format and not quiet:
