@@ -65,7 +65,7 @@ def kernel(work: Path) -> tuple[Path, Path]:
             package = next(line.split()[-1] for line in depends.splitlines() if "Depends:" in line)
             run("apt-get", "download", package, cwd=work)
         except (OSError, subprocess.CalledProcessError, StopIteration):
-            sys.exit("the kernel cannot be fetched: needs apt of an amd64 Debian or Ubuntu, and `apt-get update` once")
+            sys.exit("the kernel cannot be fetched: needs apt of an amd64 Debian, and `apt-get update` once")
         archive = next(work.glob("linux-image-*.deb"))
         run("dpkg-deb", "-x", str(archive), str(unpacked))
         archive.unlink()
