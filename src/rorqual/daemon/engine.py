@@ -33,6 +33,7 @@ from rorqual.daemon.services.containers.networking import Networking
 from rorqual.daemon.services.containers.populate import Populator
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
+from rorqual.daemon.services.containers.sizes import ContainerSizes
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.containers.stats import StatsReader
 from rorqual.daemon.services.containers.usage import Usages
@@ -58,6 +59,7 @@ from rorqual.daemon.services.images.views import Views as ImageViews
 from rorqual.daemon.services.networks import Networks
 from rorqual.daemon.services.system import System
 from rorqual.daemon.services.volumemounts import VolumeMounts
+from rorqual.daemon.services.volumeplugins import VolumePlugins
 from rorqual.daemon.services.volumes import Volumes
 from rorqual.daemon.store.daemondb import DaemonDB
 from rorqual.daemon.store.journal import Journal
@@ -96,7 +98,7 @@ class Engine:
         self.controller = Controller(root / "network.db", config.exec_root, _network_options(config))
         self.registry = Registry(self.database)
         usages = Usages(self.registry)
-        self.volumes = Volumes(self.database, root / "volumes", usages, self.events)
+        self.volumes = Volumes(self.database, root / "volumes", usages, self.events, VolumePlugins())
         self.volume_mounts = VolumeMounts(self.volumes, usages, self.remote.snapshots, config.exec_root, self.events)
 
         self.library = Library(self.remote.images, self.remote.content)
@@ -123,9 +125,7 @@ class Engine:
         manifests = ManifestViews(self.remote.content, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
         maker = Maker(self.remote, self.lease, ingest)
-        transfers = Transfers(
-            self.library, self.remote.content, maker, blobs, puller, pusher, self.lease, self.events
-        )
+        transfers = Transfers(self.library, self.remote.content, maker, blobs, puller, pusher, self.lease, self.events)
         importer = Importer(self.library, maker, self.lease, self.events, self.transport)
         loader = Loader(self.library, maker, self.lease, self.events)
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
@@ -191,7 +191,7 @@ class Engine:
                 lifecycle,
                 streams,
                 self.networking,
-                self.remote.snapshots,
+                ContainerSizes(self.remote.snapshots, self.library, sizes),
                 views.Listing(self.registry),
                 self.background,
                 health,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rorqual.api import codec
@@ -16,10 +17,9 @@ from rorqual.api.container import (
     WaitResponse,
 )
 from rorqual.daemon import web
-from rorqual.daemon.api import hijack, http
+from rorqual.daemon.api import hijack, http, websocket
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
-from rorqual.daemon.remote import Snapshots
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.containers import links, views
 from rorqual.daemon.services.containers.attach import Streams
@@ -29,10 +29,11 @@ from rorqual.daemon.services.containers.logs import LogReader, LogRequest
 from rorqual.daemon.services.containers.networking import Networking
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.containers.sizes import ContainerSizes
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.healthwatch import HealthWatch
-from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, NotImplementedHere
+from rorqual.errdefs import Conflict, Error, InvalidArgument, NotImplementedHere
 from rorqual.rpc.stream import Attach
 
 _PRUNE_KEYS = frozenset({"until", "label", "label!"})
@@ -48,7 +49,7 @@ class ContainerRoutes:
     lifecycle: Lifecycle
     streams: Streams
     networking: Networking
-    snapshots: Snapshots
+    sizes: ContainerSizes
     listing: views.Listing
     background: Background
     health: HealthWatch
@@ -74,6 +75,7 @@ class ContainerRoutes:
             Route("POST", f"{c}/resize", self.resize),
             Route("POST", f"{c}/wait", self.wait),
             Route("POST", f"{c}/attach", self.attach),
+            Route("GET", f"{c}/attach/ws", self.attach_websocket),
             Route("DELETE", "/containers/{id:path}", self.remove),
         ]
 
@@ -89,16 +91,9 @@ class ContainerRoutes:
         given = links.given_names(self.registry)
         rows = [views.summary(c, c.config.image, now_ns, given.get(c.id, ())) for c in selected]
         if call.flag("size"):
-            sizes = await asyncio.gather(*(self._size(c) for c in selected))
+            sizes = await asyncio.gather(*(self.sizes.of(c) for c in selected))
             rows = [replace(row, size_rw=rw, size_rootfs=root) for row, (rw, root) in zip(rows, sizes, strict=True)]
         return http.json_response(rows)
-
-    async def _size(self, container: Container) -> tuple[int, int]:
-        try:
-            own = await self.snapshots.usage(container.snapshot_key)
-        except NotFound:
-            own = 0
-        return own, own
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /containers/create."""
@@ -113,7 +108,7 @@ class ContainerRoutes:
         self.health.refresh(container)
         answer = views.inspect(container, self.networking, self.registry, self.starter.log_path(container))
         if call.flag("size"):
-            own, root = await self._size(container)
+            own, root = await self.sizes.of(container)
             answer = replace(answer, size_rw=own, size_rootfs=root)
         return http.json_response(answer)
 
@@ -218,7 +213,7 @@ class ContainerRoutes:
                 "label", container.config.labels
             ):
                 continue
-            size, _ = await self._size(container)
+            size, _ = await self.sizes.of(container)
             try:
                 await self.background.whole(self.lifecycle.remove(container, force=False, volumes=False), "prune")
             except Error:
@@ -233,21 +228,37 @@ class ContainerRoutes:
         container = self._get(call)
         await call.body()
         tty = container.config.tty
+        content_type = hijack.content_type(call, tty=tty)
+        return await self._attach(call, container, lambda: hijack.Connection(call, content_type), mux=not tty)
+
+    async def attach_websocket(self, call: Call) -> web.StreamResponse:
+        """GET /containers/{id}/attach/ws: the streams are not told apart."""
+        return await self._attach(call, self._get(call), lambda: websocket.Connection(call), mux=False)
+
+    async def _attach(
+        self,
+        call: Call,
+        container: Container,
+        take: Callable[[], hijack.Connection | websocket.Connection],
+        *,
+        mux: bool,
+    ) -> web.StreamResponse:
+        stream = call.flag("stream")
         request = Attach(
-            stdin=call.flag("stdin") and call.flag("stream"),
-            stdout=call.flag("stdout") and call.flag("stream"),
-            stderr=call.flag("stderr") and call.flag("stream"),
+            stdin=call.flag("stdin") and stream,
+            stdout=call.flag("stdout") and stream,
+            stderr=call.flag("stderr") and stream,
             logs=call.flag("logs"),
-            tty=tty,
+            tty=container.config.tty,
             detach_keys=call.text("detachKeys"),
-            mux=not tty,
+            mux=mux,
         )
         if container.state.status == "paused":
             raise Conflict(f"container {container.id} is paused, unpause the container before attach")
         # A running container's log is replayed by its shim, with nothing lost between log and stream.
-        from_file = request.logs and not (container.state.running and call.flag("stream"))
-        reader = self._log_reader(container, _attach_log(call), mux=not tty) if from_file else None
-        connection = hijack.Connection(call, hijack.content_type(call, tty=tty))
+        from_file = request.logs and not (container.state.running and stream)
+        reader = self._log_reader(container, _attach_log(call), mux=mux) if from_file else None
+        connection = take()
         if reader is not None:
             try:
                 async for piece in reader.read(lambda: False):
@@ -256,7 +267,7 @@ class ContainerRoutes:
                 connection.close()
                 raise
             request = replace(request, logs=False)
-        if not call.flag("stream"):
+        if not stream:
             self.streams.attached(container)
             connection.close()
             return hijack.Hijacked()
