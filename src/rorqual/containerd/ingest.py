@@ -28,6 +28,8 @@ from rorqual.rpc.ingest import LINE_MAX, Request, Unpack
 
 log = logging.getLogger(__name__)
 
+# errors that the same bytes would give again, and a full disk, which the bytes so far only make fuller
+_FINAL = (errdefs.DataLoss, errdefs.InvalidArgument, errdefs.ResourceExhausted)
 UNCOMPRESSED_LABEL = "containerd.io/uncompressed"  # containerd's own: the diff ID of a layer blob
 
 
@@ -129,7 +131,7 @@ class IngestServer:
         return {word: True, "diff_id": result["diff_id"], "size": result["size"], "digest": result["digest"]}
 
     async def _receive(self, request: Request, directory: str, sock: socket.socket) -> dict[str, Any]:
-        """The client's bytes to a blob, through a worker; with DataLoss the ingest is dropped, else it is resumable."""
+        """The client's bytes to a blob, through a worker; the ingest is dropped when more of it cannot help."""
         ns, ref = request.ns, request.ref
         ingest = self._content.table.begin(ns, ref, request.digest, request.size)
         if ingest.expected != request.digest:
@@ -147,7 +149,7 @@ class IngestServer:
         try:
             result = await self._workers.run(job, [sock.fileno()])
         except errdefs.Error as e:
-            if isinstance(e, errdefs.DataLoss) or not request.digest:
+            if isinstance(e, _FINAL) or not request.digest:
                 self._content.table.end(ns, ref)
                 self._content.remove_ingest_files([ingest.id])
             raise

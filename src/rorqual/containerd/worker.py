@@ -133,6 +133,8 @@ def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         if job["directory"]:
             try:
                 unpacked = _unpack(source, job["directory"], "overlay")
+            except errdefs.ResourceExhausted:
+                raise  # of a bomb, and on a full disk, no more is wanted
             except errdefs.Error:
                 source.drain()  # bytes that are not what they should be explain a layer that cannot be read
                 source.check("")
