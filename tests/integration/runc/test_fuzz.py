@@ -142,9 +142,7 @@ def test_one_strange_member(survivor: Bundle, data: st.DataObject) -> None:
         assert any(name in str(error) for name in named), f"{dotted(path)} = {value!r}: {error}"
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_members_missing_and_moved(survivor: Bundle, data: st.DataObject) -> None:
     document = rich(survivor)
@@ -163,9 +161,7 @@ def test_members_missing_and_moved(survivor: Bundle, data: st.DataObject) -> Non
     attempt(survivor, json.dumps(document).encode())
 
 
-@settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_bytes_that_are_no_document(survivor: Bundle, data: st.DataObject) -> None:
     good = json.dumps(rich(survivor)).encode()
