@@ -23,7 +23,7 @@ from rorqual.daemon.remote import Mount
 from rorqual.daemon.services import localmounts
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.events import Events
-from rorqual.daemon.services.volumes import Volumes
+from rorqual.daemon.services.volumes import LOCAL, Volume, Volumes
 from rorqual.daemon.spec.mounts import Wanted
 from rorqual.errdefs import Conflict, Internal, InvalidArgument
 from rorqual.linux import mount, paths
@@ -82,10 +82,15 @@ class VolumeMounts:
                 replaced[point.destination] = await self._image(container, point)
             if point.type != "volume":
                 continue
-            await self._mount(point.name)
+            where = await self._mount(point.name, container.id)
+            if where:
+                options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
+                replaced[point.destination] = runtime.Mount(point.destination, "bind", where, options)
             request = requests.get(point.destination)
             if request is not None and request.subpath:
-                source = await asyncio.to_thread(self._pin, container.id, number, point.source, request.subpath)
+                source = await asyncio.to_thread(
+                    self._pin, container.id, number, where or point.source, request.subpath
+                )
                 options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
                 replaced[point.destination] = runtime.Mount(point.destination, "bind", source, options)
         if (shm := await self._shared_memory(container)) is not None:
@@ -126,13 +131,14 @@ class VolumeMounts:
             path.rmdir()
 
     @contextlib.asynccontextmanager
-    async def using(self, name: str) -> AsyncIterator[None]:
-        """The volume's filesystem is mounted in the block, for who fills it."""
-        await self._mount(name)
+    async def using(self, volume: Volume) -> AsyncIterator[str]:
+        """The volume's filesystem is mounted in the block, for who fills it; where it is."""
+        user = secrets.token_hex(32)
+        where = await self._mount(volume.name, user)
         try:
-            yield
+            yield where or volume.mountpoint
         finally:
-            await self._unmount(name, "")
+            await self._unmount(volume.name, user)
 
     async def created(self, container: Container) -> None:
         """The container has its own mounts by now."""
@@ -162,7 +168,12 @@ class VolumeMounts:
     async def _unmount(self, name: str, ended: str) -> None:
         """Unless another container than `ended` runs with it."""
         volume = self._volumes.find(name)
-        if volume is None or not volume.options:
+        if volume is None:
+            return
+        if volume.driver != LOCAL:
+            await (await self._volumes.driver(volume)).unmount(name, ended)
+            return
+        if not volume.options:
             return
         async with self._lock:
             if not [id for id in self._running.volume_runners(name) if id != ended]:
@@ -173,13 +184,18 @@ class VolumeMounts:
         for point in _volumes(container.mounts):
             self._events.publish("volume", "unmount", point.name, {"container": container.id, "driver": point.driver})
 
-    async def _mount(self, name: str) -> None:
+    async def _mount(self, name: str, user: str) -> str:
+        """Where a plugin has put it; "" for a local volume, whose place is known."""
         volume = self._volumes.find(name)
-        wanted = localmounts.parse(volume.options) if volume is not None else None
-        if volume is None or wanted is None:
-            return
-        async with self._lock:
-            await asyncio.to_thread(localmounts.attach, name, wanted, volume.mountpoint)
+        if volume is None:
+            return ""
+        if volume.driver != LOCAL:
+            return await (await self._volumes.driver(volume)).mount(name, user)
+        wanted = localmounts.parse(volume.options)
+        if wanted is not None:
+            async with self._lock:
+                await asyncio.to_thread(localmounts.attach, name, wanted, volume.mountpoint)
+        return ""
 
     def _pin(self, id: str, number: int, volume: str, subpath: str) -> str:
         """A bind mount of what `subpath` is now, beneath the volume and nowhere else."""

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,23 +17,26 @@ from rorqual.api.system import Volume as APIVolume
 from rorqual.daemon.services import clock, localmounts
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
+from rorqual.daemon.services.volumeplugins import VolumeDriver, VolumePlugins
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 
 FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"label", "label!", "all"})
 ANONYMOUS = "com.docker.volume.anonymous"
+LOCAL = "local"
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume. Its files are in `mountpoint`."""
+    """A volume. Its files are in `mountpoint`; a plugin's has one while it is mounted, as a rule."""
 
     name: str
     mountpoint: str
     created_ns: int
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    driver: str = LOCAL
 
     @property
     def anonymous(self) -> bool:
@@ -64,11 +67,14 @@ class References(Protocol):
 class Volumes:
     """All volumes of the engine."""
 
-    def __init__(self, store: VolumeStore, root: Path, references: References, events: Events) -> None:
+    def __init__(
+        self, store: VolumeStore, root: Path, references: References, events: Events, plugins: VolumePlugins
+    ) -> None:
         self._store = store
         self._root = root
         self._references = references
         self._events = events
+        self._plugins = plugins
         self._volumes: dict[str, Volume] = {}
         self._lock = asyncio.Lock()
 
@@ -76,9 +82,9 @@ class Volumes:
         """Read the store (blocking; at start-up)."""
         for name, document in self._store.load_volumes():
             data = json.loads(document)
-            self._volumes[name] = Volume(
-                name, self._mountpoint(name), data["created_ns"], data["labels"], data["options"]
-            )
+            driver = data.get("driver", LOCAL)
+            mountpoint = self._mountpoint(name) if driver == LOCAL else data.get("mountpoint", "")
+            self._volumes[name] = Volume(name, mountpoint, data["created_ns"], data["labels"], data["options"], driver)
 
     def _mountpoint(self, name: str) -> str:
         return str(self._root / name / "_data")
@@ -91,35 +97,54 @@ class Volumes:
         options: Mapping[str, str] | None = None,
     ) -> Volume:
         """The volume of that name, made when there is none; "" makes up a name. Raises: InvalidArgument, NotFound."""
-        if driver not in ("", "local"):
-            raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
+        plugin = await self._plugin(name, driver) if driver not in ("", LOCAL) else None
         labels = dict(labels or {})
         if not name:
             name = secrets.token_hex(32)
             labels[ANONYMOUS] = ""
-        elif not _NAME.match(name):
+        elif plugin is None and not _NAME.match(name):
             raise InvalidArgument(
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only '
                 '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
             )
         try:
-            localmounts.check(options or {})
+            if plugin is None:
+                localmounts.check(options or {})
         except InvalidArgument as e:
             raise InvalidArgument(f"create {name}: {e}") from e
         found = self._volumes.get(name)
         if found is not None:
+            if driver and driver != found.driver:
+                raise Conflict(
+                    f"create {name}: conflict: volume name must be unique: driver {found.driver} has it already"
+                )
             return found
         async with self._lock:
             found = self._volumes.get(name)
             if found is not None:
                 return found
             volume = Volume(name, self._mountpoint(name), clock.now_ns(), labels, dict(options or {}))
-            await asyncio.to_thread(os.makedirs, volume.mountpoint, 0o755, True)
             document = {"created_ns": volume.created_ns, "labels": labels, "options": dict(volume.options)}
+            if plugin is None:
+                await asyncio.to_thread(os.makedirs, volume.mountpoint, 0o755, True)
+            else:
+                await plugin.create(name, volume.options)
+                volume = replace(volume, driver=plugin.name, mountpoint=await plugin.path(name))
+                document |= {"driver": volume.driver, "mountpoint": volume.mountpoint}
             await self._store.put_volume(name, json.dumps(document))
             self._volumes[name] = volume
-        self._events.publish("volume", "create", name, {"driver": "local"})
+        self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume
+
+    async def _plugin(self, name: str, driver: str) -> VolumeDriver:
+        try:
+            return await self._plugins.driver(driver)
+        except NotFound as e:
+            raise NotFound(f"create {name}: {e}") from e
+
+    async def driver(self, volume: Volume) -> VolumeDriver:
+        """The plugin of a volume that isn't local. Raises: NotFound."""
+        return await self._plugins.driver(volume.driver)
 
     def find(self, name: str) -> Volume | None:
         """None when there is none."""
@@ -143,13 +168,16 @@ class Volumes:
         if users:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         await self._delete(volume)
-        self._events.publish("volume", "destroy", name, {"driver": "local"})
+        self._events.publish("volume", "destroy", name, {"driver": volume.driver})
 
     async def _delete(self, volume: Volume) -> None:
+        if volume.driver != LOCAL:
+            await (await self.driver(volume)).remove(volume.name)
         async with self._lock:
             await self._store.delete_volume(volume.name)
             self._volumes.pop(volume.name, None)
-        await asyncio.to_thread(_remove_files, volume)
+        if volume.driver == LOCAL:
+            await asyncio.to_thread(_remove_files, volume)
 
     def summaries(self, filters: Filters) -> list[APIVolume]:
         """Those that pass the filters."""
@@ -158,7 +186,7 @@ class Volumes:
         for volume in sorted(self._volumes.values(), key=lambda v: v.name):
             if dangling is not None and dangling == bool(self._references.volume_users(volume.name)):
                 continue
-            if not filters.one_of("driver", "local") or not filters.pattern("name", volume.name):
+            if not filters.one_of("driver", volume.driver) or not filters.pattern("name", volume.name):
                 continue
             if filters.labels("label", volume.labels):
                 found.append(to_api(volume))
@@ -174,6 +202,8 @@ class Volumes:
                 continue
             if not filters.labels("label", volume.labels) or _excluded(filters, volume.labels):
                 continue
+            if volume.driver != LOCAL:
+                continue  # dockerd prunes local ones only
             freed += await asyncio.to_thread(size_of, volume.mountpoint)
             await self._delete(volume)
             self._events.publish("volume", "destroy", volume.name, {"driver": "local"})
@@ -186,7 +216,7 @@ def to_api(volume: Volume) -> APIVolume:
     """As the Engine API shows it."""
     return APIVolume(
         created_at=clock.rfc3339(volume.created_ns // 10**9 * 10**9),
-        driver="local",
+        driver=volume.driver,
         labels=volume.labels or None,
         mountpoint=volume.mountpoint,
         name=volume.name,

@@ -221,14 +221,14 @@ class Creator:
             return MountPoint(type="image", name=image.id, source=image.top, destination=wish.target)
         volume = await self._volumes.ensure(wish.source, wish.driver, wish.labels, wish.driver_options)
         if wish.copy and wish.writable:
-            async with self._volume_mounts.using(volume.name):
-                await self._populator.populate(rootfs, wish.target, volume.mountpoint)
+            async with self._volume_mounts.using(volume) as where:
+                await self._populator.populate(rootfs, wish.target, where)
         return MountPoint(
             type="volume",
             name=volume.name,
             source=volume.mountpoint,
             destination=wish.target,
-            driver="local",
+            driver=volume.driver,
             mode=wish.mode,
             rw=wish.writable,
         )
