@@ -85,11 +85,24 @@ class Engine:
         for entry in self._networks:
             self._bring_up(entry)
         endpoints = [e for sandbox in self._sandboxes.values() for e in sandbox.endpoints]
+        self._end_joining()
         for driver in self._drivers.values():
             its = [entry.spec for entry in self._networks if entry.driver is driver]
             ids = {network.id for network in its}
             for sandbox_id in driver.restore(its, [e for e in endpoints if e.network_id in ids]):
                 self._route(self._sandboxes[sandbox_id])
+
+    def _end_joining(self) -> None:
+        """Remove the interfaces that a killed process made in sandboxes that live on, and wrote no endpoint for: their
+        names and addresses will be given again."""
+        for endpoint in self._store.joining():
+            entry = self._networks.get(endpoint.network_id)
+            if entry is not None and endpoint.sandbox_id in self._sandboxes:
+                try:
+                    entry.driver.leave(entry.spec, endpoint)
+                except OSError as error:
+                    log.warning("cannot remove interface %s of %s: %s", endpoint.interface, endpoint.sandbox_id, error)
+            self._store.delete_joining(endpoint.id)
 
     @staticmethod
     def _bring_up(entry: Entry) -> None:
@@ -127,7 +140,10 @@ class Engine:
     def _load_sandboxes(self, live: Collection[SandboxID]) -> None:
         configs = self._store.sandboxes()
         for sandbox_id in configs:
-            if sandbox_id in live:
+            if sandbox_id in live and not self.namespaces.exists(sandbox_id):
+                log.warning("the namespace of sandbox %s is gone: it is forgotten", sandbox_id)
+                self._store.delete_sandbox(sandbox_id)
+            elif sandbox_id in live:
                 path = self.namespaces.path_of(sandbox_id)
                 self._sandboxes[sandbox_id] = Sandbox(sandbox_id, path, configs[sandbox_id])
             else:
@@ -234,6 +250,8 @@ class Engine:
         with ExitStack() as undo:
             endpoint = endpoints.planned(sandbox, entry, config)
             undo.callback(entry.release, endpoint.ip, endpoint.ip6)
+            self._store.put_joining(endpoint)
+            undo.callback(self._store.delete_joining, endpoint.id)
             endpoint = entry.driver.join(spec, endpoint)
             undo.callback(entry.driver.leave, spec, endpoint)
             joined = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))

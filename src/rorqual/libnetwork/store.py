@@ -8,6 +8,9 @@ which must outlive that, are committed with a sync.
     sandboxes(id, config)                               JSON of model.SandboxConfig
     endpoints(id, sandbox_id, network_id, ip, spec)     JSON of the rest of model.Endpoint
     ports(proto, host_ip, host_port, endpoint_id, container_port)
+    joining(endpoint_id, sandbox_id, network_id, interface, host_interface)
+                                                        interfaces that are being made: one left here was made by a
+                                                        process that was killed before it could write its endpoint
 """
 
 import json
@@ -30,6 +33,8 @@ CREATE INDEX IF NOT EXISTS endpoints_by_sandbox ON endpoints(sandbox_id);
 CREATE TABLE IF NOT EXISTS ports(proto TEXT, host_ip TEXT, host_port INTEGER, endpoint_id TEXT NOT NULL,
     container_port INTEGER NOT NULL, PRIMARY KEY(proto, host_ip, host_port)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ports_by_endpoint ON ports(endpoint_id);
+CREATE TABLE IF NOT EXISTS joining(endpoint_id TEXT PRIMARY KEY, sandbox_id TEXT NOT NULL, network_id TEXT NOT NULL,
+    interface TEXT NOT NULL, host_interface TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = 2;
 """
 # 1 -> 2: IPv6. An offset within a /64 does not fit SQLite's integers, so it is text.
@@ -98,6 +103,23 @@ class Store:
 
     # --- endpoints
 
+    def put_joining(self, endpoint: Endpoint) -> None:
+        """Its interface is about to be made."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO joining VALUES(?, ?, ?, ?, ?)",
+            (endpoint.id, endpoint.sandbox_id, endpoint.network_id, endpoint.interface, endpoint.host_interface),
+        )
+
+    def delete_joining(self, endpoint_id: EndpointID) -> None:
+        self._db.execute("DELETE FROM joining WHERE endpoint_id=?", (endpoint_id,))
+
+    def joining(self) -> list[Endpoint]:
+        """Endpoints of which nothing is known but their interfaces."""
+        return [
+            Endpoint(EndpointID(i), "", NetworkID(n), "", SandboxID(s), interface, host_interface)
+            for i, s, n, interface, host_interface in self._db.execute("SELECT * FROM joining")
+        ]
+
     def put_endpoint(self, endpoint: Endpoint, cursor: int = 0, cursor6: int = 0) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -114,6 +136,7 @@ class Store:
                 ),
             )
             self._put_ports(endpoint)
+            self._db.execute("DELETE FROM joining WHERE endpoint_id=?", (endpoint.id,))
             self._db.execute(
                 "UPDATE networks SET cursor=?, cursor6=? WHERE id=?", (cursor, str(cursor6), endpoint.network_id)
             )

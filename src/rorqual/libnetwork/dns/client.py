@@ -215,35 +215,43 @@ class Resolver:
                 self._send({"op": "drop-sandbox", "id": ident})
                 self._known.discard(ident)
             for view in wanted.views:
-                try:
-                    self._put(view)
-                except FileNotFoundError:
-                    log.warning("the namespace of sandbox %s is gone: it has no DNS", view.id)
+                self._put(view)
         except OSError as error:
             self.close()
             raise errdefs.Internal(f"cannot reach the DNS resolver: {error}") from error
 
     def _put(self, view: SandboxView) -> None:
+        """Tell what a sandbox may ask; its sockets are opened where the process does not have them. A sandbox that
+        cannot have any is said in the log: the others must not wait for it. Raises OSError of the connection."""
         if view.id in self._known:
             self._send(view.order())
             return
         with ExitStack() as stack:
-            netns = stack.enter_context(self._namespaces.opened(view.id))
-            with self._namespaces.entered(netns):
-                udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
-                udp.bind((ADDRESS, 0))
-                tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
-                tcp.bind((ADDRESS, 0))
-                tcp.listen(64)
-                # Not port 53 itself: the container may want that for a server of its own.
-                nft = Nft()
-                try:
-                    ports = {"udp": udp.getsockname()[1], "tcp": tcp.getsockname()[1]}
-                    nft.run(_NAT.format(address=ADDRESS, **ports))
-                finally:
-                    nft.close()
-            self._send(view.order(), [udp.fileno(), tcp.fileno(), netns])
+            try:
+                fds = self._sockets(view.id, stack)
+            except OSError as error:
+                log.error("sandbox %s has no DNS: %s", view.id, error)
+                return
+            self._send(view.order(), fds)
         self._known.add(view.id)
+
+    def _sockets(self, sandbox: SandboxID, stack: ExitStack) -> list[int]:
+        """A UDP and a listening TCP socket of the sandbox and its namespace, as long as `stack` lasts; port 53 leads to
+        them. Not that port itself: the container may want it for a server of its own."""
+        netns = stack.enter_context(self._namespaces.opened(sandbox))
+        with self._namespaces.entered(netns):
+            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+            udp.bind((ADDRESS, 0))
+            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+            tcp.bind((ADDRESS, 0))
+            tcp.listen(64)
+            nft = Nft()
+            try:
+                ports = {"udp": udp.getsockname()[1], "tcp": tcp.getsockname()[1]}
+                nft.run(_NAT.format(address=ADDRESS, **ports))
+            finally:
+                nft.close()
+        return [udp.fileno(), tcp.fileno(), netns]
 
     def _send(self, order: dict[str, Any], fds: list[int] | None = None) -> None:
         assert self._sock is not None
@@ -292,7 +300,10 @@ class Resolver:
                 os.chmod(path, 0o600)
             listener.listen(8)
             argv = [sys.executable, "-m", "rorqual.libnetwork.dns.server"]
-            self._process = subprocess.Popen(argv, stdin=listener.fileno(), cwd="/", start_new_session=True)
+            # Its complaints go where the daemon's do; it has nothing else to say.
+            self._process = subprocess.Popen(
+                argv, stdin=listener.fileno(), stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
+            )
 
 
 class _Path:

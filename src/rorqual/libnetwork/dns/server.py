@@ -143,6 +143,8 @@ class Server:
                 return
             try:
                 self._obey(sock, json.loads(data), list(fds))
+            except (BrokenPipeError, ConnectionResetError):
+                self._close_control(sock)  # it was killed before it heard the answer
             except (ValueError, KeyError, TypeError, OSError) as error:
                 sys.stderr.write(f"rorqual dns: cannot do what the daemon asks: {error!r}\n")
 

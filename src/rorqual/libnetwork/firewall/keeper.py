@@ -43,7 +43,10 @@ class Firewall:
             # A table of another version of this program, whose sets or chains have other types: replaced, still in one
             # transaction, the administrator's chain carried over.
             log.warning("replacing nftables table inet %s: %s", self._table, error)
-            rules = self._nft.run(f"list chain inet {self._table} {self._user_chain}")
+            try:
+                rules = self._nft.run(f"list chain inet {self._table} {self._user_chain}")
+            except NftError:
+                raise error from None  # there is no table: what failed first is what is wrong
             self._nft.run(f"delete table inet {self._table}\n{text}{rules}")
 
     def remove(self) -> None:
