@@ -210,13 +210,18 @@ class Creation:
         self._fds.append(fifo)
         join_fds = group.open_join_fds()
         self._fds += join_fds
+        group_fd = group.open_clone_fd()
+        if group_fd is not None:
+            self._fds.append(group_fd)
         ours, theirs = sync.pair()
         late = namespaces.CLONE_NEWCGROUP | (namespaces.CLONE_NEWTIME if plan.time_offsets else 0)
         with ours:
             with theirs:
-                pid = parent.spawn(
+                pid = parent.spawn_into(
                     theirs,
-                    lambda: child.init(plan, theirs, fifo, join_fds, self._options.stdio),
+                    lambda fds: child.init(plan, theirs, fifo, fds, self._options.stdio),
+                    group_fd=group_fd,
+                    join_fds=join_fds,
                     flags=fresh & ~late,
                     pid_namespace=pid_namespace,
                 )

@@ -19,14 +19,28 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def _spawn(end: sync.End, pidfd: int, flags: int, action: Callable[[int], NoReturn]) -> int:
-    """`action` gets the namespaces that its process is already in."""
+def _spawn(
+    end: sync.End,
+    pidfd: int,
+    flags: int,
+    group_fd: int | None,
+    join_fds: list[int],
+    action: Callable[[int, list[int]], NoReturn],
+) -> int:
+    """`action` gets the namespaces that its process is already in, and the fds to join its groups."""
     own_pids = bool(flags & namespaces.CLONE_NEWPID)
     if own_pids and flags & namespaces.CLONE_NEWUSER and os.geteuid() != 0:
         # Joining a pid namespace takes privilege here, which only the container's user namespace gives.
         joined = namespaces.CLONE_NEWUSER
-        return parent.spawn_beyond(end, lambda: action(joined), pidfd=pidfd)
-    return parent.spawn(end, lambda: action(0), flags=0, pid_namespace=pidfd if own_pids else None)
+        return parent.spawn_beyond(end, lambda: action(joined, join_fds), pidfd=pidfd)
+    return parent.spawn_into(
+        end,
+        lambda fds: action(0, fds),
+        group_fd=group_fd,
+        join_fds=join_fds,
+        flags=0,
+        pid_namespace=pidfd if own_pids else None,
+    )
 
 
 def _send_listener(made: Record, profile: Seccomp | None, fd: int, pid: int) -> None:
@@ -79,8 +93,12 @@ def execute(
             # Opened first, then compared: a pid that was used again must not lead into somebody else's namespaces.
             raise ProcessLookupError(3, os.strerror(3))
         flags = made.namespaces
-        join_fds = locate.existing(groups).joinable(made.pid).open_join_fds()
+        group = locate.existing(groups).joinable(made.pid)
+        join_fds = group.open_join_fds()
         fds += join_fds
+        group_fd = group.open_clone_fd()
+        if group_fd is not None:
+            fds.append(group_fd)
         ours, theirs = sync.pair()
         with ours:
             with theirs:
@@ -88,8 +106,10 @@ def execute(
                     theirs,
                     pidfd,
                     flags,
-                    lambda joined: child.execute(
-                        plan, theirs, pidfd, flags & ~namespaces.CLONE_NEWPID, join_fds, stdio, joined=joined
+                    group_fd,
+                    join_fds,
+                    lambda joined, joins: child.execute(
+                        plan, theirs, pidfd, flags & ~namespaces.CLONE_NEWPID, joins, stdio, joined=joined
                     ),
                 )
             try:

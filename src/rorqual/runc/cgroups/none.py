@@ -24,6 +24,9 @@ class Group:
     def open_join_fds(self) -> list[int]:
         return []
 
+    def open_clone_fd(self) -> int | None:
+        return None
+
     def mount_sources(self) -> dict[str, str]:
         return {}
 

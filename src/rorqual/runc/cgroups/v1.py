@@ -105,6 +105,9 @@ class Group:
             raise
         return fds
 
+    def open_clone_fd(self) -> int | None:
+        return None
+
     def mount_sources(self) -> dict[str, str]:
         """What a `cgroup` mount shows: the hierarchy's directory name -> this container's directory in it."""
         return {self._hierarchies[c].name: directory for c, directory in self._directories.items()}

@@ -122,6 +122,9 @@ class Group:
     def open_join_fds(self) -> list[int]:
         return [os.open(f"{self._directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)]
 
+    def open_clone_fd(self) -> int | None:
+        return os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     def joinable(self, pid: int) -> "Group":
         """The group for a further process of the container: where its init is, when that has moved on below.
 

@@ -59,6 +59,27 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
+def spawn_into(
+    end: sync.End,
+    action: Callable[[list[int]], NoReturn],
+    *,
+    group_fd: int | None,
+    join_fds: list[int],
+    flags: int,
+    pid_namespace: int | None = None,
+) -> int:
+    """As `spawn`, for a process of control groups; `action` gets the fds through which it must still join them.
+
+    On cgroup v2 the clone itself puts the child into the directory `group_fd`: moving a process that exists stops every
+    fork of the machine until all processors have passed a quiet state, 12 ms as a rule. Where the kernel refuses that
+    (a group that is full, or not this user's) the child moves itself, whatever the errno: a real fault shows again.
+    """
+    if group_fd is not None:
+        with suppress(OSError):
+            return spawn(end, lambda: action([]), flags=flags, pid_namespace=pid_namespace, cgroup_fd=group_fd)
+    return spawn(end, lambda: action(join_fds), flags=flags, pid_namespace=pid_namespace)
+
+
 def spawn_beyond(end: sync.End, action: Callable[[], NoReturn], *, pidfd: int) -> int:
     """As spawn, into the pid namespace of `pidfd`'s process, through its user namespace, by a child that joins both and
     then clones a sibling: `action` runs in that one, which is this process's child too. Raises: StartError."""
