@@ -84,6 +84,7 @@ class Graph:
         self.edges: dict[Node, list[Node]] = defaultdict(list)
         self.roots: list[Node] = []
         self.flat: set[Node] = set()  # held without what they reference
+        self._parents: dict[Node, Node] = {}
         self.expired_leases: list[tuple[str, str]] = []
         self.expired_images: list[tuple[str, str]] = []
         self._now_s = now_s
@@ -105,7 +106,13 @@ class Graph:
                 if node not in seen:
                     seen.add(node)
                     todo.append(node)
-        return seen | self.flat
+        for node in self.flat:
+            seen.add(node)
+            # no reference but part of it: a snapshot is nothing without what it stands on
+            while (parent := self._parents.get(node)) is not None:
+                seen.add(parent)
+                node = parent
+        return seen
 
     def _read_content(self, db: Database) -> None:
         for ns, digest, text in db.rows("SELECT ns, digest, labels FROM content"):
@@ -120,7 +127,8 @@ class Graph:
             node = Node(f"snapshots/{snapshotter}", ns, name)
             self._add(node, load(text))
             if parent is not None:
-                self.edges[node].append(Node(node.type, ns, parent))
+                self._parents[node] = Node(node.type, ns, parent)
+                self.edges[node].append(self._parents[node])
             if keep:
                 self.roots.append(node)
 

@@ -161,3 +161,11 @@ def test_references_of_labels() -> None:
 def test_an_unreadable_expiry_is_none() -> None:
     assert not expired({"containerd.io/gc.expire": "soon"}, time.time())
     assert not expired({}, time.time())
+
+
+async def test_a_flat_lease_keeps_what_its_snapshot_stands_on(world: World) -> None:
+    world.snapshot("base")
+    world.snapshot("top", "base")
+    world.leases.create("ns", "flat", {"containerd.io/gc.flat": "1"})
+    world.leases.hold("ns", "flat", Resource("snapshots/overlayfs", "top"))
+    assert world.left() == {"base", "top"}
