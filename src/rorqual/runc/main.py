@@ -179,6 +179,8 @@ def _dispatch(name: str, rest: list[str], context: Context) -> int:
     if rest and rest[0] in ("--help", "-h"):
         sys.stdout.write(_command_help(name))
         return 0
+    if context.debug:
+        context.report("debug", f"command {name}: {' '.join(rest)}; state in {context.root}")
     status: int = getattr(module, command.function)(parser.parse(rest, options, mixed=command.mixed), context)
     return status
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from support.terminal import CTRL_C, Terminal
 
 from .conftest import Bundle
 
@@ -207,3 +208,30 @@ def test_events_take_go_durations(running: Runc) -> None:
         assert "must be greater than 0" in running("events", "--interval", text, "cli").stderr
     for text in ("x", "5", "1m2"):
         assert "parse error" in running("events", "--interval", text, "cli").stderr
+
+
+def test_run_at_a_terminal_passes_keys_sizes_and_the_status(bundle: Bundle, command: Runc) -> None:
+    script = 'trap "echo interrupted; exit 4" INT; trap "stty size" WINCH; stty size; tty; while :; do sleep 0.1; done'
+    spec = bundle.spec("sh", "-c", script, process={"terminal": True})
+    assert spec.linux is not None
+    linux = replace(spec.linux, cgroups_path=f"/{bundle.prefix}/cli")
+    (bundle.path / "config.json").write_bytes(replace(spec, linux=linux).to_json())
+    line = [
+        sys.executable,
+        "-m",
+        "rorqual.runc.main",
+        "--root",
+        bundle.root,
+        "run",
+        "--bundle",
+        str(bundle.path),
+        "cli",
+    ]
+    with Terminal(line, rows=30, columns=90) as terminal:
+        terminal.expect("30 90")
+        terminal.expect("/dev/pts/0")
+        terminal.resize(40, 100)
+        terminal.expect("40 100")
+        terminal.type(CTRL_C)
+        terminal.expect("interrupted")
+        assert terminal.ends() == 4
