@@ -1,11 +1,16 @@
 """Restart policies over the life of the daemon."""
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support import processes
 from support.engine import Cli, Engine
 from support.processes import kill, wait_for
 
@@ -117,3 +122,38 @@ def test_a_daemon_ends_at_once_while_containers_wait_and_goes_on_with_them(fresh
     engine.restart()
     assert time.monotonic() - began < 10
     wait_for(lambda: engine.inspect("later")["RestartCount"] == 1, "it was started again at the start")
+
+
+def power_off(engine: Engine) -> None:
+    """What a reboot takes: every process, the namespaces and cgroups, and all below the exec root (a tmpfs)."""
+
+    def gone() -> bool:
+        found = processes.belonging(engine.marker, engine.cgroup_parent)
+        kill(process.pid for process in found)
+        return not found
+
+    wait_for(gone, "every process is gone")
+    if engine.daemon is not None:
+        engine.daemon.wait(10)
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    for target in sorted((line.split()[4] for line in lines if str(engine.root) in line.split()[4]), reverse=True):
+        subprocess.run(["umount", "-l", target], check=True)
+    for group in sorted(engine.held().cgroups, key=len, reverse=True):
+        os.rmdir(group)
+    shutil.rmtree(engine.exec)
+
+
+def test_a_reboot_follows_the_policies(fresh_engine: Engine) -> None:
+    engine, run = fresh_engine, fresh_engine.rorqual
+    for name in ("always", "unless-stopped", "on-failure", "no"):
+        run("run", "-d", "--name", f"c-{name}", "--restart", name, "-v", "kept:/kept", *_SLEEPS)
+    for name in ("always", "unless-stopped"):
+        run("run", "-d", "--name", f"s-{name}", "--restart", name, *_SLEEPS)
+        run("stop", "-t", "0", f"s-{name}")
+    run("exec", "c-always", "touch", "/kept/f")
+    power_off(engine)
+    engine.start()
+    for name in ("c-always", "c-unless-stopped", "c-on-failure", "s-always"):
+        wait_for(running(engine, name), f"{name} runs again")
+    assert state(engine, "c-no")["Status"] == "exited" and state(engine, "s-unless-stopped")["Status"] == "exited"
+    run("exec", "c-always", "ls", "/kept/f")
