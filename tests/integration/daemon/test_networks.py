@@ -142,7 +142,7 @@ def test_prune_keeps_what_a_container_uses(cli: Cli) -> None:
 
 def test_names_aliases_and_links_are_found_on_their_network_only(cli: Cli) -> None:
     for name in ("red", "blue"):
-        cli("network", "create", name)
+        cli("network", "create", "--internal", name)  # what is not known is refused at once there
     ident = web(cli, "web", "--network", "red", "--network-alias", "www", "--hostname", "box")
     for name in ("web", "www", "box", ident[:12], "web.red"):
         assert fetched(cli, name, "--network", "red") == "hello", name
@@ -173,7 +173,7 @@ def test_the_long_form_of_network_joins_several_at_once(cli: Cli) -> None:
 
 
 def test_connect_and_disconnect_while_it_runs_and_while_it_does_not(cli: Cli) -> None:
-    cli("network", "create", "--subnet", "10.84.0.0/24", "red")
+    cli("network", "create", "--internal", "--subnet", "10.84.0.0/24", "red")
     web(cli, "web")
     cli("network", "connect", "--alias", "www", "--ip", "10.84.0.44", "red", "web")
     assert looked_up(cli, "www", "--network", "red") == "10.84.0.44"
@@ -193,7 +193,7 @@ def test_connect_and_disconnect_while_it_runs_and_while_it_does_not(cli: Cli) ->
 
 
 def test_a_renamed_container_is_found_by_its_new_name(cli: Cli) -> None:
-    cli("network", "create", "red")
+    cli("network", "create", "--internal", "red")
     web(cli, "web", "--network", "red", "--network-alias", "www")
     cli("rename", "web", "wob")
     assert fetched(cli, "wob", "--network", "red") == "hello" and fetched(cli, "www", "--network", "red") == "hello"
