@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,16 @@ def test_where_plugins_are_looked_for(directories: Path) -> None:
             plugins.find(name, "NetworkDriver")
     with pytest.raises(errdefs.InvalidArgument, match=r"three\.json"):
         plugins.find("three", "NetworkDriver")
+
+
+def test_an_engine_without_plugins_has_no_http_client_in_memory() -> None:
+    code = "import sys, rorqual.libnetwork.engine; assert not {'http.client', 'email'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_resolver_process_imports_little() -> None:
+    large = ("asyncio", "dataclasses", "logging", "subprocess", "sqlite3", "ipaddress", "rorqual.libnetwork.model")
+    code = (
+        f"import sys, rorqual.libnetwork.dns.server; found = set({large!r}) & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
