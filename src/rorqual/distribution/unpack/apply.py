@@ -74,7 +74,7 @@ def apply(
     The caller checks the compressed bytes' digest and syncs the file system. `stream.read` is called in a helper
     thread, which has ended when this returns or raises. Sets the process's umask meanwhile: made for worker
     processes, or a thread that shares its umask with nobody. What a failed call leaves is the caller's to remove.
-    With `copying` the names of whiteouts mean nothing.
+    With `copying` the names of whiteouts mean nothing, and there is no diff ID.
 
     Raises: InvalidArgument (malformed), ResourceExhausted (over `limits`, disk full), DataLoss (damaged stream), each
     naming the entry; what `stream.read` raises.
@@ -91,7 +91,7 @@ def apply(
             mounts=copying is not None,
         )
         try:
-            with Pipeline(stream, limits) as pipeline:
+            with Pipeline(stream, limits, hashed=copying is None) as pipeline:
                 layer = _Layer(pipeline, target, kind, limits, copying)
                 layer.run()
                 return UnpackResult(

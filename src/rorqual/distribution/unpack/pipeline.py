@@ -25,10 +25,10 @@ _QUEUE_CHUNKS = 6
 class Pipeline:
     """A context manager; `next_chunk()` gives the tar's bytes and re-raises what went wrong in the helper."""
 
-    def __init__(self, stream: ByteStream, limits: Limits) -> None:
+    def __init__(self, stream: ByteStream, limits: Limits, *, hashed: bool = True) -> None:
         self._source = CountedStream(stream)
         self._limits = limits
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_QUEUE_CHUNKS)
         self._stop = threading.Event()
         self._ended = False
@@ -55,8 +55,8 @@ class Pipeline:
         return self._source.count
 
     def diff_id(self) -> str:
-        """`sha256:…` of the tar, valid once `next_chunk` gave b""."""
-        return f"sha256:{self._hash.hexdigest()}"
+        """`sha256:…` of the tar, valid once `next_chunk` gave b""; "" where nothing was hashed."""
+        return f"sha256:{self._hash.hexdigest()}" if self._hash is not None else ""
 
     def next_chunk(self) -> bytes:
         if self._ended:
@@ -75,7 +75,8 @@ class Pipeline:
             next_chunk = reader(self._source, _CHUNK_BYTES)
             while not self._stop.is_set():
                 data = next_chunk()
-                self._hash.update(data)
+                if self._hash is not None:
+                    self._hash.update(data)
                 self.size += len(data)
                 self._check_bounds()
                 self._queue.put(data)

@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Coroutine
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from rorqual.api.container import MountPoint
 from rorqual.daemon.remote import Mount
@@ -30,7 +32,7 @@ from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.spec import mounts
 from rorqual.distribution import unpack
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
-from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound
+from rorqual.errdefs import Cancelled, Conflict, Error, InvalidArgument, NotFound
 from rorqual.linux import paths
 from rorqual.oci import runtime
 
@@ -45,6 +47,7 @@ _GO_KINDS = {
 }
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
 _PASSWD_MAX = 1 << 20
+_BUFFER_BYTES = 4 << 20  # of an upload, between network and disk
 
 
 class LayerSource(Protocol):
@@ -118,11 +121,16 @@ class Archives:
         With `keep_kinds` directories are not replaced by others, nor the other way round; with `own` everything
         belongs to the container's user. Raises: NotFound, InvalidArgument; what unpacking raises.
         """
-        stream = _Body(body, asyncio.get_running_loop())
+        stream = _Body()
         async with self._planned(container) as plan:
             work = partial(_extract, plan, container, path, stream, keep_kinds=keep_kinds, own=own)
-            with _file_errors(container, path):
-                await rootfs.in_own_thread(work)
+            pumping = asyncio.create_task(stream.pump(body), name="archive body")
+            try:
+                with _file_errors(container, path):
+                    await rootfs.in_own_thread(work, lambda: stream.fail(Cancelled("the engine is stopping")))
+            finally:
+                pumping.cancel()
+                await asyncio.gather(pumping, return_exceptions=True)
         self._publish(container, "extract-to-dir")
 
     @asynccontextmanager
@@ -209,24 +217,61 @@ class _file_errors:
 
 
 class _Body:
-    """The request's body for a thread: each read asks the event loop for the next piece."""
+    """The request's body for a thread that reads it: some MiB are kept between the two, so that neither waits often."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._pieces = pieces
-        self._loop = loop
-        self._rest = b""
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._room = asyncio.Event()
+
+    async def pump(self, pieces: AsyncIterator[bytes]) -> None:
+        """Pass the body on, to its end or until this is cancelled; what it raises, the reading thread raises."""
+        try:
+            async for piece in pieces:
+                with self._changed:
+                    self._pieces.append(piece)
+                    self._size += len(piece)
+                    self._changed.notify()
+                    full = self._size > _BUFFER_BYTES
+                    if full:
+                        self._room.clear()
+                if full:
+                    await self._room.wait()
+        except Exception as e:
+            self.fail(e)
+            return
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def fail(self, error: BaseException) -> None:
+        """The thread's next read raises `error`."""
+        with self._changed:
+            self._failure = error
+            self._changed.notify()
 
     def read(self, size: int, /) -> bytes:
-        if not self._rest:
-            self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
-
-    def _next(self) -> Coroutine[Any, Any, bytes]:
-        async def next_piece() -> bytes:
-            return await anext(self._pieces, b"")
-
-        return next_piece()
+        """At most `size` bytes, b"" at the end; in the thread."""
+        with self._changed:
+            while not self._pieces and not self._ended and self._failure is None:
+                self._changed.wait()
+            if self._failure is not None:
+                raise self._failure
+            if not self._pieces:
+                return b""
+            piece = self._pieces.popleft()
+            if len(piece) > size:
+                self._pieces.appendleft(piece[size:])
+                piece = piece[:size]
+            was_full = self._size > _BUFFER_BYTES // 2
+            self._size -= len(piece)
+            if was_full and self._size <= _BUFFER_BYTES // 2:
+                self._loop.call_soon_threadsafe(self._room.set)
+        return piece
 
 
 # ---- in threads ----

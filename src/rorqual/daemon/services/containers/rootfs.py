@@ -66,10 +66,10 @@ class Rootfs:
         self.fd = self._namespace_fd = -1
 
 
-async def in_own_thread(work: Callable[[], T]) -> T:
+async def in_own_thread(work: Callable[[], T], give_up: Callable[[], None] | None = None) -> T:
     """What `work` returns, run in a thread that is used for nothing else: it may change its namespaces and umask.
 
-    Cancelled, this still waits for the thread's end.
+    Cancelled, this still waits for the thread's end, which `give_up` can bring about.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -87,6 +87,8 @@ async def in_own_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
+        if give_up is not None:
+            give_up()
         if not done.done():
             await asyncio.wait([done])
         if not done.cancelled() and done.exception() is None:
