@@ -1,7 +1,10 @@
 """One suite that every log driver passes: each line arrives, in order, whole; the container never suffers for it."""
 
+import datetime
+import ipaddress
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -11,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rorqual import errdefs
 from rorqual.shim import logdrivers
@@ -397,6 +403,69 @@ def test_a_receiver_that_is_not_there_is_told_at_once(driver: str) -> None:
     with pytest.raises(errdefs.Unavailable, match="connection refused"):
         logdrivers.open_driver(options, loop)
     loop.close()
+
+
+def certificate(directory: Path) -> tuple[str, str]:
+    """A self-signed one for 127.0.0.1: (certificate, key)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    day = datetime.timedelta(days=1)
+    today = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), today - day, today + day
+    )
+    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    (directory / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (directory / "key.pem").write_bytes(secret)
+    return str(directory / "cert.pem"), str(directory / "key.pem")
+
+
+def test_syslog_over_tls_checks_its_receiver_and_sends_everything(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    got = bytearray()
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                plain, _ = server.accept()
+                with context.wrap_socket(plain, server_side=True) as connection:
+                    while data := connection.recv(65536):
+                        got.extend(data)
+                    return
+            except OSError:
+                continue  # a client that does not trust the certificate
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        address = f"tcp+tls://127.0.0.1:{server.getsockname()[1]}"
+        config = {"syslog-address": address, "syslog-format": "rfc5424"}
+        options: dict[str, Any] = {"driver": "syslog", "tag": "web", "info": INFO, "config": config}
+        loop = Loop()
+        with pytest.raises(errdefs.Unavailable):
+            logdrivers.open_driver(options, loop)
+        config["syslog-tls-ca-cert"] = cert
+        driver = logdrivers.open_driver(options, loop)
+        assert driver is not None
+        for n in range(2000):
+            driver.write("stdout", b"line %05d\n" % n, NOW)
+        loop.call_later(0.2, loop.stop)
+        loop.run()
+        driver.close()
+        thread.join()
+        loop.close()
+    texts = []
+    rest = bytes(got)
+    while rest:
+        length, _, rest = rest.partition(b" ")  # RFC 5425: a message is preceded by its length
+        texts.append(rest[: int(length)].rsplit(b" - ", 1)[1])
+        rest = rest[int(length) :]
+    assert texts == [b"line %05d" % n for n in range(2000)]
 
 
 def test_fluentd_async_waits_for_its_receiver(rig: Callable[..., Rig]) -> None:

@@ -76,8 +76,9 @@ class Sender:
                 return
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            pass
+        except OSError as e:
+            if self._wants(e):
+                return
         self._lost()
 
     def _flush(self) -> None:
