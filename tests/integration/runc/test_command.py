@@ -1,15 +1,18 @@
 """rorqual-runc with runc's arguments, output and exit codes."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.terminal import CTRL_C, Terminal
 
-from .conftest import Bundle
+from .conftest import Bundle, group_directories
 
 pytestmark = pytest.mark.root
 Runc = Callable[..., subprocess.CompletedProcess[str]]
@@ -235,3 +238,56 @@ def test_run_at_a_terminal_passes_keys_sizes_and_the_status(bundle: Bundle, comm
         terminal.type(CTRL_C)
         terminal.expect("interrupted")
         assert terminal.ends() == 4
+
+
+def test_limits_come_from_standard_input_too(bundle: Bundle, running: Runc) -> None:
+    line = [sys.executable, "-m", "rorqual.runc.main", "--root", bundle.root, "update", "-r", "-", "cli"]
+    given = '{"memory": {"limit": 20971520}, "pids": {"limit": 7}}'
+    assert subprocess.run(line, input=given, text=True, check=False).returncode == 0
+    stats = json.loads(running("events", "--stats", "cli").stdout)["data"]
+    assert (stats["memory"]["usage"]["limit"], stats["pids"]["limit"]) == (20971520, 7)
+    bad = subprocess.run(line, input='{"pids": {"limit": "x"}}', text=True, capture_output=True, check=False)
+    assert bad.returncode == 1
+    assert "pids.limit must be an integer" in bad.stderr
+
+
+def test_exec_of_a_document_detached(bundle: Bundle, running: Runc, tmp_path: Path) -> None:
+    document = {"args": ["sleep", "50"], "cwd": "/tmp", "env": ["PATH=/bin"], "user": {"uid": 33, "gid": 34}}
+    (tmp_path / "process.json").write_text(json.dumps(document))
+    line = [sys.executable, "-m", "rorqual.runc.main", "--root", bundle.root, "exec", "-d"]
+    null = subprocess.DEVNULL
+    options = ["--process", str(tmp_path / "process.json"), "--pid-file", str(tmp_path / "pid"), "cli"]
+    assert subprocess.run([*line, *options], stdin=null, stdout=null, stderr=null, check=False).returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert pid in json.loads(running("ps", "-f", "json", "cli").stdout)
+    assert Path(f"/proc/{pid}").stat().st_uid == 33
+
+
+def test_a_terminal_goes_to_the_console_socket(bundle: Bundle, running: Runc, tmp_path: Path) -> None:
+    path = str(tmp_path / "console.sock")
+    line = [sys.executable, "-m", "rorqual.runc.main", "--root", bundle.root, "exec", "-d", "-t"]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        server.settimeout(20)
+        null = subprocess.DEVNULL
+        done = subprocess.run([*line, "--console-socket", path, "cli", "tty"], stdin=null, check=False)
+        assert done.returncode == 0
+        connection, _ = server.accept()
+        with connection:
+            name, fds, _, _ = socket.recv_fds(connection, 4096, 1)
+    assert name == b"/dev/ptmx"
+    assert os.read(fds[0], 100).strip() == b"/dev/pts/0"
+    os.close(fds[0])
+
+
+def test_an_exec_goes_below_the_containers_group(bundle: Bundle, running: Runc) -> None:
+    pids = next((d for d in group_directories(bundle.prefix) if "/pids/" in d), None)
+    if pids is None:
+        pytest.skip("this host has cgroup v2, where a group with processes has none below")
+    os.mkdir(f"{pids}/cli/sub")
+    done = running("exec", "--cgroup", "pids:sub", "cli", "cat", "/proc/self/cgroup")
+    assert done.returncode == 0, done.stderr
+    groups = {line.split(":")[1]: line.split(":")[2] for line in done.stdout.splitlines()}
+    assert groups["pids"].endswith("/cli/sub")
+    assert groups["memory"].endswith("/cli")
