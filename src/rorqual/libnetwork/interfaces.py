@@ -53,8 +53,12 @@ def chosen_name(endpoint_opts: str, taken: set[str], prefix: str = "eth") -> str
     return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
 
 
-def configure(namespaces: NamespaceDir, netns_fd: int, inner: RtNetlink, endpoint: Endpoint) -> None:
-    """Give the interface, which is in the sandbox already, its addresses and settings, and bring it up."""
+def configure(
+    namespaces: NamespaceDir, netns_fd: int, inner: RtNetlink, endpoint: Endpoint, *, accept_ra: bool = True
+) -> None:
+    """Give the interface, which is in the sandbox already, its addresses and settings, and bring it up. Without
+    `accept_ra` it listens to no router's advertisements: where we are the router, any is a neighbour's forgery
+    (CVE-2020-13401)."""
     link = inner.link(endpoint.interface)
     if link is None:
         raise errdefs.Internal(f"interface {endpoint.interface} did not appear in sandbox {endpoint.sandbox_id}")
@@ -62,6 +66,8 @@ def configure(namespaces: NamespaceDir, netns_fd: int, inner: RtNetlink, endpoin
     if endpoint.ip6:
         # Sandboxes start with IPv6 off for new interfaces.
         written.insert(0, (f"net/ipv6/conf/{endpoint.interface}/disable_ipv6", "0"))
+        if not accept_ra:
+            written.insert(0, (f"net/ipv6/conf/{endpoint.interface}/accept_ra", "0"))
     if written:
         with namespaces.entered(netns_fd):
             for path, value in written:

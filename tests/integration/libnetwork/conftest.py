@@ -80,6 +80,10 @@ class Lab:
             self.run(netns, f"ip -6 addr add fd09::{last}/64 dev {name} nodad")
         self.run(self.neighbour, "ip -6 route add default via fd09::1")
 
+    def enter(self, fd: int) -> None:
+        """The calling thread, which must end soon, goes into the network namespace of `fd`."""
+        _ok(libc.setns(fd, CLONE_NEWNET))
+
     def open_socket(
         self, netns: str | None, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET
     ) -> socket.socket:

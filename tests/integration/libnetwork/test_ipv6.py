@@ -1,6 +1,9 @@
 """IPv6, gateway modes and isolation: real packets from a neighbour machine, the host, its loopback and containers."""
 
+import asyncio
 import socket
+import struct
+import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, IPv6Network
@@ -35,6 +38,24 @@ async def container(c, name, network, *ports, **config):
     return sandbox.netns_path, endpoint
 
 
+def advertise(lab, netns: str) -> None:
+    """Send a router advertisement of high preference to everybody on eth0 of that namespace."""
+
+    def work() -> None:
+        with open(netns) as file:
+            lab.enter(file.fileno())
+        with socket.socket(SIX, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sock:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            index = socket.if_nametoindex("eth0")
+            flags = 0x08  # preference high
+            packet = struct.pack("!BBHBBHII", 134, 0, 0, 64, flags, 1800, 0, 0)
+            sock.sendto(packet, ("ff02::1", 0, 0, index))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
 def test_a_port_is_published_in_both_families_and_reached_from_everywhere(lab: Callable) -> None:
     async def body(lab):
         lab.with_ipv6()
@@ -61,6 +82,24 @@ def test_a_port_is_published_in_both_families_and_reached_from_everywhere(lab: C
             assert await lab.call(ns, "fd09::2", 7000) == "hello fd09::1"
             await c.delete_sandbox("c1")
             assert await lab.refused(lab.neighbour, "fd09::1", 8080)
+
+    lab(body)
+
+
+def test_cve_2020_13401_a_containers_router_advertisement_is_not_listened_to(lab: Callable) -> None:
+    async def body(lab):
+        async with controller(lab) as c:
+            network = await c.create_network(NAT6)
+            a, _ = await container(c, "a", "red")
+            b, endpoint = await container(c, "b", "red")
+            lab.run(a, "ip -6 addr add fe80::bad/64 dev eth0 nodad")  # a router's source address
+            before = lab.run(b, "ip -6 route")
+            await asyncio.to_thread(advertise, lab, a)
+            await asyncio.to_thread(advertise, lab, a)
+            lab.run(b, "ping -6 -c 1 -W 2 fd0a::2 || true")  # what was sent before this has been looked at
+            assert lab.run(b, "ip -6 route") == before and "default" in before
+            path = f"/proc/sys/net/ipv6/conf/{network.interface}/accept_ra"
+            assert lab.run(None, f"cat {path}").strip() == "0" and endpoint.gateway6 == "fd0a::1"
 
     lab(body)
 

@@ -9,7 +9,7 @@ import pytest
 
 from rorqual import errdefs
 from rorqual.libnetwork.controller import Controller
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, PortBinding
+from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, PortBinding
 
 pytestmark = pytest.mark.root
 
@@ -221,5 +221,24 @@ def test_user_networks_are_separate_and_internal_ones_closed(lab: Callable) -> N
             await c.delete_sandbox("c1")
             await c.remove_network("red")
             assert red.interface not in lab.run(None, "ip -o link")
+
+    lab(body)
+
+
+def test_a_bridge_that_was_there_before_stays_after_the_network(lab: Callable) -> None:
+    async def body(lab):
+        lab.run(None, "ip link add office type bridge && ip link set office up")
+        async with controller(lab) as c:
+            options = {"com.docker.network.bridge.name": "office"}
+            network = await c.create_network(NetworkConfig("red", options=options))
+            assert network.found and network.interface == "office"
+            ns, endpoint = await container(c, "c1", network="red")
+            lab.serve(ns, 80)
+            assert await lab.call(None, endpoint.ip, 80)
+            with pytest.raises(errdefs.PermissionDenied, match="networks have same bridge name"):
+                await c.create_network(NetworkConfig("blue", options=options))
+            await c.delete_sandbox("c1")
+            await c.remove_network("red")
+            assert "office" in lab.run(None, "ip link")
 
     lab(body)

@@ -171,7 +171,7 @@ class BridgeDriver:
                 self.bring_up(network)
                 return self.join(network, endpoint)
             try:
-                interfaces.configure(self._namespaces, netns_fd, inner, endpoint)
+                interfaces.configure(self._namespaces, netns_fd, inner, endpoint, accept_ra=False)
             except BaseException:
                 self._netlink.transact([netlink.del_link(endpoint.host_interface, ignore=_GONE)])
                 raise
@@ -218,7 +218,11 @@ class BridgeDriver:
                 )
             if not (four if wanted[0].version == 4 else six):
                 if wanted[0] == ANY6 and four:
-                    return [], False  # what a client that always asks for both families means is done by the other
+                    # Clients ask for both families whatever the network has; the other one is published.
+                    log.warning(
+                        "network %s has no IPv6: port %d is not published on ::", network.name, binding.host_port
+                    )
+                    return [], False
                 raise PortUnavailable(
                     f"cannot publish on {wanted[0]}: network {network.name} has no IPv{wanted[0].version}"
                 )
