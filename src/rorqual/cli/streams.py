@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 1 << 20
 STDIN_BYTES = 64 * 1024
 WRITEV_PIECES = 512
+_POLL_OUT = select.POLLOUT
+_MSG_DONTWAIT = 0x40  # send(2); the module `socket` would cost its import
 _POLL_IN = select.POLLIN | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -84,7 +86,19 @@ class Streamer:
     when it is readable (a wait's answer).
     """
 
-    __slots__ = ("_demux", "_early", "_filter", "_sock", "_stderr", "_stdin", "_stdout", "_tty", "on_signal", "signals")
+    __slots__ = (
+        "_demux",
+        "_early",
+        "_filter",
+        "_sock",
+        "_stderr",
+        "_stdin",
+        "_stdout",
+        "_tty",
+        "_unsent",
+        "on_signal",
+        "signals",
+    )
 
     def __init__(
         self,
@@ -99,6 +113,7 @@ class Streamer:
     ) -> None:
         self._sock = sock
         self._early = early
+        self._unsent = memoryview(b"")  # of stdin: read no more until the engine has taken it
         self._tty = tty
         self._stdin = stdin
         self._stdout = stdout
@@ -136,8 +151,17 @@ class Streamer:
         recv_into = getattr(self._sock, "recv_into")  # noqa: B009 (the Protocol names only what all sockets share)
         pending = getattr(self._sock, "pending", None)  # a TLS socket holds decrypted bytes that poll does not see
         while True:
-            for fd, _ in [(sock_fd, 0)] if pending is not None and pending() else poll.poll():
+            for fd, events in [(sock_fd, _POLL_IN)] if pending is not None and pending() else poll.poll():
                 if fd == sock_fd:
+                    # Both directions at once: an engine that waits for us to read must not find us waiting for it.
+                    if self._unsent and events & _POLL_OUT:
+                        wanted = self._send()
+                        if not self._unsent:
+                            poll.modify(sock_fd, _POLL_IN)
+                            if wanted:
+                                poll.register(self._stdin, _POLL_IN)
+                        if not events & ~_POLL_OUT:
+                            continue
                     try:
                         size = recv_into(buffer)
                     except ConnectionResetError:
@@ -148,6 +172,9 @@ class Streamer:
                 elif fd == self._stdin:
                     if not self._input():
                         poll.unregister(fd)
+                    elif self._unsent:
+                        poll.unregister(fd)
+                        poll.modify(sock_fd, _POLL_IN | _POLL_OUT)
                 elif signals is not None:
                     for number in signals.take():
                         if self.on_signal is not None:
@@ -170,12 +197,20 @@ class Streamer:
                 if data:
                     self._sock.sendall(data)
                 raise Detached
-        if data:
-            try:
-                self._sock.sendall(data)
-            except OSError:
-                # The process closed its stdin or ended; what it wrote is still to be read.
-                return False
+        self._unsent = memoryview(data)
+        return self._send()
+
+    def _send(self) -> bool:
+        """Send what the socket takes of what is unsent; False when the engine takes no more input at all."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._sock.send(self._unsent, _MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return True
+        except OSError:
+            # The process closed its stdin or ended; what it wrote is still to be read.
+            self._unsent = memoryview(b"")
+            return False
         return True
 
     def _half_close(self) -> None:

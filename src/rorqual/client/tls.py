@@ -12,6 +12,7 @@ import ssl
 from rorqual.client.errors import ConnectionFailed
 
 _READ_BYTES = 256 * 1024
+_RECORD_BYTES = 16 * 1024
 
 
 class TLSSocket:
@@ -23,6 +24,7 @@ class TLSSocket:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self._read = bytearray()  # decrypted and not taken yet
         self._ended = False
+        self._sealed = memoryview(b"")  # encrypted and not sent yet
         while True:
             try:
                 self._tls.do_handshake()
@@ -59,6 +61,22 @@ class TLSSocket:
         data = self.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
+        """How many bytes were taken. Raises: BlockingIOError with MSG_DONTWAIT while the last ones are on their way."""
+        self._push(flags)
+        taken = self._tls.write(memoryview(data)[:_RECORD_BYTES])
+        try:
+            self._push(flags)
+        except BlockingIOError:
+            return taken  # with the next call
+        return taken
+
+    def _push(self, flags: int) -> None:
+        if not self._sealed:
+            self._sealed = memoryview(self._outgoing.read())
+        while self._sealed:
+            self._sealed = self._sealed[self._sock.send(self._sealed, flags) :]
 
     def sendall(self, data: bytes | memoryview, /) -> None:
         """Raises: OSError."""
@@ -99,5 +117,5 @@ class TLSSocket:
             self._ended = True
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._sock.sendall(self._outgoing.read())
+        while self._sealed or self._outgoing.pending:
+            self._push(0)
