@@ -169,3 +169,37 @@ def test_a_swapper_cannot_lead_outside(root: int, tmp_path: Path) -> None:
         stop.set()
         thread.join()
     assert os.listdir(tmp_path / "outside") == ["secret"]
+
+
+@pytest.mark.parametrize(
+    ("path", "resolved"),
+    [
+        ("/a/b", "/a/b"),
+        ("/a/up", "/"),
+        ("/a/absolute/x", "/a/b/x"),
+        ("/a/b/../../..", "/"),
+        ("/a/dangling/x", "/no/where/x"),
+        ("/a/missing/../y", "/a/y"),
+        ("", "/"),
+    ],
+)
+def test_a_path_is_shown_as_a_process_in_the_root_would_come_to_it(tmp_path: Path, path: str, resolved: str) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "up").symlink_to("../../../..")
+    (tmp_path / "a" / "absolute").symlink_to("/a/b")
+    (tmp_path / "a" / "dangling").symlink_to("/no/where")
+    fd = paths.open_root(str(tmp_path))
+    try:
+        assert paths.resolved_in_root(fd, path) == resolved
+    finally:
+        os.close(fd)
+
+
+def test_links_that_go_round_are_refused_when_shown(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("x")
+    fd = paths.open_root(str(tmp_path))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            paths.resolved_in_root(fd, "/x")
+    finally:
+        os.close(fd)
