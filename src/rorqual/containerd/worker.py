@@ -18,10 +18,12 @@ from typing import Any
 
 from rorqual import errdefs
 from rorqual.linux import process as linux_process
+from rorqual.linux.sync import begin_writeback, syncfs
 
 _JOB_MAX = 256 * 1024
 _READ_SIZE = 1 << 20
 _SOCKET_BUFFER = 4 << 20
+_WRITEBACK_BYTES = 4 << 20
 
 
 def main() -> None:
@@ -60,6 +62,7 @@ class IngestSource:
         self._client = client
         self._hasher = None if plain else hashlib.new(digest.partition(":")[0] or "sha256")
         self._begun = False
+        self._written_back = self.offset
         self._digest = digest
         self._size = size
         self._buffer = bytearray(_READ_SIZE)
@@ -86,6 +89,9 @@ class IngestSource:
         rest = got
         while rest:
             rest = rest[self._file.write(rest) :]
+        if self.offset - self._written_back >= _WRITEBACK_BYTES:
+            begin_writeback(self._file.fileno(), self._written_back)
+            self._written_back = self.offset
         return self._passed(bytes(got))
 
     def _passed(self, data: bytes) -> bytes:
@@ -140,10 +146,30 @@ def _ingest(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
                 source.check("")
                 raise
         source.drain()
+        if job["directory"] and source.offset >= _WRITEBACK_BYTES:
+            _begin_writeback(job["directory"])
         return {**unpacked, "size": source.offset, "digest": source.check(unpacked["diff_id"] or "")}
     finally:
         source.close()
         client.close()
+
+
+_writeback: list[threading.Thread] = []
+
+
+def _begin_writeback(directory: str) -> None:
+    """The layer's files on their way to the disk while the next layer comes: whoever names the image waits for them."""
+    if _writeback and _writeback[0].is_alive():
+        return
+    _writeback[:] = [threading.Thread(target=_write_back, args=(directory,), name="writeback", daemon=True)]
+    _writeback[0].start()
+
+
+def _write_back(directory: str) -> None:
+    try:
+        syncfs(directory)
+    except OSError:
+        return  # the sync before the name tells of it
 
 
 def _apply(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""syncfs(2), the one call that os lacks. It waits for the disk: call it in a thread; the GIL is given up meanwhile."""
+"""syncfs(2) and sync_file_range(2), which os lacks. syncfs waits for the disk: call it in a thread; it gives the GIL up."""
 
 import ctypes
 import os
@@ -6,6 +6,9 @@ import os
 _libc = ctypes.CDLL(None, use_errno=True)  # not PyDLL as libc.py's: this may take seconds
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syncfs.restype = ctypes.c_int
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_libc.sync_file_range.restype = ctypes.c_int
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 def syncfs(path: str) -> None:
@@ -20,3 +23,11 @@ def syncfs(path: str) -> None:
             raise OSError(number, os.strerror(number), path)
     finally:
         os.close(fd)
+
+
+def begin_writeback(fd: int, offset: int = 0) -> None:
+    """Start to write the file's dirty pages from `offset` on, without waiting for them: the sync later has less to do.
+
+    Only a hint: a file system that cannot is left alone.
+    """
+    _libc.sync_file_range(fd, offset, 0, _SYNC_FILE_RANGE_WRITE)

@@ -22,6 +22,7 @@ from rorqual.distribution.unpack.decompress import ByteStream
 from rorqual.distribution.unpack.limits import DEFAULT_LIMITS, Limits
 from rorqual.distribution.unpack.pipeline import Pipeline
 from rorqual.errdefs import Error, Internal, InvalidArgument, ResourceExhausted
+from rorqual.linux.sync import begin_writeback
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +31,8 @@ _SPECIAL_BITS = 0o7000
 # Overlayfs reads these as its own: a layer could redirect or expose what it does not hold.
 _REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _MAX_NOTES = 100
+# The layer is synced in the end: large files are on their way to the disk by then.
+_WRITEBACK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,8 @@ class _Layer:
                         written += os.write(fd, piece[written:])
             self._own(fd, entry)
             os.utime(fd, ns=(entry.atime_ns, entry.mtime_ns))
+            if entry.stored >= _WRITEBACK_BYTES:
+                begin_writeback(fd)
         finally:
             os.close(fd)
 
