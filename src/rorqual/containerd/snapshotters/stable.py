@@ -36,6 +36,7 @@ class StableStorage:
         self._roots = roots
         self.boot_id = boot_id
         self._sync: asyncio.Task[None] | None = None
+        self._early: asyncio.Future[None] | None = None
 
     def forget_torn(self) -> int:
         """At start: drop the layers that another boot did not sync; how many. Their directories are cleanup's."""
@@ -49,6 +50,14 @@ class StableStorage:
         for name in kept:
             log.warning("snapshot %s was not synced before the machine went down; kept, as others stand on it", name)
         return dropped
+
+    def begin(self, snapshotter: str) -> None:
+        """A layer was unpacked and others are still to come: have the disk write it meanwhile. Makes `settle` short.
+
+        One at a time; what fails here fails again for who settles.
+        """
+        if self._early is None or self._early.done():
+            self._early = asyncio.get_running_loop().run_in_executor(None, _push, self._roots[snapshotter])
 
     async def settle(self) -> None:
         """Return once every layer committed before the call would survive power loss. Raises Internal (EIO, ENOSPC)."""
@@ -72,6 +81,13 @@ class StableStorage:
             raise Internal(f"snapshots: {e.filename}: {e.strerror}") from e
         with self._db.write():
             self._db.execute_many("UPDATE snapshots SET unsynced = '' WHERE id = ?", [(i,) for i in unsynced])
+
+
+def _push(root: str) -> None:
+    try:
+        syncfs(root)
+    except OSError as e:
+        log.warning("%s: %s", root, e.strerror)
 
 
 def boot_id() -> str:
