@@ -32,6 +32,10 @@ _VALUES = {
 def complete(context: Context, words: Sequence[str], global_flags: Sequence[Flag]) -> list[str]:
     """Lines `candidate<TAB>description` for the last of `words` (which may be empty)."""
     *before, current = words or ("",)
+    skipped = leading(words, global_flags)
+    if skipped > len(before):
+        return []  # a global flag's value: anything
+    before = before[skipped:]
     path = [w for w in before if not w.startswith("-")]
     found = registry.find(path) if path else None
     if found is None:
@@ -51,6 +55,16 @@ def complete(context: Context, words: Sequence[str], global_flags: Sequence[Flag
         if name == "network":
             return _objects(lambda: [n["Name"] for n in context.client.networks.list()], current)
     return _names(context, command, found[0].partition(".")[0], verb, current)
+
+
+def leading(words: Sequence[str], global_flags: Sequence[Flag]) -> int:
+    """How many words are global flags and their values; all when the last one is such a value."""
+    valued = {f"--{flag[0]}" for flag in global_flags if flag[2] != "bool"}
+    valued |= {f"-{flag[1]}" for flag in global_flags if flag[1] and flag[2] != "bool"}
+    index = 0
+    while index < len(words) - 1 and words[index].startswith("-"):
+        index += 2 if words[index] in valued else 1
+    return index
 
 
 def _commands(path: list[str], current: str) -> list[str]:
@@ -80,6 +94,8 @@ def _names(context: Context, command: Command, group: str, verb: str, current: s
         )
     if verb in _IMAGES or group == "image":
         out += _objects(lambda: [t for i in client.images.list() for t in i.get("RepoTags") or ()], current)
+    if group == "context" and verb not in ("create", "import_", "ls", "show"):
+        out += _objects(lambda: ["default", *(stored.name for stored in context.contexts)], current)
     if group == "network":
         out += _objects(lambda: [n["Name"] for n in client.networks.list()], current)
     if group == "volume":

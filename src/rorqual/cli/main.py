@@ -138,8 +138,14 @@ def _run(args: list[str]) -> int:
         chosen=_chosen(options),
     )
     if words[0] == "__complete":
-        from rorqual.cli.completing import complete
+        from rorqual.cli.completing import complete, leading
 
+        try:
+            # The engine that is asked for names is the one that the line being typed would ask.
+            typed, _ = FlagSet(flags, interspersed=False).parse(words[1:][: leading(words[1:], flags)])
+        except (FlagError, HelpWanted):
+            typed = options
+        context = Context(lambda ctx: _connect(ctx, typed), typed.string("config"), chosen=_chosen(typed))
         sys.stdout.write("".join(f"{line}\n" for line in complete(context, words[1:], flags)))
         return 0
     found = registry.find(words)

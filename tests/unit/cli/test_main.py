@@ -96,6 +96,15 @@ def test_completion_offers_commands_and_flags(capsys: pytest.CaptureFixture[str]
         assert "__complete" in capsys.readouterr().out
 
 
+def test_global_flags_before_a_command_do_not_hide_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["__complete", "-H", "unix:///nonexistent", "ps", "--lat"]) == 0
+    assert capsys.readouterr().out.startswith("--latest\t")
+    assert main(["__complete", "--context", ""]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["__complete", "-D", "conte"]) == 0
+    assert capsys.readouterr().out == "context\tManage contexts\n"
+
+
 def test_start_up_imports_only_what_it_needs() -> None:
     program = (
         "import sys; from rorqual.cli.main import main; main(['ps']);"
