@@ -269,6 +269,7 @@ class VolumeCreateRequest:
     driver: str = wire("Driver", "")
     driver_opts: Mapping[str, str] | None = wire("DriverOpts", None)
     labels: Mapping[str, str] | None = wire("Labels", None)
+    cluster_volume_spec: Any = wire("ClusterVolumeSpec", None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "ls": ("volume.ls", "List volumes"),
             "prune": ("volume.prune", "Remove unused local volumes"),
             "rm": ("volume.rm", "Remove one or more volumes"),
+            "update": ("volume.update", "Update a volume (cluster volumes only)"),
         },
     ),
 }

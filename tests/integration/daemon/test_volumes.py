@@ -164,3 +164,11 @@ def test_a_mounted_volume_survives_the_daemon_and_is_unmounted_at_the_end(fresh_
     run("rm", "-f", "holds")
     wait_for(lambda: not mounts_below(engine, "memory"), "it is unmounted")
     run("volume", "rm", "memory")
+
+
+def test_cluster_volumes_need_a_swarm(cli: Cli, engine: Engine) -> None:
+    assert "not a swarm manager" in cli("volume", "create", "--type", "block", "far", code=1).err
+    assert engine.api("GET", "/volumes/far").status == 404
+    cli("volume", "create", "near")
+    assert "can only update cluster volumes" in cli("volume", "update", "--availability", "pause", "near", code=1).err
+    assert engine.api("PUT", "/volumes/near", {"Spec": {}}).status == 503

@@ -17,11 +17,13 @@ from rorqual.api.system import PruneVolumesResponse, VolumeCreateRequest, Volume
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
+from rorqual.daemon.api.swarm import NO_MANAGER
 from rorqual.daemon.background import Background
 from rorqual.daemon.services import networks, volumes
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.networks import Networks
 from rorqual.daemon.services.volumes import Volumes
+from rorqual.errdefs import Unavailable
 
 _PRUNE_KEYS = frozenset({"until", "label", "label!"})
 
@@ -107,6 +109,7 @@ class VolumeRoutes:
             Route("POST", "/volumes/create", self.create),
             Route("POST", "/volumes/prune", self.prune),
             Route("GET", "/volumes/{name}", self.inspect),
+            Route("PUT", "/volumes/{name}", self.update),
             Route("DELETE", "/volumes/{name}", self.remove),
         ]
 
@@ -118,6 +121,8 @@ class VolumeRoutes:
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /volumes/create."""
         wanted = await call.json(VolumeCreateRequest, optional=True)
+        if wanted.cluster_volume_spec is not None:
+            raise Unavailable(NO_MANAGER)
         work = self.volumes.ensure(wanted.name, wanted.driver, wanted.labels, wanted.driver_opts)
         volume = await self.background.whole(work, "create volume")
         return http.json_response(volumes.to_api(volume), 201)
@@ -125,6 +130,10 @@ class VolumeRoutes:
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /volumes/{name}."""
         return http.json_response(volumes.to_api(self.volumes.get(call.params["name"])))
+
+    async def update(self, call: Call) -> web.StreamResponse:
+        """PUT /volumes/{name}: only a cluster's volumes can be changed."""
+        raise Unavailable(NO_MANAGER)
 
     async def remove(self, call: Call) -> web.StreamResponse:
         """DELETE /volumes/{name}."""

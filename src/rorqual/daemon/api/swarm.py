@@ -17,11 +17,14 @@ def routes() -> list[Route]:
     return [Route("POST", "/swarm/leave", _leave), *(Route("GET", path, _no_manager) for path in _LISTS)]
 
 
+NO_MANAGER = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+    "and try again."
+)
+
+
 async def _no_manager(call: Call) -> web.StreamResponse:
-    raise Unavailable(
-        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
-        "swarm and try again."
-    )
+    raise Unavailable(NO_MANAGER)
 
 
 async def _leave(call: Call) -> web.StreamResponse:
