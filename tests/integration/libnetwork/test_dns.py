@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rorqual.libnetwork import controller as module
 from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.dns import message
 from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, SandboxConfig
@@ -272,5 +273,20 @@ def test_three_hundred_names_are_answered_at_five_thousand_a_second(lab: Callabl
     def cpu_s(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    lab(body)
+
+
+def test_the_resolver_ends_when_nobody_has_needed_it_for_a_while(lab: Callable) -> None:
+    async def body(lab):
+        module._SWEEP_AFTER_S = 0.02  # in this laboratory's own process
+        async with controller(lab) as c:
+            await c.create_network(NetworkConfig("red"))
+            await container(c, "web", "red")
+            (pid,) = lab.resolvers()
+            await c.delete_sandbox("web")
+            await until(lambda: not lab.resolvers(), "the resolver ends")
+            ns = await container(c, "db", "red")  # and another starts when one is needed
+            assert ask(lab, ns, "db")[2] == ["172.18.0.3"] and lab.resolvers() not in ([], [pid])
 
     lab(body)

@@ -242,3 +242,29 @@ def test_a_bridge_that_was_there_before_stays_after_the_network(lab: Callable) -
             assert "office" in lab.run(None, "ip link")
 
     lab(body)
+
+
+def test_the_administrators_chain_can_hold_published_ports_to_a_list(lab: Callable) -> None:
+    """The recipes of docs/networking.md, but for device, ports and addresses."""
+
+    async def body(lab):
+        async with controller(lab) as c:
+            ns, _ = await container(c, "c1", PortBinding(80, host_port=8080), PortBinding(80, host_port=8081))
+            lab.serve(ns, 80)
+            lab.serve(lab.neighbour, 7000)
+            lab.run(
+                None,
+                'nft add rule inet rorqual0 rorqual-user iifname "uplink" ct status dnat ct direction original '
+                "meta l4proto tcp ct original proto-dst != '{ 80, 8080 }' drop",
+            )
+            lab.run(
+                None,
+                "nft add rule inet rorqual0 rorqual-user ct direction original "
+                "meta l4proto tcp ct original proto-dst 8080 ip saddr != 10.9.0.0/24 drop",
+            )
+            assert await lab.call(lab.neighbour, "10.9.0.1", 8080) == "hello 10.9.0.2"
+            assert await lab.refused(lab.neighbour, "10.9.0.1", 8081)
+            assert await lab.call(None, "127.0.0.1", 8081) == "hello 172.17.0.1"  # the host itself
+            assert await lab.call(ns, "10.9.0.2", 7000) == "hello 10.9.0.1"  # and the way out
+
+    lab(body)
