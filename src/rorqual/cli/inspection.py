@@ -10,13 +10,18 @@ import re
 import sys
 
 from rorqual import errdefs
+from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import Exit
+from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.render import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from rorqual.cli.flags import Flag, Values
+    from rorqual.client import Client
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 EXIT_TEMPLATE = 64
@@ -43,6 +48,17 @@ _OMITTED: tuple[tuple[frozenset[str], dict[str, Any]], ...] = (
         {"Healthcheck": None, "StopSignal": "", "StopTimeout": None, "MacAddress": "", "OnBuild": []},
     ),
 )
+
+
+def inspect_command(
+    kind: str, doc: str, fetch: Callable[[Client, Values, str], bytes], flags: Sequence[Flag] = ()
+) -> Command:
+    """`inspect` of one kind of object; `fetch` asks the engine for one by its name."""
+
+    def run(context: Context, values: Values, args: list[str]) -> int:
+        return inspect(args, lambda name: fetch(context.client, values, name), values.string("format"))
+
+    return Command(f"[OPTIONS] {kind} [{kind}...]", doc, run, flags=(INSPECT_FORMAT, *flags), args=AT_LEAST_ONE)
 
 
 def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) -> int:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from rorqual.cli.command import AT_LEAST_ONE, Command, Context
-from rorqual.cli.formats import INSPECT_FORMAT
-from rorqual.cli.inspection import inspect
+from rorqual.cli.inspection import inspect_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rorqual.cli.flags import Values
+    from rorqual.client import Client
 
 
-def run(context: Context, flags: Values, args: list[str]) -> int:
-    def fetch(name: str) -> bytes:
-        return context.client.images.inspect_raw(name, platform=flags.string("platform"))
-
-    return inspect(args, fetch, flags.string("format"))
+def fetch(client: Client, flags: Values, name: str) -> bytes:
+    return client.images.inspect_raw(name, platform=flags.string("platform"))
 
 
-COMMAND = Command(
-    "[OPTIONS] IMAGE [IMAGE...]",
+COMMAND = inspect_command(
+    "IMAGE",
     "Display detailed information on one or more images",
-    run,
-    flags=(
-        INSPECT_FORMAT,
+    fetch,
+    (
         (
             "platform",
             "",
@@ -35,5 +30,4 @@ COMMAND = Command(
             "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
         ),
     ),
-    args=AT_LEAST_ONE,
 )

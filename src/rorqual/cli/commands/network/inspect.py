@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from rorqual.cli.command import AT_LEAST_ONE, Command, Context
-from rorqual.cli.formats import INSPECT_FORMAT
-from rorqual.cli.inspection import inspect
+from rorqual.cli.inspection import inspect_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rorqual.cli.flags import Values
+    from rorqual.client import Client
 
 
-def run(context: Context, flags: Values, args: list[str]) -> int:
-    def fetch(name: str) -> bytes:
-        return context.client.networks.inspect_raw(name, verbose=flags.boolean("verbose"))
-
-    return inspect(args, fetch, flags.string("format"))
+def fetch(client: Client, flags: Values, name: str) -> bytes:
+    return client.networks.inspect_raw(name, verbose=flags.boolean("verbose"))
 
 
-COMMAND = Command(
-    "[OPTIONS] NETWORK [NETWORK...]",
+COMMAND = inspect_command(
+    "NETWORK",
     "Display detailed information on one or more networks",
-    run,
-    flags=(
-        INSPECT_FORMAT,
-        ("verbose", "v", "bool", False, "Verbose output for diagnostics"),
-    ),
-    args=AT_LEAST_ONE,
+    fetch,
+    (("verbose", "v", "bool", False, "Verbose output for diagnostics"),),
 )

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from rorqual.cli.command import AT_LEAST_ONE, Command, Context
-from rorqual.cli.formats import INSPECT_FORMAT
-from rorqual.cli.inspection import inspect
+from rorqual.cli.inspection import inspect_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rorqual.cli.flags import Values
+    from rorqual.client import Client
 
 
-def run(context: Context, flags: Values, args: list[str]) -> int:
-    def fetch(name: str) -> bytes:
-        return context.client.volumes.inspect_raw(name)
-
-    return inspect(args, fetch, flags.string("format"))
+def fetch(client: Client, flags: Values, name: str) -> bytes:
+    return client.volumes.inspect_raw(name)
 
 
-COMMAND = Command(
-    "[OPTIONS] VOLUME [VOLUME...]",
+COMMAND = inspect_command(
+    "VOLUME",
     "Display detailed information on one or more volumes",
-    run,
-    flags=(INSPECT_FORMAT,),
-    args=AT_LEAST_ONE,
+    fetch,
 )
