@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
-from rorqual.containerd.snapshotters.stack import stack
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import btrfs
 
@@ -60,6 +59,8 @@ class BtrfsDriver:
 
     def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
         """See Driver. The layer's files are reflinked: no data is copied."""
+        from rorqual.containerd.snapshotters.stack import stack  # with the unpacker: for who uses it
+
         top = f"{self.root}/{snapshot_id}"
         if os.path.exists(f"{top}/new"):
             _remove_subvolume(top, "new")

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, refuse_quota
-from rorqual.containerd.snapshotters.stack import copy_tree, stack
 
 
 class NativeDriver:
@@ -36,6 +35,8 @@ class NativeDriver:
         os.mkdir(top, 0o700)
         os.mkdir(f"{top}/fs", 0o755)
         if chain and kind is Kind.ACTIVE:
+            from rorqual.containerd.snapshotters.stack import copy_tree  # with the unpacker: for who uses it
+
             try:
                 copy_tree(self.layer(chain[0]), f"{top}/fs")
             except BaseException:
@@ -52,6 +53,8 @@ class NativeDriver:
 
     def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
         """See Driver. Files are written twice, unless the file system has reflinks."""
+        from rorqual.containerd.snapshotters.stack import copy_tree, stack
+
         top = f"{self.root}/{snapshot_id}"
         shutil.rmtree(f"{top}/new", ignore_errors=True)
         os.mkdir(f"{top}/new", 0o755)

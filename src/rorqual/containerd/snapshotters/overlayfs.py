@@ -14,7 +14,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
@@ -92,9 +91,11 @@ class OverlayDriver:
 
 def missing(root: str) -> str:
     """Why overlayfs cannot be used below the directory `root`; "" when it can: it is tried."""
-    with tempfile.TemporaryDirectory(prefix="probe-", dir=root) as top:
-        for name in ("lower", "upper", "work", "merged"):
-            os.mkdir(f"{top}/{name}")
+    top = f"{root}/probe"
+    shutil.rmtree(top, ignore_errors=True)
+    try:
+        for name in ("", "/lower", "/upper", "/work", "/merged"):
+            os.mkdir(f"{top}{name}", 0o700)
         options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
         try:
             mount.mount("overlay", f"{top}/merged", "overlay", 0, options)
@@ -108,6 +109,8 @@ def missing(root: str) -> str:
             os.setxattr(f"{top}/upper", "trusted.overlay.opaque", b"y")
         except OSError as e:
             return f"whiteouts cannot be made below {root}: {e.strerror}"
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
     return ""
 
 
