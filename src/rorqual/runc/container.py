@@ -267,13 +267,12 @@ def create(
 
     `rootfs_mounts` are performed inside the container's mount namespace on root.path, so the host never sees them.
     `no_pivot`: move the root instead, for a rootfs on the initial ramdisk. `new_keyring`: a session keyring of its own.
-    `rootless`: without permission for control groups do without, if nothing asks for them (None: when not root).
+    `rootless`: without permission for control groups do without, if nothing asks for them (None: unless we are the
+    host's root).
     Raises: InvalidArgument, AlreadyExists, StartError and its kinds. A create that fails leaves nothing.
     """
     document = spec if isinstance(spec, Spec) else Spec.from_json(spec)
     directory = Directory(root, container_id)
-    if rootless is None:
-        rootless = os.geteuid() != 0
     options = Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring, rootless)
     creation = Creation(container_id, os.path.abspath(bundle), document, directory, options)
     with directory.making():

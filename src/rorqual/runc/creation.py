@@ -43,7 +43,7 @@ class Options:
     pid_file: str | None
     no_pivot: bool
     new_keyring: bool
-    rootless: bool
+    rootless: bool | None
 
 
 class Creation:
@@ -113,7 +113,7 @@ class Creation:
             group.create(resources)
             return group
         except OSError as e:
-            if not self._options.rootless or e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if not _is_rootless(self._options.rootless) or e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             _destroy_quietly(group)
             if self._linux.cgroups_path:
@@ -280,6 +280,13 @@ class Creation:
 def _shown_groups(group: Group, fresh: int) -> Groups:
     own_namespace = bool(fresh & namespaces.CLONE_NEWCGROUP)
     return Groups(group.mount_sources(), group.mount_options() if own_namespace else {}, group.unified())
+
+
+def _is_rootless(chosen: bool | None) -> bool:
+    """Without a choice: an ordinary user, and root of a user namespace, which the host's root gave nothing either."""
+    if chosen is not None:
+        return chosen
+    return os.geteuid() != 0 or not namespaces.in_initial_user_namespace()
 
 
 def _destroy_quietly(group: Group) -> None:

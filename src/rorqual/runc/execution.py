@@ -29,10 +29,11 @@ def _spawn(
 ) -> int:
     """`action` gets the namespaces that its process is already in, and the fds to join its groups."""
     own_pids = bool(flags & namespaces.CLONE_NEWPID)
-    if own_pids and flags & namespaces.CLONE_NEWUSER and os.geteuid() != 0:
-        # Joining a pid namespace takes privilege here, which only the container's user namespace gives.
-        joined = namespaces.CLONE_NEWUSER
-        return parent.spawn_beyond(end, lambda: action(joined, join_fds), pidfd=pidfd)
+    if own_pids and (os.geteuid() != 0 or not namespaces.in_initial_user_namespace()):
+        # Joining the pid namespace, and coming back, takes privilege: an ordinary user has it in the container's user
+        # namespace only, and root of another one has it over the container's pid namespace but not over its own.
+        joined = flags & namespaces.CLONE_NEWUSER
+        return parent.spawn_beyond(end, lambda: action(joined, join_fds), pidfd=pidfd, user_namespace=joined)
     return parent.spawn_into(
         end,
         lambda fds: action(0, fds),

@@ -95,6 +95,8 @@ def _main(arguments: list[str]) -> int:
     except (Error, OSError) as e:
         _report(context, _PREFIXES.get(name, "") + _text(e))
         return 255 if name == "exec" else 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _report(context: Context, text: str) -> None:
@@ -153,9 +155,20 @@ def _globals(arguments: list[str]) -> tuple[Context, str, list[str]]:
 
 def _default_root() -> str:
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    if os.geteuid() != 0 and runtime_dir:
+    if runtime_dir and _is_users():
         return f"{runtime_dir}/rorqual-runc"
     return "/run/rorqual-runc"
+
+
+def _is_users() -> bool:
+    """An ordinary user's command, or one that such a user runs as root of a user namespace (rootless podman)."""
+    if os.geteuid() != 0:
+        return True
+    if os.environ.get("USER") == "root":
+        return False
+    from rorqual.linux import namespaces
+
+    return not namespaces.in_initial_user_namespace()
 
 
 def _dispatch(name: str, rest: list[str], context: Context) -> int:

@@ -1,6 +1,6 @@
 """start, kill, delete, pause, resume: one call each."""
 
-from rorqual.errdefs import Conflict, NotFound
+from rorqual.errdefs import Conflict, DataLoss, NotFound
 from rorqual.runc import container as runc
 from rorqual.runc import planning, state
 from rorqual.runc.commands.context import Context
@@ -43,8 +43,10 @@ def delete(line: Line, context: Context) -> int:
     force = line.has("force")
     try:
         made = runc.load(line.arguments[0], context.root)
-    except NotFound:
-        # A create that was killed early left a directory without a record.
+    except (NotFound, DataLoss) as e:
+        if isinstance(e, DataLoss) and not force:
+            raise
+        # A create that was killed early left a directory without a record, or a disk a damaged one.
         directory = state.Directory(context.root, line.arguments[0])
         with directory.removing() as ours:
             if ours:

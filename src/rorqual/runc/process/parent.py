@@ -80,13 +80,16 @@ def spawn_into(
     return spawn(end, lambda: action(join_fds), flags=flags, pid_namespace=pid_namespace)
 
 
-def spawn_beyond(end: sync.End, action: Callable[[], NoReturn], *, pidfd: int) -> int:
-    """As spawn, into the pid namespace of `pidfd`'s process, through its user namespace, by a child that joins both and
-    then clones a sibling: `action` runs in that one, which is this process's child too. Raises: StartError."""
+def spawn_beyond(end: sync.End, action: Callable[[], NoReturn], *, pidfd: int, user_namespace: int) -> int:
+    """As spawn, into the pid namespace of `pidfd`'s process, through its user namespace (CLONE_NEWUSER or 0), by a
+    child that joins both and then clones a sibling: `action` runs in that one, this process's child too.
+
+    Raises: StartError.
+    """
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            helper = spawn(end, lambda: _clone_sibling(end, action, pidfd, write), flags=0)
+            helper = spawn(end, lambda: _clone_sibling(end, action, pidfd, write, user_namespace), flags=0)
         finally:
             os.close(write)
         pid = os.read(read, 16)
@@ -98,8 +101,11 @@ def spawn_beyond(end: sync.End, action: Callable[[], NoReturn], *, pidfd: int) -
     return int(pid)
 
 
-def _clone_sibling(end: sync.End, action: Callable[[], NoReturn], pidfd: int, write: int) -> NoReturn:
-    namespaces.setns(pidfd, namespaces.CLONE_NEWUSER)
+def _clone_sibling(
+    end: sync.End, action: Callable[[], NoReturn], pidfd: int, write: int, user_namespace: int
+) -> NoReturn:
+    if user_namespace:
+        namespaces.setns(pidfd, namespaces.CLONE_NEWUSER)
     namespaces.setns(pidfd, namespaces.CLONE_NEWPID)
     pid = process.clone(process.CLONE_PARENT)
     if pid == 0:
