@@ -6,7 +6,6 @@ user should hear of at once.
 
 from __future__ import annotations
 
-import email.utils
 import random
 import time
 from dataclasses import dataclass
@@ -39,7 +38,9 @@ def retry_after_s(header: str | None) -> float | None:
     text = header.strip()
     if text.isdecimal():
         return float(text[:9])
+    from email.utils import parsedate_to_datetime  # rare, and 0.7 MB
+
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None

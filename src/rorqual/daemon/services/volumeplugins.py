@@ -10,17 +10,19 @@ Source: https://docs.docker.com/engine/extend/plugin_api/, https://docs.docker.c
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rorqual.errdefs import Internal, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection  # at run time with the first plugin: 1.2 MB, with `email`
 
 SOCKETS = ("/run/docker/plugins",)
 SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
@@ -30,23 +32,21 @@ _ANSWER_MAX = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP to `unix:///path` or `tcp://host:port`."""
+def _connection(address: str) -> HTTPConnection:
+    """HTTP to `unix:///path`, a path, or `tcp://host:port`; it connects with its first request."""
+    from http.client import HTTPConnection
 
-    def __init__(self, address: str) -> None:
-        url = urlsplit(address if "://" in address else f"unix://{address}")
-        self._path = url.path if url.scheme == "unix" else ""
-        host = url.hostname if not self._path else None
-        super().__init__(host or "plugin", url.port if not self._path else None, timeout=_TIMEOUT_S)
+    url = urlsplit(address if "://" in address else f"unix://{address}")
+    if url.scheme != "unix":
+        return HTTPConnection(url.hostname or "plugin", url.port, timeout=_TIMEOUT_S)
 
-    def connect(self) -> None:
-        """See HTTPConnection."""
-        if not self._path:
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_TIMEOUT_S)
-        self.sock.connect(self._path)
+    class UnixConnection(HTTPConnection):
+        def connect(self) -> None:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(_TIMEOUT_S)
+            self.sock.connect(url.path)
+
+    return UnixConnection("plugin", timeout=_TIMEOUT_S)
 
 
 class VolumeDriver:
@@ -84,12 +84,14 @@ class VolumeDriver:
         return await asyncio.to_thread(self._call, method, body)
 
     def _call(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        connection = _Connection(self._address)
+        from http.client import HTTPException
+
+        connection = _connection(self._address)
         try:
             connection.request("POST", f"/{method}", json.dumps(body), {"Accept": _MEDIA_TYPE, "Host": "plugin"})
             answer = connection.getresponse()
             data = answer.read(_ANSWER_MAX)
-        except (OSError, http.client.HTTPException) as e:
+        except (OSError, HTTPException) as e:
             raise Unavailable(f"{method}: plugin {self.name}: {e}") from e
         finally:
             connection.close()
