@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -125,3 +126,53 @@ def test_ranges_of_ids_go_through_newuidmap(home: Path, runc: Runc) -> None:
     refused = runc("run", "box")  # without the line in /etc/subuid
     assert refused.returncode == 1
     assert "/etc/subuid" in refused.stdout
+
+
+def test_rootless_podman_runs_and_execs_with_it(home: Path) -> None:
+    """Podman calls the runtime as root of its own user namespace, which is not the host's root."""
+    missing = [program for program in ("podman", "conmon", "newuidmap") if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed")
+    (home / "ids").write_text("games:300000:65536\n")
+    (home / "containers.conf").write_text('[containers]\ndefault_ulimits = []\n[engine]\nevents_logger = "file"\n')
+    (home / "run").mkdir()
+    os.chown(home / "run", USER, GROUP)
+    private = 'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"'
+    line = [
+        "unshare", "--mount", "sh", "-c", private, f"{home}/ids", *AS_USER,
+        "podman", "--root", f"{home}/root", "--runroot", f"{home}/runroot", "--tmpdir", f"{home}/tmp",
+        "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", RUNTIME,
+    ]  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "USER": "games",
+        "XDG_RUNTIME_DIR": f"{home}/run",
+        "CONTAINERS_CONF": f"{home}/containers.conf",
+    }
+
+    def podman(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*line, *arguments],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            cwd=home,
+            timeout=60,
+            check=False,
+        )
+
+    plain = ("--network", "none", "--rootfs", f"{home}/rootfs")
+    try:
+        done = podman("run", "--rm", *plain, "sh", "-c", "cat /proc/self/uid_map; exit 5")
+        assert done.returncode == 5, done.stderr
+        assert done.stdout.split() == ["0", str(USER), "1", "1", "300000", "65536"]
+        assert podman("run", "-d", "--name", "box", *plain, "sleep", "300").returncode == 0
+        done = podman("exec", "-u", "33", "box", "id", "-u")
+        assert (done.returncode, done.stdout) == (0, "33\n"), done.stderr
+    finally:
+        podman("rm", "-af", "-t", "0")
+        # What podman leaves behind to keep its namespaces.
+        for pause in home.glob("**/pause.pid"):
+            os.kill(int(pause.read_text()), signal.SIGKILL)
