@@ -130,7 +130,7 @@ class Engine:
         loader = Loader(self.library, maker, self.lease, self.events)
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
 
-        self.networking = Networking(self.controller, self.registry, config)
+        self.networking = Networking(self.controller, self.registry, config, self.events)
         streams = Streams(config.state_dir, config.containerd_namespace, self.events)
         self.remover = Remover(
             self.registry,

@@ -150,10 +150,11 @@ class Controller:
     async def sandboxes(self) -> list[Sandbox]:
         return await self._run(Engine.sandboxes)
 
-    async def delete_sandbox(self, sandbox_id: SandboxID) -> None:
-        """Release its addresses, ports, links and namespace. Idempotent."""
-        await self._run(Engine.delete_sandbox, sandbox_id)
+    async def delete_sandbox(self, sandbox_id: SandboxID) -> Sandbox | None:
+        """Release its addresses, ports, links and namespace: the sandbox that was, None where there was none."""
+        sandbox = await self._run(Engine.delete_sandbox, sandbox_id)
         self._later("sweep", _SWEEP_AFTER_S, self._sweep)
+        return sandbox
 
     async def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig | None = None) -> Endpoint:
         """Join the sandbox to a network; its processes may be running. Raises errdefs.NotFound, PermissionDenied,

@@ -24,6 +24,7 @@ def planned(sandbox: Sandbox, entry: Entry, config: EndpointConfig) -> Endpoint:
         network_id=spec.id,
         network_name=spec.name,
         sandbox_id=sandbox.id,
+        driver=spec.driver,
         aliases=config.aliases,
         links=config.links,
         exposed_ports=config.exposed_ports,

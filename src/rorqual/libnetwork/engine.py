@@ -218,12 +218,12 @@ class Engine:
     def sandboxes(self) -> list[Sandbox]:
         return list(self._sandboxes.values())
 
-    def delete_sandbox(self, sandbox_id: SandboxID) -> None:
-        """Idempotent. Its ports close first, its addresses come free last."""
+    def delete_sandbox(self, sandbox_id: SandboxID) -> Sandbox | None:
+        """The sandbox that was, None where there was none. Its ports close first, its addresses come free last."""
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             self.namespaces.remove(sandbox_id)
-            return
+            return None
         for endpoint in sandbox.endpoints:
             entry = self._networks[endpoint.network_id]
             entry.driver.unpublish(entry.spec, endpoint)
@@ -235,6 +235,7 @@ class Engine:
             entry = self._networks[endpoint.network_id]
             entry.driver.linger(endpoint)
             self._free(entry, endpoint)
+        return sandbox
 
     # --- endpoints
 

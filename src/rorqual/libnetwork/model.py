@@ -252,6 +252,7 @@ class Endpoint:
     gw_priority: int = 0
     routed_ports: tuple[tuple[int, Proto], ...] = ()
     onlink: bool = False
+    driver: str = ""
 
     @property
     def way_out(self) -> bool:

@@ -4,6 +4,7 @@ what came of it in real traffic, names or refusals."""
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -324,6 +325,19 @@ def test_host_and_none_and_another_containers_network(cli: Cli, engine: Engine) 
     assert fetched(cli, "127.0.0.1", "--network", "container:web") == "hello"
     cli("run", "-d", "--name", "lone", "--network", "none", "busybox", "sleep", "60")
     assert "private (none) mode" in cli("network", "connect", "bridge", "lone", code=1).err
+
+
+def test_starts_ends_and_changes_are_told_as_events(cli: Cli) -> None:
+    red = cli.out("network", "create", "red")
+    cli("run", "--name", "once", "--network", "red", "busybox", "true")
+    ident = cli.out("inspect", "-f", "{{.Id}}", "once")
+    cli("rm", "once")
+    cli("network", "rm", "red")
+    until = str(int(time.time()) + 1)  # `0s` is this second's beginning to the stock client
+    told = cli.out("events", "--since", "1h", "--until", until, "--filter", f"network={red}", "--format", "{{json .}}")
+    events = [json.loads(line) for line in told.splitlines()]
+    assert [event["Action"] for event in events] == ["create", "connect", "disconnect", "destroy"]
+    assert events[1]["Actor"]["Attributes"] == {"name": "red", "type": "bridge", "container": ident}
 
 
 def test_the_network_outlives_the_daemon(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.services.containers import links, ports
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
+from rorqual.daemon.services.events import Events
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound, PermissionDenied
 from rorqual.libnetwork.model import (
     Endpoint,
@@ -47,8 +48,8 @@ class NetworkController(Protocol):
     async def sandbox(self, sandbox_id: SandboxID) -> Sandbox:
         """With its endpoints."""
 
-    async def delete_sandbox(self, sandbox_id: SandboxID) -> None:
-        """Idempotent."""
+    async def delete_sandbox(self, sandbox_id: SandboxID) -> Sandbox | None:
+        """The one that was, if there was one."""
 
     async def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig | None = None) -> Endpoint:
         """Join."""
@@ -89,7 +90,8 @@ def network_name(mode: str) -> str:
 class Networking:
     """Prepares, connects and releases containers' networks."""
 
-    def __init__(self, controller: NetworkController, registry: Registry, config: DaemonConfig) -> None:
+    def __init__(self, controller: NetworkController, registry: Registry, config: DaemonConfig, events: Events) -> None:
+        self._events = events
         self._controller = controller
         self._registry = registry
         self._config = config
@@ -148,6 +150,13 @@ class Networking:
                 id, name, self._endpoint_config(container, wished, name == primary)
             )
         await self.describe(container, await self._controller.sandbox(id))
+        self._tell("connect", container, endpoints.values())
+
+    def _tell(self, action: str, container: Container, endpoints: Iterable[Endpoint]) -> None:
+        """That it joined or left networks, by its start or end."""
+        for endpoint in endpoints:
+            attributes = {"name": endpoint.network_name, "type": endpoint.driver, "container": container.id}
+            self._events.publish("network", action, endpoint.network_id, attributes)
 
     async def describe(self, container: Container, sandbox: Sandbox) -> None:
         """Fill in what `sandbox` says of the container's addresses, ports and files."""
@@ -162,7 +171,9 @@ class Networking:
     async def release(self, container: Container) -> None:
         """Give everything back; again is no error."""
         if kind_of(container) == SANDBOX:
-            await self._controller.delete_sandbox(SandboxID(container.id))
+            sandbox = await self._controller.delete_sandbox(SandboxID(container.id))
+            if sandbox is not None:
+                self._tell("disconnect", container, sandbox.endpoints)
 
     async def join(self, container: Container, network: str, wished: EndpointSettings) -> None:
         """Connect a running container to one more network. Raises: as libnetwork."""
