@@ -1,9 +1,9 @@
-"""syncfs(2) and sync_file_range(2), which os lacks. syncfs waits for the disk: call it in a thread; it gives the GIL up."""
+"""syncfs(2) and sync_file_range(2), which os lacks. syncfs waits for the disk: call it in a thread."""
 
 import ctypes
 import os
 
-_libc = ctypes.CDLL(None, use_errno=True)  # not PyDLL as libc.py's: this may take seconds
+_libc = ctypes.CDLL(None, use_errno=True)  # not PyDLL as libc.py's: this may take seconds, without the GIL
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syncfs.restype = ctypes.c_int
 _libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
