@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 from support.engine import Cli, Engine
@@ -84,3 +85,16 @@ def test_attach_for_the_log_alone_answers_it_and_ends(engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "runs", "busybox", "sh", "-c", "echo out; sleep 600")
     wait_for(lambda: engine.docker.out("logs", "runs") == "out", "it has written")
     assert engine.api("POST", "/containers/runs/attach?logs=1&stdout=1").body == b"\x01\0\0\0\0\0\0\x04out\n"
+
+
+def test_the_log_does_not_come_in_one_piece_with_the_answers_head(engine: Engine) -> None:
+    """docker-py reads the head through a buffer, then from the socket itself."""
+    engine.docker("run", "--name", "ended", "busybox", "echo", "logged")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(str(engine.socket))
+        sock.sendall(b"POST /containers/ended/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        time.sleep(0.03)  # a client that is late
+        head = sock.recv(65536)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n") and head.endswith(b"\r\n\r\n")
+        assert sock.makefile("rb").read() == b"\x01\0\0\0\0\0\0\x07logged\n"

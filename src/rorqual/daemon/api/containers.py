@@ -259,6 +259,8 @@ class ContainerRoutes:
         from_file = request.logs and not (container.state.running and stream)
         reader = self._log_reader(container, _attach_log(call), mux=mux) if from_file else None
         connection = take()
+        if request.logs:
+            await connection.head_taken()
         if reader is not None:
             try:
                 async for piece in reader.read(lambda: False):

@@ -14,8 +14,11 @@ request: a socketpair stands in for it, and the bytes are copied between for as 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
+import sys
+import termios
 from typing import Any
 
 from rorqual.daemon import web
@@ -25,6 +28,7 @@ from rorqual.errdefs import Internal
 from rorqual.version import API_VERSION
 
 _EARLY_MAX = 32 * 1024  # a datagram of the stream socket carries them, base64
+_HEAD_TRIES, _HEAD_PAUSE_S = 50, 0.002
 MUX_TYPE = "application/vnd.docker.multiplexed-stream"
 RAW_TYPE = "application/vnd.docker.raw-stream"
 
@@ -156,6 +160,21 @@ class Connection:
             raise ConnectionResetError("the client has gone away")
         self._transport.write(data)
         await self._protocol.drain()
+
+    async def head_taken(self) -> None:
+        """Returns when the client has read the answer's head, or is too slow for that.
+
+        docker-py reads the head through a buffer and then from the socket itself: what came in one piece with the head
+        is lost to it. Where a log follows at once, that would be the log.
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.family != socket.AF_UNIX:
+            return  # of tcp the kernel tells what was acknowledged, not what was read
+        for _ in range(_HEAD_TRIES):
+            unread = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+            if not int.from_bytes(unread, sys.byteorder):
+                return
+            await asyncio.sleep(_HEAD_PAUSE_S)
 
     def close(self) -> None:
         """See attach.Connection."""

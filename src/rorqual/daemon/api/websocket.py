@@ -130,6 +130,9 @@ class Connection:
         self.write(data)
         await self._client.drain()
 
+    async def head_taken(self) -> None:
+        """Nothing to wait for: clients of WebSockets read frames from where they read the head."""
+
     def close(self) -> None:
         """See attach.Connection; what the shim still sends goes on."""
         if self._connecting is None:
