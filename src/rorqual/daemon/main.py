@@ -30,19 +30,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     if line.validate_only:
         sys.stdout.write("configuration OK\n")
         return
-    level = "DEBUG" if config.debug else _LEVELS.get(config.log_level, "CRITICAL")
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=_level(config), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     for noisy in ("asyncio", "hpack", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o022)
     malloc.one_arena()
     try:
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, sys.argv[1:] if argv is None else argv))
     except (Error, OSError) as e:
         sys.exit(f"rorquald: {e}")
 
 
-async def _run(config: DaemonConfig) -> None:
+def _level(config: DaemonConfig) -> str:
+    return "DEBUG" if config.debug else _LEVELS.get(config.log_level, "CRITICAL")
+
+
+def _reload(argv: Sequence[str]) -> None:
+    """SIGHUP: read the configuration again. The level of the log applies at once, everything else at the next start."""
+    try:
+        config = configuration.parse(argv).config
+    except Error as e:
+        log.error("the configuration was not reloaded: %s", e)
+        return
+    logging.getLogger().setLevel(_level(config))
+    log.info("reloaded: the log's level is %s; other directives apply when the daemon starts again", _level(config))
+
+
+async def _run(config: DaemonConfig, argv: Sequence[str]) -> None:
     from rorqual.daemon.engine import Engine
     from rorqual.rpc import stacks
 
@@ -50,6 +66,7 @@ async def _run(config: DaemonConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, argv)
     stacks.dump_on_signal()
     engine = Engine(config)
     if config.pidfile:

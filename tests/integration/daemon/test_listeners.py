@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -165,3 +166,17 @@ def test_tcp_for_everybody_needs_tls_or_the_word_that_it_shall_not(host: str, tm
     assert "without TLS is root on this machine" in refused.stderr
     allowed = subprocess.run([*argv, "--tls=false"], capture_output=True, text=True, check=False)
     assert (allowed.returncode, allowed.stdout) == (0, "configuration OK\n")
+
+
+def test_a_hangup_reloads_the_level_of_the_log_and_ends_nothing(engine_kind: type[Engine]) -> None:
+    with engine_kind(image=False) as engine:
+        assert engine.daemon is not None
+        for text, said in (
+            ('{"debug": true}', "the log's level is DEBUG"),
+            ("{", "the configuration was not reloaded"),
+            ("{}", "the log's level is INFO"),
+        ):
+            (engine.root / "daemon.json").write_text(text)
+            engine.daemon.send_signal(signal.SIGHUP)
+            wait_for(lambda said=said: said in engine.log.read_text(), said)  # type: ignore[misc]
+        assert engine.api("GET", "/_ping").status == 200
