@@ -25,7 +25,7 @@ from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import FILTER_KEYS, Views
 from rorqual.distribution.credentials import parse_header
-from rorqual.errdefs import Error, Internal, InvalidArgument, Unauthenticated
+from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
 from rorqual.oci import reference as references
 from rorqual.oci.fields import Fields
 from rorqual.oci.reference import Reference
@@ -216,6 +216,9 @@ class ImageRoutes:
 
     async def remove(self, call: Call) -> web.StreamResponse:
         """DELETE /images/{name}."""
+        if call.text("platforms"):
+            # Taken for the whole image otherwise, which is not what was asked for.
+            raise NotImplementedHere("removing single platforms of an image is not supported: remove the image")
         work = self.images.remove(call.params["name"], force=call.flag("force"), prune=not call.flag("noprune"))
         return http.json_response(await self.background.whole(work, "remove image"))
 
