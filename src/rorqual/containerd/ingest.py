@@ -89,9 +89,18 @@ class IngestServer:
         if request.lease and request.digest:
             self._leases.hold(request.ns, request.lease, Resource("content", request.digest))
         with self._content.locked(request.ns, request.ref):
+            if request.part:
+                return await self._append(request, sock)
             if request.unpack is None:
                 return await self._store(request, sock)
             return await self._store_and_unpack(request, request.unpack, sock)
+
+    async def _append(self, request: Request, sock: socket.socket) -> dict[str, Any]:
+        ingest = self._content.table.begin(request.ns, request.ref, "", 0)
+        sock.setblocking(True)
+        job = {"kind": "append", "path": self._content.blobs.ingest_path(ingest.id)}
+        result = await self._workers.run(job, [sock.fileno()])
+        return {"ok": True, "diff_id": None, "size": result["size"], "digest": ""}
 
     async def _store(self, request: Request, sock: socket.socket) -> dict[str, Any]:
         existing = self._existing(request)

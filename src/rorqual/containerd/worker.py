@@ -172,6 +172,23 @@ def _write_back(directory: str) -> None:
         return  # the sync before the name tells of it
 
 
+def _append(job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """{"path"} and the client's socket: its bytes behind those that are there, unchecked. {"size"} of all."""
+    client = socket.socket(fileno=os.dup(fds[0]))
+    buffer = memoryview(bytearray(_READ_SIZE))
+    try:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
+        with open(job["path"], "ab", buffering=0) as file:
+            client.sendall(json.dumps({"offset": file.tell()}).encode() + b"\n")
+            while count := client.recv_into(buffer):
+                rest = buffer[:count]
+                while rest:
+                    rest = rest[file.write(rest) :]
+            return {"size": file.tell()}
+    finally:
+        client.close()
+
+
 def _apply(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
     """{"path" of a blob, "directory", "whiteouts"}."""
     with open(job["path"], "rb", buffering=0) as file:
@@ -216,7 +233,7 @@ def _compare(job: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
     return verify.compare_layer(job["path"], job["directory"])
 
 
-_KINDS = {"ingest": _ingest, "apply": _apply, "diff": _diff, "hash": _hash, "compare": _compare}
+_KINDS = {"ingest": _ingest, "append": _append, "apply": _apply, "diff": _diff, "hash": _hash, "compare": _compare}
 
 if __name__ == "__main__":
     main()

@@ -38,6 +38,8 @@ class Request:
 
     `digest` "": not known yet, the result tells it. Such bytes cannot be resumed, and `ref` must be used once. Under
     the media type of a plain tar they must be one: they are hashed once, as what they unpack to.
+
+    `part`: the bytes are appended to the write `ref` and stay there, unchecked; the content service's Write commits it.
     """
 
     ns: str
@@ -48,6 +50,7 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
     lease: str = ""
     unpack: Unpack | None = None
+    part: bool = False
 
     def to_line(self) -> bytes:
         """The request line."""
@@ -61,6 +64,7 @@ class Request:
             "labels": dict(self.labels),
             "lease": self.lease,
             "unpack": unpack,
+            "part": self.part,
         }
         return json.dumps(body).encode() + b"\n"
 
@@ -79,6 +83,7 @@ class Request:
                 labels=body.get("labels") or {},
                 lease=body.get("lease") or "",
                 unpack=Unpack(unpack["snapshotter"], unpack["key"]) if unpack else None,
+                part=body.get("part") is True,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise errdefs.InvalidArgument(f"ingest: malformed request: {e}") from e

@@ -168,6 +168,14 @@ def test_other_bytes_than_the_digests_are_refused(registry: Served, name: str) -
     assert registry("GET", where).status == 404
 
 
+def test_knowing_a_digest_is_not_having_its_bytes(registry: Served, name: str) -> None:
+    secret = registry.push_blob(name, secrets.token_bytes(5000))
+    where = registry("POST", f"{name}/other/blobs/uploads/").headers["Location"]
+    refused = registry("PUT", f"{where}?digest={secret}", b"no idea")
+    assert (refused.status, refused.code) == (400, "DIGEST_INVALID")
+    assert registry("GET", f"{name}/other/blobs/{secret}").status == 404
+
+
 @pytest.mark.parametrize("query", ["", "?digest=", "?digest=sha256:short"])
 def test_a_put_without_a_digest_is_refused(registry: Served, name: str, query: str) -> None:
     where = registry("POST", f"{name}/blobs/uploads/").headers["Location"]

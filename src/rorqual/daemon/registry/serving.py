@@ -30,7 +30,7 @@ async def serve(
     """`host:port` that it listens on, while the block lasts. Raises: OSError (the address is taken)."""
     channel = UnixChannel(containerd, patience_s=_PATIENCE_S)
     try:
-        store = ContainerdStore(channel, content, local)
+        store = ContainerdStore(channel, str(Path(containerd).with_name("ingest.sock")), content, local)
         await store.repositories()  # who cannot reach containerd says so before the first client comes
         async with listening(store, host, port, users=users, tls=tls, read_only=read_only) as address:
             yield address

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import field_mask_pb2
-from grpclib.client import Stream
 
 from rorqual.distribution.serve.store import Blob, NewManifest
-from rorqual.errdefs import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound
+from rorqual.errdefs import AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound, Unavailable
 from rorqual.oci import manifest as manifests
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
 from rorqual.rpc.channel import UnixChannel, scope
+from rorqual.rpc.ingest import Request, open_ingest
 from rorqual.rpc.proto import content_pb2, descriptor_pb2, images_pb2
 from rorqual.rpc.proto.content_grpc import ContentStub
 from rorqual.rpc.proto.images_grpc import ImagesStub
@@ -41,6 +41,8 @@ _GC_REF = "containerd.io/gc.ref.content."
 _GC_ROOT = "containerd.io/gc.root"
 _GC_EXPIRE = "containerd.io/gc.expire"
 _UNUSED_S = 24 * 3600  # how long a blob waits for its manifest
+# one part is one job of a containerd worker: short, so that slow clients keep none of them
+_PART_BYTES = 4 << 20
 _HUB = "docker.io/"
 _OFFICIAL = "library/"
 
@@ -48,7 +50,9 @@ _OFFICIAL = "library/"
 class ContainerdStore:
     """distribution.serve.store.Store. `content` is the directory of the content store; `local` "" serves no images."""
 
-    def __init__(self, channel: UnixChannel, content: Path, local: str) -> None:
+    def __init__(self, channel: UnixChannel, ingest: str, content: Path, local: str) -> None:
+        self.open_uploads: set[str] = set()
+        self._ingest = ingest
         self._content = ContentStub(channel)
         self._images = ImagesStub(channel)
         self._root = content
@@ -85,19 +89,53 @@ class ContainerdStore:
         await self._label(digest, gone)
         return True
 
-    async def begin(self, repository: str) -> UploadStream:
+    async def begin(self, repository: str) -> OpenUpload:
         """See Store."""
-        upload = UploadStream(self._content, self._own, repository, secrets.token_hex(16))
-        await upload.open()
-        return upload
+        id = secrets.token_hex(16)
+        request = content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=_ref(repository, id))
+        await self._write_call(request)
+        return OpenUpload(self, repository, id, 0)
 
-    async def upload(self, repository: str, id: str) -> UploadStream | None:
+    async def upload(self, repository: str, id: str) -> OpenUpload | None:
         """See Store."""
-        if await self.upload_offset(repository, id) is None:
-            return None
-        upload = UploadStream(self._content, self._own, repository, id)
-        await upload.open()
-        return upload
+        if id in self.open_uploads:
+            raise Unavailable(f"upload {id} is open")
+        offset = await self.upload_offset(repository, id)
+        return None if offset is None else OpenUpload(self, repository, id, offset)
+
+    async def append(self, repository: str, id: str, data: bytearray) -> None:
+        """Bytes behind those that an upload has."""
+        request = Request(NAMESPACE, _ref(repository, id), "", part=True)
+        async with await open_ingest(self._ingest, request) as writer:
+            await writer.write(data)
+            await writer.commit()
+
+    async def finish(self, repository: str, id: str, digest: Digest, size: int) -> None:
+        """An upload's bytes become a blob. Raises: Conflict when they are not the digest's."""
+        labels = {f"{_IN}{repository}": "1", _GC_EXPIRE: _expiry()}
+        # Told the digest at once, containerd would take a blob that it has for the bytes sent: who knows a digest only
+        # must not get what it is of. sha512 has to be told (the bytes are hashed by it); no image is kept under that.
+        first = () if digest.startswith("sha512:") else (content_pb2.WriteContentRequest(ref=_ref(repository, id)),)
+        request = content_pb2.WriteContentRequest(
+            action=content_pb2.COMMIT,
+            ref=_ref(repository, id),
+            offset=size,
+            total=size,
+            expected=digest,
+            labels=labels,
+        )
+        try:
+            await self._write_call(*first, request)
+        except AlreadyExists:
+            await self._label(digest, labels)
+            await self.abort(repository, id)
+
+    async def abort(self, repository: str, id: str) -> None:
+        """Drop an upload; it may be gone already."""
+        try:
+            await _call(self._content.Abort, content_pb2.AbortRequest(ref=_ref(repository, id)), self._own)
+        except NotFound:
+            return
 
     async def upload_offset(self, repository: str, id: str) -> int | None:
         """See Store."""
@@ -263,13 +301,19 @@ class ContainerdStore:
             labels=labels,
         )
         try:
-            with translated():
-                async with self._content.Write.open(metadata=self._own) as stream:
-                    await stream.send_message(request, end=True)
-                    async for _ in stream:
-                        pass
+            await self._write_call(request)
         except AlreadyExists:
             await self._label(digest, labels)
+
+    async def _write_call(self, *requests: content_pb2.WriteContentRequest) -> None:
+        with translated():
+            async with self._content.Write.open(metadata=self._own) as stream:
+                for request in requests[:-1]:
+                    await stream.send_message(request)
+                    await stream.recv_message()
+                await stream.send_message(requests[-1], end=True)
+                async for _ in stream:
+                    pass
 
     async def _own_tree(self, repository: str, digest: Digest) -> None:
         """What the engine's images had so far is the repository's too, with all that it refers to."""
@@ -293,11 +337,7 @@ class ContainerdStore:
         ref = f"registry-mount-{secrets.token_hex(16)}"
         request = content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref, expected=digest, labels=labels)
         try:
-            with translated():
-                async with self._content.Write.open(metadata=self._own) as stream:
-                    await stream.send_message(request, end=True)
-                    async for _ in stream:
-                        pass
+            await self._write_call(request)
         except AlreadyExists:
             await self._label(digest, labels)
             return True
@@ -309,99 +349,52 @@ class ContainerdStore:
         return self._root / "blobs" / algorithm / encoded
 
 
-class UploadStream:
-    """distribution.serve.store.Upload: a Write call of the content service, open while a request has it."""
+class OpenUpload:
+    """distribution.serve.store.Upload: an ingest of containerd's, written through its ingest socket in large parts."""
 
-    def __init__(self, content: ContentStub, metadata: Mapping[str, str], repository: str, id: str) -> None:
+    def __init__(self, store: ContainerdStore, repository: str, id: str, offset: int) -> None:
         self.id = id
-        self.offset = 0
-        self._content = content
-        self._metadata = metadata
+        self.offset = offset
+        self._store = store
         self._repository = repository
-        self._stream: Stream[Any, Any] | None = None
-        self._ended = False
-
-    async def open(self, expected: str = "") -> None:
-        """Raises: Unavailable while another request has it, AlreadyExists when a blob of `expected` is there."""
-        self._stream = await self._content.Write.open(metadata=self._metadata).__aenter__()
-        try:
-            request = content_pb2.WriteContentRequest(
-                action=content_pb2.STAT, ref=_ref(self._repository, self.id), expected=expected
-            )
-            self.offset = (await self._ask(request)).offset
-        except BaseException:
-            await self.pause()
-            raise
+        self._pending = bytearray()
+        store.open_uploads.add(id)
 
     async def write(self, data: bytes) -> None:
         """See Upload."""
-        request = content_pb2.WriteContentRequest(action=content_pb2.WRITE, offset=self.offset, data=data)
-        self.offset = (await self._ask(request)).offset
+        self._pending += data
+        self.offset += len(data)
+        if len(self._pending) >= _PART_BYTES:
+            await self._send()
 
     async def commit(self, digest: Digest) -> None:
         """See Upload."""
-        labels = {f"{_IN}{self._repository}": "1", _GC_EXPIRE: _expiry()}
         try:
-            if not digest.startswith("sha256:"):
-                # hashed otherwise so far: once more, from the file
-                await self.pause()
-                await self.open(digest)
-            request = content_pb2.WriteContentRequest(
-                action=content_pb2.COMMIT, offset=self.offset, total=self.offset, expected=digest, labels=labels
-            )
-            await self._ask(request)
-        except AlreadyExists:
-            await self.pause()
-            await _label(self._content, self._metadata, digest, labels)
-            try:
-                await self._abort()
-            except NotFound:
-                return  # it ended with the commit
+            await self._send()
+            await self._store.finish(self._repository, self.id, digest, self.offset)
         except Conflict as e:
             await self.cancel()
             raise DataLoss(str(e)) from e
         finally:
-            await self.pause()
+            self._store.open_uploads.discard(self.id)
 
     async def pause(self) -> None:
         """See Upload."""
-        stream, self._stream = self._stream, None
-        if stream is None:
-            return
-        # in order, and to its end: when this returns the next request can have it
-        with translated():
-            if not self._ended:
-                await stream.end()
-            await stream.__aexit__(None, None, None)
+        try:
+            await self._send()
+        finally:
+            self._store.open_uploads.discard(self.id)
 
     async def cancel(self) -> None:
         """See Upload."""
-        await self.pause()
-        try:
-            await self._abort()
-        except NotFound:
-            return
+        self._pending.clear()
+        self._store.open_uploads.discard(self.id)
+        await self._store.abort(self._repository, self.id)
 
-    async def _abort(self) -> None:
-        request = content_pb2.AbortRequest(ref=_ref(self._repository, self.id))
-        await _call(self._content.Abort, request, self._metadata)
-
-    async def _ask(self, request: content_pb2.WriteContentRequest) -> content_pb2.WriteContentResponse:
-        assert self._stream is not None, "open"
-        self._ended = request.action == content_pb2.COMMIT
-        with translated():
-            try:
-                await self._stream.send_message(request, end=self._ended)
-                answer = await self._stream.recv_message()
-                if answer is None:
-                    await self._stream.recv_trailing_metadata()  # raises what went wrong
-                    raise DataLoss("content: a write ended without an answer")
-            except BaseException as e:
-                stream, self._stream = self._stream, None
-                await stream.__aexit__(type(e), e, None)  # raises the server's status when that is why
-                raise
-        message: content_pb2.WriteContentResponse = answer
-        return message
+    async def _send(self) -> None:
+        data, self._pending = self._pending, bytearray()
+        if data:
+            await self._store.append(self._repository, self.id, data)
 
 
 async def _call(method: Any, request: Any, metadata: Mapping[str, str]) -> Any:
