@@ -21,11 +21,12 @@ import guest
 
 WORK = guest.REPOSITORY / "build" / "vm"
 RESULT = b"rorqual-vm-result"
-# Without what other engines do, which are not there, and without fuzzing, which no kernel changes.
+_RUNTIME = ("cgroup_v2", "lifecycle", "spec", "mounts", "security", "hostile", "races", "rootless")
+# Not among them: other engines, which are not there, and command lines and fuzzing, which no kernel changes.
 DEFAULT = (
-    *("-q", "-ra", "--timeout=300", "tests/unit/runc", "tests/unit/linux", "tests/integration/runc"),
-    *("tests/integration/test_cgroup_v2.py", "--ignore=tests/integration/runc/test_engines.py"),
-    "--ignore=tests/integration/runc/test_fuzz.py",
+    *("-q", "-ra", "--timeout=300", "tests/integration/test_cgroup_v2.py"),
+    *(f"tests/integration/runc/test_{name}.py" for name in _RUNTIME),
+    *("tests/integration/runc/test_command.py::test_the_whole_life", "tests/unit/runc", "tests/unit/linux"),
 )
 _MEMORY_MIB = 1024
 _OUTPUT_MAX = 16 << 20

@@ -14,9 +14,16 @@ pytestmark = [
 ]
 
 
+class Emulated(Engine):
+    """Its processor may be a program."""
+
+    def start(self, timeout_s: float = 240) -> None:
+        super().start(timeout_s)
+
+
 @pytest.fixture(scope="module")
 def v2_engine() -> Iterator[Engine]:
-    with Engine(own_network=False) as engine:
+    with Emulated(own_network=False) as engine:
         yield engine
 
 

@@ -14,11 +14,11 @@ import pytest
 from support.processes import wait_for
 
 from rorqual import errdefs
-from rorqual.linux import process
+from rorqual.linux import cgroups, process
 from rorqual.oci.runtime import Hook, Hooks, Spec
 from rorqual.runc import container as runc
 from rorqual.runc import creation, state
-from rorqual.runc.cgroups import group
+from rorqual.runc.cgroups import devices_bpf, group
 from rorqual.runc.errors import StartError
 from rorqual.runc.process import parent
 
@@ -136,7 +136,7 @@ STEPS: list[tuple[object, str]] = [
     (creation, "write_pid_file"),
     (parent, "spawn"),
     (parent, "follow"),
-    (group, "write_file"),
+    (devices_bpf, "apply") if cgroups.is_unified() else (group, "write_file"),
 ]
 
 
