@@ -104,3 +104,21 @@ def test_a_driver_that_cannot_be_had_says_why(name: str, tmp_path: Path) -> None
         "nonsense": "driver not supported: nonsense",
     }
     assert wanted[name] in text
+
+
+def test_without_overlayfs_the_next_best_is_used(tmp_path: Path) -> None:
+    """As inside a container, whose root is an overlay."""
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, tmp_path / "merged"], check=True)
+    try:
+        with Engine(f"--data-root={tmp_path}/merged/data") as engine:
+            engine.data = tmp_path / "merged" / "data"
+            wanted = "fuse-overlayfs" if shutil.which("fuse-overlayfs") else "vfs"
+            assert engine.docker.out("info", "--format", "{{.Driver}}") == wanted
+            assert engine.docker.out("run", "--rm", "busybox", "echo", "nested") == "nested"
+            engine.restart()
+            assert engine.docker.out("run", "--rm", "busybox", "echo", "again") == "again"
+    finally:
+        subprocess.run(["umount", tmp_path / "merged"], check=True)

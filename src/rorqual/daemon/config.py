@@ -70,7 +70,7 @@ class DaemonConfig:
     cgroup_parent: str = "/rorqual"
     default_runtime: str = BUILTIN_RUNTIME
     runtimes: Mapping[str, RuntimeBinary] = field(default_factory=dict)
-    storage_driver: str = "overlayfs"
+    storage_driver: str = ""  # the best that works: storagedriver.choose
     default_ulimits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     default_shm_size: int = 64 << 20
     no_new_privileges: bool = False
@@ -372,7 +372,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check(config: DaemonConfig) -> None:
-    if config.snapshotter not in SNAPSHOTTERS:
+    if config.storage_driver and config.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"error initializing graphdriver: driver not supported: {config.storage_driver}")
     if config.log_level not in ("debug", "info", "warn", "error", "fatal", "panic"):
         raise InvalidArgument(f'invalid logging level: "{config.log_level}"')

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rorqual.daemon import config as configuration
 from rorqual.daemon.config import DaemonConfig
@@ -62,6 +63,12 @@ async def _run(config: DaemonConfig, argv: Sequence[str]) -> None:
     from rorqual.daemon.engine import Engine
     from rorqual.rpc import stacks
 
+    if not config.storage_driver:
+        from rorqual.daemon import storagedriver
+
+        # another's containerd has a root of its own, which it has looked at itself
+        chosen = storagedriver.DEFAULT if config.containerd else storagedriver.choose(config.data_root)
+        config = replace(config, storage_driver=chosen)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from rorqual.containerd.snapshotters import fuse_overlayfs, overlayfs
+from rorqual.containerd.snapshotters import fuse_overlayfs
 from rorqual.containerd.snapshotters.btrfs import BtrfsDriver
 from rorqual.containerd.snapshotters.contract import Driver
 from rorqual.containerd.snapshotters.fuse_overlayfs import FuseOverlayDriver
 from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
-from rorqual.linux import paths
+from rorqual.linux import overlay, paths
 from rorqual.linux.btrfs import BTRFS_SUPER_MAGIC
 
 
@@ -32,7 +32,7 @@ def available(root: str) -> tuple[list[Driver], dict[str, str]]:
     }
     refused = {name: why or "not supported by this version" for name, why in refused.items()}
     kinds: tuple[tuple[Callable[[str], Driver], str, Callable[[str], str]], ...] = (
-        (OverlayDriver, OverlayDriver.name, overlayfs.missing),
+        (OverlayDriver, OverlayDriver.name, overlay.missing),
         (FuseOverlayDriver, FuseOverlayDriver.name, lambda _root: fuse_overlayfs.missing()),
         (BtrfsDriver, BtrfsDriver.name, _not_on_btrfs),
         (NativeDriver, NativeDriver.name, lambda _root: ""),

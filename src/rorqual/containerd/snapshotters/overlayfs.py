@@ -10,7 +10,6 @@ fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -20,7 +19,6 @@ from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import InvalidArgument
-from rorqual.linux import mount
 
 # Docker's words
 _NO_QUOTA = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
@@ -87,31 +85,6 @@ class OverlayDriver:
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""
         shutil.rmtree(f"{self.root}/{snapshot_id}")
-
-
-def missing(root: str) -> str:
-    """Why overlayfs cannot be used below the directory `root`; "" when it can: it is tried."""
-    top = f"{root}/probe"
-    shutil.rmtree(top, ignore_errors=True)
-    try:
-        for name in ("", "/lower", "/upper", "/work", "/merged"):
-            os.mkdir(f"{top}{name}", 0o700)
-        options = f"lowerdir={top}/lower,upperdir={top}/upper,workdir={top}/work"
-        try:
-            mount.mount("overlay", f"{top}/merged", "overlay", 0, options)
-        except OSError as e:
-            if e.errno == errno.ENODEV:
-                return "the kernel has no overlayfs"
-            return f"overlayfs cannot be mounted below {root}: {e.strerror} (the directory may be on an overlay itself)"
-        mount.umount(f"{top}/merged", mount.MNT_DETACH)
-        try:
-            os.mknod(f"{top}/upper/whiteout", stat.S_IFCHR)
-            os.setxattr(f"{top}/upper", "trusted.overlay.opaque", b"y")
-        except OSError as e:
-            return f"whiteouts cannot be made below {root}: {e.strerror}"
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
-    return ""
 
 
 def _forget_volatile(top: str) -> None:
