@@ -133,6 +133,7 @@ class _Layer:
         copying: Copying | None,
     ) -> None:
         self._copying = copying
+        self._what = "layer" if copying is None else "archive"
         self._pipeline = pipeline
         self._reader = tar.TarReader(tar.Feed(pipeline.next_chunk), limits)
         self._tree = target
@@ -152,26 +153,26 @@ class _Layer:
             entry = None
             self._set_dir_times()
         except Error as error:
-            if entry is None or str(error).startswith("layer"):
+            if entry is None or str(error).startswith(self._what):
                 raise
             # The class stays: it says whose fault it is.
-            raise type(error)(f"layer entry {tar.show(entry.name)}: {error}") from error
+            raise type(error)(f"{self._what} entry {tar.show(entry.name)}: {error}") from error
         except OSError as error:
             if error is self._pipeline.failure:
                 raise
-            raise _translated(error, entry) from error
+            raise _translated(error, entry, self._what) from error
         except (ValueError, OverflowError) as error:
             name = "" if entry is None else f" entry {tar.show(entry.name)}"
-            raise InvalidArgument(f"layer{name}: {error}") from error
+            raise InvalidArgument(f"{self._what}{name}: {error}") from error
 
     def _one(self, entry: tar.Entry) -> None:
         self.entries += 1
         self.size += entry.size
         limits = self._limits
         if self.entries > limits.max_entries:
-            raise ResourceExhausted(f"layer: more than {limits.max_entries} entries")
+            raise ResourceExhausted(f"{self._what}: more than {limits.max_entries} entries")
         if self.size > limits.max_logical_bytes:
-            raise ResourceExhausted(f"layer: files of more than {limits.max_logical_bytes} bytes in all")
+            raise ResourceExhausted(f"{self._what}: files of more than {limits.max_logical_bytes} bytes in all")
         parent, base = self._tree.split(entry.name)
         if not base:
             # The root's own entry: its directory belongs to the snapshot.
@@ -343,7 +344,7 @@ class _Layer:
 
     def _ignore(self, entry: tar.Entry, key: bytes) -> None:
         if len(self.ignored) < _MAX_NOTES:
-            self.ignored.append(f"layer entry {tar.show(entry.name)}: ignored xattr {tar.show(key)}")
+            self.ignored.append(f"{self._what} entry {tar.show(entry.name)}: ignored xattr {tar.show(key)}")
 
     def _remove(self, parent: int, base: bytes) -> None:
         mode = tree.remove(parent, base)
@@ -393,8 +394,8 @@ def _regrouped(pieces: Iterator[memoryview], parts: list[tuple[int, int]]) -> It
             piece = piece[len(head) :]
 
 
-def _translated(error: OSError, entry: tar.Entry | None) -> Error:
-    where = "layer" if entry is None else f"layer entry {tar.show(entry.name)}"
+def _translated(error: OSError, entry: tar.Entry | None, what: str) -> Error:
+    where = what if entry is None else f"{what} entry {tar.show(entry.name)}"
     text = f"{where}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
         return ResourceExhausted(text)
