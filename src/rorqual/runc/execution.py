@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from rorqual import errdefs
 from rorqual.linux import namespaces
 from rorqual.oci.runtime import Linux, Process, Seccomp, Spec
 from rorqual.record import replace
@@ -51,7 +52,10 @@ def _send_listener(made: Record, profile: Seccomp | None, fd: int, pid: int) -> 
 
 
 def _sub_groups(groups: dict[str, str], chosen: dict[str, str]) -> dict[str, str]:
-    """The container's groups with those replaced that an exec is to be below."""
+    """The container's groups with those replaced that an exec is to be below. Raises: InvalidArgument."""
+    for path in chosen.values():
+        if ".." in path.split("/"):
+            raise errdefs.InvalidArgument(f"bad sub cgroup path: {path}")
     everywhere = chosen.get("", "")
     return {c: os.path.normpath(f"{d}/{chosen.get(c, everywhere)}") for c, d in groups.items()} if chosen else groups
 

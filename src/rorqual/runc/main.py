@@ -175,7 +175,7 @@ def _dispatch(name: str, rest: list[str], context: Context) -> int:
     from rorqual.runc.commands import parser
 
     if name == "--version":
-        sys.stdout.write(f"rorqual-runc version {__version__}\nspec: {_SPEC_VERSION}\n")
+        sys.stdout.write(f"rorqual-runc version {__version__}\ncommit: {__version__}\nspec: {_SPEC_VERSION}\n")
         return 0
     if name in ("help", "h") and rest:
         name, rest = rest[0], ["--help"]

@@ -107,6 +107,16 @@ def uses_notify(seccomp: Seccomp) -> bool:
     return any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls)
 
 
+# `sendmsg` carries the listener out of the container's process, before anybody could answer for it; `write` as in runc.
+_NEVER_NOTIFIED = ("sendmsg", "write")
+
+
+def _check_notify(syscall: SeccompSyscall, path: str) -> None:
+    for name in _NEVER_NOTIFIED:
+        if syscall.action == "SCMP_ACT_NOTIFY" and name in syscall.names:
+            raise InvalidArgument(f"invalid config: {path}: SCMP_ACT_NOTIFY cannot be used for the {name} syscall")
+
+
 def send_listener(profile: Seccomp, fd: int, pid: int, state: bytes) -> None:
     """Hand the listener to the agent at listenerPath with the container's state; `fd` is closed.
 
@@ -128,7 +138,8 @@ def send_listener(profile: Seccomp, fd: int, pid: int, state: bytes) -> None:
         finally:
             agent.close()
     except OSError as e:
-        raise Unavailable(f"seccomp agent at {profile.listener_path}: {reason(e)}") from e
+        text = "failed to connect with seccomp agent specified in the seccomp profile"
+        raise Unavailable(f"{text}: {profile.listener_path}: {reason(e)}") from e
     finally:
         os.close(fd)
 
@@ -174,6 +185,7 @@ def _architectures(seccomp: Seccomp) -> list[str]:
 def _rules(syscall: SeccompSyscall, index: int) -> list[Rule]:
     path = f"linux.seccomp.syscalls[{index}]"
     action = _action(syscall.action, syscall.errno_ret, f"{path}.action")
+    _check_notify(syscall, path)
     if not syscall.names:
         raise InvalidArgument(f"invalid config: {path}.names must not be empty")
     conditions = _conditions(syscall.args, path)

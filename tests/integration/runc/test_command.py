@@ -163,6 +163,8 @@ def running(bundle: Bundle, command: Runc) -> Runc:
         (("-d", "-t"), "cannot allocate tty if runc will detach without setting console socket"),
         (("--console-socket", "/x"), "cannot use console socket if runc will not detach or allocate tty"),
         (("--cgroup", "nope"), "no such file or directory"),
+        (("--cgroup", ".."), "bad sub cgroup path: .."),
+        (("--cgroup", "pids:a/../../.."), "bad sub cgroup path: a/../../.."),
         (("--process", "/nowhere"), "open /nowhere: no such file or directory"),
         (("--preserve-fds", "9"), "preserved-fd"),
     ],
@@ -291,3 +293,16 @@ def test_an_exec_goes_below_the_containers_group(bundle: Bundle, running: Runc) 
     groups = {line.split(":")[1]: line.split(":")[2] for line in done.stdout.splitlines()}
     assert groups["pids"].endswith("/cli/sub")
     assert groups["memory"].endswith("/cli")
+
+
+def test_period_and_quota_change_below_a_group_with_a_quota(bundle: Bundle, running: Runc) -> None:
+    """Whichever is written first: the share must never be above the parent's on the way."""
+    parent = next((d for d in group_directories(bundle.prefix) if "/cpu/" in d), None)
+    if parent is None:
+        pytest.skip("this host has cgroup v2, where both are one file")
+    Path(f"{parent}/cpu.cfs_quota_us").write_text("50000")
+    assert running("update", "--cpu-quota", "60000", "cli").returncode == 1
+    for period, quota in (("100000", "30000"), ("10000", "3000"), ("100000", "40000")):
+        assert running("update", "--cpu-period", period, "--cpu-quota", quota, "cli").returncode == 0
+        assert Path(f"{parent}/cli/cpu.cfs_quota_us").read_text().strip() == quota
+        assert Path(f"{parent}/cli/cpu.cfs_period_us").read_text().strip() == period

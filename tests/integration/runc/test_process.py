@@ -210,3 +210,12 @@ def test_a_profile_that_cannot_be_applied_is_refused(bundle: Bundle) -> None:
         with pytest.raises(errdefs.InvalidArgument, match=r"process\.apparmorProfile: AppArmor is not enabled"):
             bundle.create(bundle.spec("true", process={"apparmor_profile": "docker-default"}))
     assert bundle.run(bundle.spec("true", process={"apparmor_profile": "unconfined"}))[0] == 0
+
+
+@pytest.mark.parametrize("name", ["sendmsg", "write"])
+def test_calls_that_nobody_could_answer_are_not_for_an_agent(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """The first carries the listener itself: the create would wait for itself."""
+    spec = notifying(bundle, tmp_path)
+    profile = replace(spec.linux.seccomp, syscalls=(SeccompSyscall((name,), "SCMP_ACT_NOTIFY"),))
+    with pytest.raises(errdefs.InvalidArgument, match=f"cannot be used for the {name} syscall"):
+        bundle.create(replace(spec, linux=replace(spec.linux, seccomp=profile)))

@@ -40,6 +40,18 @@ def _bandwidth_v1(cpu: CPU) -> Writes:
     return writes
 
 
+def other_order(writes: Writes) -> Writes | None:
+    """Quota before period: below a group with a quota, the one order or the other passes through too large a share."""
+    files = [write.file for write in writes]
+    try:
+        period, quota = files.index("cpu.cfs_period_us"), files.index("cpu.cfs_quota_us")
+    except ValueError:
+        return None
+    swapped = list(writes)
+    swapped[period], swapped[quota] = writes[quota], writes[period]
+    return swapped
+
+
 def weight(shares: int) -> int:
     """cgroup v2's weight (1-10000) for v1's shares (2-262144), 1024 shares giving the default weight of 100.
 

@@ -54,7 +54,13 @@ class Group:
                 raise errdefs.InvalidArgument(
                     f"cannot set {writes[0].file}: cgroup controller {controller} not mounted"
                 )
-            group.write(directory, writes)
+            try:
+                group.write(directory, writes)
+            except errdefs.InvalidArgument:
+                swapped = cpu.other_order(writes) if controller == "cpu" else None
+                if swapped is None:
+                    raise
+                group.write(directory, swapped)
 
     def _decisions(self, r: Resources, creating: bool) -> list[tuple[str, Callable[[], Writes]]]:
         chosen: list[tuple[str, Callable[[], Writes]]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rorqual.errdefs import AlreadyExists
+from rorqual.linux import cgroups
 from rorqual.oci import defaults, jsontext
 from rorqual.oci.runtime import (
     Capabilities,
@@ -53,6 +54,9 @@ def example() -> Spec:
         replace(m, options=(*m.options, "relatime", "ro")) if m.type == "cgroup" and "ro" not in m.options else m
         for m in defaults.MOUNTS
     )
+    kinds = ["pid", "network", "ipc", "uts", "mount"]
+    if cgroups.is_unified():
+        kinds.append("cgroup")
     return Spec(
         process=Process(
             terminal=True,
@@ -67,7 +71,7 @@ def example() -> Spec:
         mounts=mounts,
         linux=Linux(
             resources=Resources(devices=(DeviceRule(False, access="rwm"),)),
-            namespaces=tuple(Namespace(kind) for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")),
+            namespaces=tuple(Namespace(kind) for kind in kinds),
             masked_paths=defaults.MASKED_PATHS,
             readonly_paths=defaults.READONLY_PATHS,
         ),
