@@ -1,6 +1,7 @@
 """cp, export and diff: files of running, stopped and never started containers, and what a hostile container tries."""
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -273,3 +274,12 @@ def test_no_mount_and_no_descriptor_of_a_cp_is_left(engine: Engine, running: str
         use()
     wait_for(lambda: len(os.listdir(f"/proc/{daemon}/fd")) <= before + 2, "descriptors are closed")
     assert str(engine.data / "tmp") not in Path(f"/proc/{daemon}/mountinfo").read_text()
+
+
+def test_an_archive_that_breaks_off_is_not_taken_for_a_whole_one(engine: Engine, running: str) -> None:
+    deep = "mkdir -p /tmp/t/z; cd /tmp/t; dd if=/dev/zero of=a bs=1M count=4 2>/dev/null; cd z; i=0; "
+    deep += "while [ $i -lt 1100 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done"
+    engine.docker("exec", running, "sh", "-c", deep)
+    with pytest.raises(http.client.IncompleteRead):
+        engine.api("GET", f"/containers/{running}/archive?path=/tmp/t")
+    assert engine.docker("cp", f"{running}:/tmp/t", "-", code=None).code != 0

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, refuse_quota
+from rorqual.linux import removal
 
 
 class NativeDriver:
@@ -66,4 +67,4 @@ class NativeDriver:
 
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""
-        shutil.rmtree(f"{self.root}/{snapshot_id}")
+        removal.remove_tree(f"{self.root}/{snapshot_id}")

@@ -11,7 +11,6 @@ fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 
@@ -19,6 +18,7 @@ from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import InvalidArgument
+from rorqual.linux import removal
 
 # Docker's words
 _NO_QUOTA = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
@@ -84,7 +84,7 @@ class OverlayDriver:
 
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""
-        shutil.rmtree(f"{self.root}/{snapshot_id}")
+        removal.remove_tree(f"{self.root}/{snapshot_id}")
 
 
 def _forget_volatile(top: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ from rorqual.daemon.services.containers.archive import Archives, PathStat
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.stats import StatsReader
-from rorqual.errdefs import InvalidArgument
+from rorqual.errdefs import Error, InvalidArgument
+
+log = logging.getLogger(__name__)
 
 _STAT_HEADER = "X-Docker-Container-Path-Stat"
 
@@ -112,11 +115,18 @@ def _encoded(found: PathStat) -> str:
 
 
 async def _tar(call: Call, pieces: AsyncIterator[bytes], headers: dict[str, str]) -> web.StreamResponse:
-    """The stream; an error before its first byte still has a status of its own."""
+    """The stream. An error before its first byte still has a status; a later one breaks the connection, so that
+    nobody takes half an archive for a whole one."""
     first = await anext(pieces, b"")
     response = await http.stream(call, "application/x-tar", headers=headers)
     await response.write(first)
-    async for piece in pieces:
-        await response.write(piece)
+    try:
+        async for piece in pieces:
+            await response.write(piece)
+    except ConnectionError:
+        raise
+    except (Error, OSError) as e:
+        log.warning("%s: the archive breaks off: %s", call.request.raw_path, e)
+        raise ConnectionAbortedError(str(e)) from e
     await response.write_eof()
     return response

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,9 @@ from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.volumeplugins import VolumeDriver, VolumePlugins
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
+from rorqual.linux import removal
+
+log = logging.getLogger(__name__)
 
 FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"label", "label!", "all"})
@@ -232,7 +235,12 @@ def _excluded(filters: Filters, labels: Mapping[str, str]) -> bool:
 
 def _remove_files(volume: Volume) -> None:
     localmounts.detach(volume.mountpoint)  # what is mounted there is not the volume's to delete
-    shutil.rmtree(os.path.dirname(volume.mountpoint), True)
+    try:
+        removal.remove_tree(os.path.dirname(volume.mountpoint))
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        log.warning("volume %s: its files could not be removed: %s", volume.name, e)
 
 
 def size_of(path: str) -> int:

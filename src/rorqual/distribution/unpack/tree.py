@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable
 
 from rorqual.errdefs import InvalidArgument, NotImplementedHere
+from rorqual.linux import removal
 
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_XDEV = 0x01
@@ -191,11 +192,5 @@ def remove(parent: int, name: bytes) -> int:
     if not stat.S_ISDIR(mode):
         os.unlink(name, dir_fd=parent)
         return mode
-    fd = os.open(name, _DIR_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
-    try:
-        for child in os.listdir(fd):
-            remove(fd, os.fsencode(child))
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+    removal.remove_tree(name, dir_fd=parent)
     return mode
