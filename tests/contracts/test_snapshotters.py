@@ -5,9 +5,11 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -407,3 +409,21 @@ def test_overlayfs_on_an_overlay_is_refused(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "merged" / "snapshots" / "overlayfs") == []
     finally:
         subprocess.run(["umount", tmp_path / "merged"], check=True)
+
+
+async def test_a_cleanup_spares_what_is_being_made(it: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, go = threading.Event(), threading.Event()
+    create = it.driver.create
+
+    def slow(*arguments: Any) -> None:
+        create(*arguments)
+        made.set()
+        go.wait(10)
+
+    monkeypatch.setattr(it.driver, "create", slow)
+    preparing = asyncio.create_task(it.snapshotter.prepare(NS, "k", "", {}))
+    await asyncio.to_thread(made.wait, 10)
+    await it.snapshotter.cleanup()
+    go.set()
+    with it.mounted(await preparing) as root:
+        assert tree(root) == {}

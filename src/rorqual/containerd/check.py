@@ -127,7 +127,7 @@ class Checker:
         await asyncio.gather(*(asyncio.to_thread(s.finish_removals) for s in self._snapshotters.values()))
         directories, blobs = await asyncio.to_thread(self._files)
         digests = self._content.table.digests()
-        ids = {i for snapshotter in self._snapshotters.values() for i in snapshotter.table.ids()}
+        ids = {i for snapshotter in self._snapshotters.values() for i in snapshotter.known_ids()}
         # a directory with a higher number may be that of a prepare under way
         strange = [p for p in directories if (i := int(os.path.basename(p))) not in ids and i < max(ids, default=0)]
         return strange + [self._content.blobs.path(digest) for digest in blobs if digest not in digests]

@@ -22,7 +22,6 @@ from rorqual.containerd.content.store import ContentStore
 from rorqual.containerd.identifiers import check_digest, check_identifier, check_labels
 from rorqual.containerd.metadata.leases import Leases
 from rorqual.containerd.metadata.records import ContentInfo, Resource, Usage
-from rorqual.containerd.snapshotters.stable import StableStorage
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter
 from rorqual.containerd.workers import WorkerPool
 from rorqual.rpc.ingest import LINE_MAX, Request, Unpack
@@ -43,9 +42,7 @@ class IngestServer:
         leases: Leases,
         snapshotters: Mapping[str, TreeSnapshotter],
         workers: WorkerPool,
-        stable: StableStorage,
     ) -> None:
-        self._stable = stable
         self._content = content
         self._leases = leases
         self._snapshotters = snapshotters
@@ -136,7 +133,6 @@ class IngestServer:
                 result = await self._receive(request, directory, sock)
             usage = Usage(result["unpacked_size"], result["entries"] + 1)
             snapshotter.table.unpacked(ns, key, usage, result["implied"])
-            self._stable.begin(snapshotter.name)
         except BaseException:
             await snapshotter.remove(ns, key)
             raise

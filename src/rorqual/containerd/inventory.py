@@ -90,7 +90,7 @@ async def run(root: Path, state: str, address: str) -> None:
     collector = Collector(db, content, snapshotters)
     spawner = Spawner(f"{state}/spawner.sock", f"{address}.ttrpc")
     manager = TaskManager(state, spawner, exchange)
-    ingest = IngestServer(content, leases, snapshotters, workers, stable)
+    ingest = IngestServer(content, leases, snapshotters, workers)
     # doors
     services = (
         NamespacesService(namespaces, exchange),

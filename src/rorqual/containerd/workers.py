@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from rorqual import errdefs
@@ -53,12 +54,12 @@ class Worker:
         return result
 
     def stop(self) -> None:
-        """Kill it and reap it."""
+        """Kill it; it is reaped by a thread, as one that waits for a busy disk ends when that lets it."""
         if self.idle_timer is not None:
             self.idle_timer.cancel()
         self._sock.close()
         self._process.kill()
-        self._process.wait()
+        threading.Thread(target=self._process.wait, name="reap", daemon=True).start()
 
 
 class WorkerPool:

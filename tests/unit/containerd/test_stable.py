@@ -22,7 +22,7 @@ class Disk:
         self.failure: OSError | None = None
         monkeypatch.setattr(module, "syncfs", self._syncfs)
 
-    def _syncfs(self, path: str) -> None:
+    async def _syncfs(self, path: str) -> None:
         self.synced.append(path)
         if self.failure is not None:
             raise self.failure

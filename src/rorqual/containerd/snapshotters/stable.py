@@ -1,6 +1,6 @@
 """Unpacked layers on stable storage: before an image has a name, what it is made of would survive power loss.
 
-    unpack, commit:  the row says `unsynced` = this boot's id          (no wait: pulls and builds go on)
+    unpack, commit:  the row says `unsynced` = this boot's id          (no wait; the workers have begun to write it)
     a name:          one syncfs for all layers that wait, then `unsynced` = '', then the name, then the log's fdatasync
     next start:      rows of another boot that are still unsynced are forgotten, their files with them
 
@@ -11,13 +11,14 @@ writable snapshots stand on is kept, with a warning: their own files are worth m
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from rorqual.containerd.metadata.database import Database
 from rorqual.errdefs import Internal
-from rorqual.linux.sync import syncfs
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ class StableStorage:
         self._roots = roots
         self.boot_id = boot_id
         self._sync: asyncio.Task[None] | None = None
-        self._early: asyncio.Future[None] | None = None
 
     def forget_torn(self) -> int:
         """At start: drop the layers that another boot did not sync; how many. Their directories are cleanup's."""
@@ -50,14 +50,6 @@ class StableStorage:
         for name in kept:
             log.warning("snapshot %s was not synced before the machine went down; kept, as others stand on it", name)
         return dropped
-
-    def begin(self, snapshotter: str) -> None:
-        """A layer was unpacked and others are still to come: have the disk write it meanwhile. Makes `settle` short.
-
-        One at a time; what fails here fails again for who settles.
-        """
-        if self._early is None or self._early.done():
-            self._early = asyncio.get_running_loop().run_in_executor(None, _push, self._roots[snapshotter])
 
     async def settle(self) -> None:
         """Return once every layer committed before the call would survive power loss. Raises Internal (EIO, ENOSPC)."""
@@ -76,18 +68,30 @@ class StableStorage:
         unsynced = self._unsynced()
         try:
             for name in sorted(set(unsynced.values())):
-                await asyncio.to_thread(syncfs, self._roots[name])
+                await syncfs(self._roots[name])
         except OSError as e:
-            raise Internal(f"snapshots: {e.filename}: {e.strerror}") from e
+            raise Internal(f"snapshots: {self._roots[name]} cannot be synced: {e}") from e
         with self._db.write():
             self._db.execute_many("UPDATE snapshots SET unsynced = '' WHERE id = ?", [(i,) for i in unsynced])
 
 
-def _push(root: str) -> None:
-    try:
-        syncfs(root)
-    except OSError as e:
-        log.warning("%s: %s", root, e.strerror)
+async def syncfs(path: str) -> None:
+    """Put everything written to the file system of `path` on stable storage. Raises OSError (EIO, ENOSPC).
+
+    By sync(1): a thread in syncfs(2) cannot be killed while the disk is busy, and would hold up this process's end.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "sync",
+        "-f",
+        path,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={"LC_ALL": "C", "PATH": os.defpath},
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        raise OSError(errno.EIO, said.decode(errors="replace").strip())
 
 
 def boot_id() -> str:

@@ -30,6 +30,7 @@ class TreeSnapshotter:
         self.driver = driver
         self.table = table
         self._ids = ids
+        self._making: set[int] = set()  # ids of prepares under way: directories that have no row yet
         self._remover = ThreadPoolExecutor(1, thread_name_prefix=f"remove-{driver.name}")
 
     async def prepare(
@@ -112,9 +113,13 @@ class TreeSnapshotter:
         """See Snapshotter."""
         return self.table.update(ns, key, check_labels(dict(labels)), paths)
 
+    def known_ids(self) -> set[int]:
+        """Of all namespaces, and of those that are being made."""
+        return self.table.ids() | self._making
+
     async def cleanup(self) -> None:
         """See Snapshotter."""
-        known = self.table.ids()
+        known = self.known_ids()
         last = next(self._ids)  # a directory with a higher number belongs to a prepare that runs now
         names = await asyncio.to_thread(os.listdir, self.driver.root)
         self.remove_files([int(n) for n in names if n.isdigit() and int(n) < last and int(n) not in known])
@@ -144,6 +149,7 @@ class TreeSnapshotter:
             self.driver.create(snapshot_id, chain, kind, labels)
             return self.driver.mounts(snapshot_id, chain, kind, labels)
 
+        self._making.add(snapshot_id)
         created = asyncio.get_running_loop().run_in_executor(None, create)
         try:
             mounts = await asyncio.shield(created)
@@ -153,6 +159,8 @@ class TreeSnapshotter:
         except BaseException:
             created.add_done_callback(lambda _f: self.remove_files([snapshot_id]))
             raise
+        finally:
+            self._making.discard(snapshot_id)
         return mounts
 
 
