@@ -44,7 +44,7 @@ _COMMANDS = {
     "rorqual-containerd": "rorqual.containerd.main",
     "rorqual-runc": "rorqual.runc.main",
 }
-_PROGRAMS = ("busybox", "ps")
+_PROGRAMS = ("busybox", "ps", "setpriv")
 _LIBRARIES = ("libseccomp.so.2", "libnftables.so.1")  # opened by name at run time, so that ldd tells nothing of them
 _IMAGE_MIB = 2048  # sparse
 
