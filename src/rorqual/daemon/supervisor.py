@@ -17,7 +17,7 @@ from rorqual.rpc import unixsock
 
 log = logging.getLogger(__name__)
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0  # it looks at every container's shim first
 _ANOTHER_S = 0.1
 
 

@@ -7,13 +7,15 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import alive
+from support.processes import alive, wait_for
 
 from rorqual import errdefs
 from rorqual.rpc.channel import scope
@@ -298,6 +300,22 @@ async def test_sigkill_of_the_shim_while_containerd_is_away(tasks: Any, containe
     await gone(pid)
     assert await tasks.delete() == 137
     assert cgroups() == []
+
+
+async def test_a_dead_shim_that_nobody_reaps_holds_up_nothing(tasks: Any, containerd: Any) -> None:
+    """As on a machine whose init does not: the pid is there for ever."""
+    pid = await tasks.run("/bin/sleep", "60")
+    await containerd.kill()
+    os.kill(tasks.shim_pid(), signal.SIGKILL)
+    with subprocess.Popen(["true"]) as zombie:
+        await asyncio.to_thread(wait_for, lambda: not alive(zombie.pid), "it has ended")
+        (tasks.bundle() / "shim.pid").write_text(str(zombie.pid))
+        began = time.monotonic()
+        await containerd.start()
+        assert time.monotonic() - began < 4.5  # a live shim that does not listen is given longer
+        assert await tasks.wait() == 137
+        assert await tasks.delete() == 137
+    await gone(pid)
 
 
 async def test_sigkill_of_the_shim_after_the_end_keeps_the_exit_status(tasks: Any, containerd: Any) -> None:

@@ -296,9 +296,12 @@ def test_a_process_that_forks_without_end_is_ended_with_the_container(bundle: Bu
     assert 1 < len(made.pids()) <= 64
     # Reaped by a subreaper such as the shim; here by this process.
     process.set_child_subreaper()
-    made.delete(force=True)
-    deadline = time.monotonic() + 20
-    with suppress(ChildProcessError):
-        while time.monotonic() < deadline:
-            os.waitpid(-1, 0)
+    try:
+        made.delete(force=True)
+        deadline = time.monotonic() + 20
+        with suppress(ChildProcessError):
+            while time.monotonic() < deadline:
+                os.waitpid(-1, 0)
+    finally:  # or the orphans of every later test would stay zombies of this process
+        process.prctl(process.PR_SET_CHILD_SUBREAPER, 0)
     assert not any(os.path.exists(directory) for directory in made.record.groups.values())

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _KILLED = 137  # exit status of a process whose end nobody saw: SIGKILL's
 _SHUTDOWN_TIMEOUT_S = 5.0
-_DIAL_S = 0.01
+_DIAL_S, _DIAL_FOR_S = 0.01, 2.0
 _SETTLE_S = 0.25  # a process that ended may have output that nobody has closed yet: do not wait for that
 
 
@@ -391,7 +391,7 @@ class TaskManager:
 
     async def _dial(self, bundle: Bundle) -> socket.socket | None:
         """A connection to shim.sock, where a shim that was just forked listens in a moment; None: there is no shim."""
-        deadline = time.monotonic() + _SHUTDOWN_TIMEOUT_S
+        deadline = time.monotonic() + _DIAL_FOR_S
         while True:
             try:
                 return unixsock.connect(f"{bundle.path}/shim.sock", timeout_s=1)
@@ -481,11 +481,12 @@ class TaskManager:
 
 
 def _alive(pid: int) -> bool:
+    """Whether it runs; a zombie, which an init that does not reap leaves for ever, does not. proc_pid_stat(5)."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return pid != 0
 
 
 _NAMES = ("unknown", "created", "running", "stopped", "paused", "pausing")
