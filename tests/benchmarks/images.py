@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -80,9 +81,9 @@ def measure(engine: Engine, path: Path, runs: int) -> dict[str, float]:
         os.sync()
         note("load", timed(lambda: docker("load", "-q", "-i", str(path))))
         # Into a pipe and away: not the disk's speed.
-        command = [*docker.argv, "save", "bench:1"]
+        save = partial(subprocess.run, [*docker.argv, "save", "bench:1"], env=docker.environment, check=True)
         with open(os.devnull, "wb") as sink:
-            note("save", timed(lambda: subprocess.run(command, stdout=sink, env=docker.environment, check=True)))
+            note("save", timed(partial(save, stdout=sink)))
         docker("rmi", "bench:1")
     write = "i=0; while [ $i -lt 10 ]; do dd if=/dev/urandom of=/f$i bs=1M count=20 2>/dev/null; i=$((i+1)); done"
     docker("run", "--name", "written", "busybox", "sh", "-c", write)
