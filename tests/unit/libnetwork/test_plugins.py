@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +21,6 @@ def test_a_plugin_that_is_nowhere(directories: Path) -> None:
     for name in ("nosuch", "../run", "", "a" * 200):
         with pytest.raises(errdefs.NotFound, match="could not find plugin"):
             plugins.find(name, "NetworkDriver")
-
-
-def test_where_plugins_are_looked_for(directories: Path) -> None:
-    (directories / "etc" / "one.spec").write_text("tcp://127.0.0.1:1\n")
-    (directories / "lib" / "two.json").write_text(json.dumps({"Addr": "unix:///nowhere/two.sock"}))
-    (directories / "lib" / "three.json").write_text("{")
-    (directories / "etc" / "four.spec").write_text("gopher://x\n")
-    for name, text in (("one", "refused"), ("two", "No such file"), ("four", "unsupported address")):
-        with pytest.raises(errdefs.Unavailable, match=text):
-            plugins.find(name, "NetworkDriver")
-    with pytest.raises(errdefs.InvalidArgument, match=r"three\.json"):
-        plugins.find("three", "NetworkDriver")
 
 
 def test_an_engine_without_plugins_has_no_http_client_in_memory() -> None:

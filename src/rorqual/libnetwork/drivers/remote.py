@@ -18,9 +18,9 @@ from rorqual.libnetwork import interfaces
 from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.model import Endpoint, Network, PortBinding, PublishedPort, SandboxID
 from rorqual.libnetwork.netns import NamespaceDir
-from rorqual.libnetwork.plugins import Plugin
 from rorqual.linux import netlink
 from rorqual.linux.netlink import RtNetlink
+from rorqual.plugins import Plugin
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rorqual import errdefs
 from rorqual.libnetwork.ipam.pools import Subnet
-from rorqual.libnetwork.plugins import Plugin
+from rorqual.plugins import Plugin
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,143 @@
+"""Plugins by Docker's protocol: a process that listens on a socket and answers POSTs of JSON. Finding and calling them.
+
+    <name>.sock, <name>/<name>.sock   in /run/docker/plugins: a Unix socket
+    <name>.spec, <name>/<name>.spec   in /etc/docker/plugins, /usr/lib/docker/plugins: one line, a path, unix:///path or
+                                      tcp://host:port
+    <name>.json, <name>/<name>.json   there too: {"Addr": "unix://..."}; TLS settings are not supported
+
+The first call, /Plugin.Activate, says what a plugin is: {"Implements": ["NetworkDriver", "VolumeDriver", ...]}. An
+answer with "Err" is a refusal. Everything here blocks: network plugins are called by the network engine's thread,
+volume plugins by threads of the daemon. What each kind of plugin is asked is in the modules that ask it.
+
+Source: https://docs.docker.com/engine/extend/plugin_api/, moby pkg/plugins/discovery.go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rorqual import errdefs
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection  # at run time with the first plugin: 1.2 MB, with `email`
+
+SOCKETS = ("/run/docker/plugins",)
+SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+_SPEC_MAX = 1 << 16
+_ANSWER_MAX = 4 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,127}")
+_HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/json"}
+
+
+class Plugin:
+    """One process, by its address; it gets `timeout_s` to answer."""
+
+    def __init__(self, name: str, address: str, timeout_s: float) -> None:
+        self.name, self._address, self._timeout_s = name, address, timeout_s
+
+    def implements(self) -> frozenset[str]:
+        """The protocols it speaks; asked for before anything else. Raises as `call`."""
+        names = self.call("Plugin.Activate", {}).get("Implements")
+        return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
+
+    def call(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer's JSON. Raises errdefs.Unavailable when there is none, Internal when the plugin refuses."""
+        from http.client import HTTPException
+
+        try:
+            connection = self._connection()
+            try:
+                connection.request("POST", f"/{method}", json.dumps(body), _HEADERS)
+                response = connection.getresponse()
+                data = response.read(_ANSWER_MAX)
+            finally:
+                connection.close()
+            answer = _answer(data, response.status)
+        except (OSError, ValueError, HTTPException) as error:
+            raise errdefs.Unavailable(f"plugin {self.name} does not answer {method}: {error}") from error
+        if not isinstance(answer, dict):
+            raise errdefs.Unavailable(
+                f"plugin {self.name} answers {method} with {type(answer).__name__}, not an object"
+            )
+        refusal = answer.get("Err") or answer.get("Error") or ""
+        if refusal or response.status != 200:
+            raise errdefs.Internal(f"{method}: {refusal or f'status {response.status} {response.reason}'}")
+        return answer
+
+    def _connection(self) -> HTTPConnection:
+        from http.client import HTTPConnection
+
+        parts = urlsplit(self._address if "://" in self._address else f"unix://{self._address}")
+        if parts.scheme == "unix":
+            connection = HTTPConnection("plugin", timeout=self._timeout_s)
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(self._timeout_s)
+            try:
+                connection.sock.connect(parts.path)
+            except OSError:
+                connection.close()
+                raise
+            return connection
+        if parts.scheme in ("tcp", "http") and parts.hostname:
+            return HTTPConnection(parts.hostname, parts.port or 80, timeout=self._timeout_s)
+        raise OSError(f"unsupported address {self._address!r}")
+
+
+def find(
+    name: str, protocol: str, timeout_s: float, sockets: Sequence[str] = SOCKETS, specs: Sequence[str] = SPECS
+) -> Plugin:
+    """The plugin of that name, which speaks `protocol`.
+
+    Raises: errdefs.NotFound; InvalidArgument for a file that describes none; Internal, Unavailable of its first call.
+    """
+    address = _address(name, sockets, specs) if _NAME.fullmatch(name) else ""
+    plugin = Plugin(name, address, timeout_s)
+    if not address or protocol not in plugin.implements():
+        raise errdefs.NotFound(f'plugin "{name}" not found')
+    return plugin
+
+
+def _answer(data: bytes, status: int) -> Any:
+    """Raises ValueError for success without JSON; of a failure, a text that isn't JSON is the reason."""
+    try:
+        return json.loads(data) if data.strip() else {}
+    except ValueError:
+        if status == 200:
+            raise
+        return {"Err": data.decode(errors="replace").strip()}
+
+
+def _address(name: str, sockets: Sequence[str], specs: Sequence[str]) -> str:
+    for directory in sockets:
+        for path in (f"{directory}/{name}.sock", f"{directory}/{name}/{name}.sock"):
+            if os.path.exists(path):
+                return f"unix://{path}"
+    for directory in specs:
+        for path in (f"{directory}/{name}", f"{directory}/{name}/{name}"):
+            text = _read(f"{path}.spec").strip()
+            if text:
+                return text
+            try:
+                described = json.loads(_read(f"{path}.json") or "{}")
+            except ValueError as error:
+                raise errdefs.InvalidArgument(f"plugin file {path}.json: {error}") from error
+            if isinstance(described, dict) and described.get("Addr"):
+                return str(described["Addr"])
+    return ""
+
+
+def _read(path: str) -> str:
+    """Raises errdefs.InvalidArgument for what is there and cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_SPEC_MAX)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise errdefs.InvalidArgument(f"plugin file {path}: {error.strerror}") from error
