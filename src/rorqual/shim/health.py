@@ -234,7 +234,8 @@ class _Probe:
     def _exited(self, wait_status: int) -> None:
         self._pid = 0
         if self._read_fd >= 0:
-            while self._read():
+            # No further than what is kept: a writer that the probe left behind may never stop.
+            while len(self._output) <= OUTPUT_MAX and self._read():
                 pass
         code = os.waitstatus_to_exitcode(wait_status)
         self._finish(_NEVER_RAN if self._timed_out else code if code >= 0 else 128 - code)

@@ -141,6 +141,27 @@ def test_output_is_bounded_and_a_probe_never_blocks_on_it(rig: Callable[..., Rig
     assert one.report["log"][0]["output"] == "x" * 4096 + "..."  # type: ignore[index]
 
 
+def test_what_a_probe_leaves_behind_cannot_keep_the_shim_reading(rig: Callable[..., Rig]) -> None:
+    """A writer that outlives the probe fills the pipe for ever; one read of it is always to be had here."""
+    one = rig("true")
+    reads: list[int] = []
+
+    def endless(fd: int, size: int) -> bytes:
+        reads.append(size)
+        assert len(reads) < 5000, "the shim reads for ever"
+        return b"x" * size
+
+    one.loop.add = lambda *_: None  # type: ignore[method-assign]
+    one.loop.remove = lambda *_: None  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        one.monitor._run()
+        pid = one.monitor._probe._pid  # type: ignore[union-attr]
+        os.waitpid(pid, 0)
+        patch.setattr("rorqual.shim.health.os.read", endless)
+        one._children.pop(pid)(0)
+    assert one.report["log"][0]["output"] == "x" * 4096 + "..."  # type: ignore[index]
+
+
 def test_a_probe_that_cannot_be_run_fails_with_the_reason(rig: Callable[..., Rig]) -> None:
     one = rig("true", retries=1)
     one._spawn = lambda write_fd: (_ for _ in ()).throw(OSError("no such thing"))  # type: ignore[method-assign]

@@ -15,7 +15,9 @@ NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 
 TTL_S = 600  # what Docker says
 UDP_MAX = 512  # without EDNS, RFC 1035 section 4.2.1
+TCP_MAX = 65535  # what the length in front of it can say
 _EDNS_MAX = 1232
+_NAME_MAX = 255  # bytes in wire form
 _OPT_RECORD = struct.pack("!BHHIH", 0, OPT, _EDNS_MAX, 0, 0)
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -107,7 +109,7 @@ def rcode(data: bytes) -> int:
 
 
 def encode_name(name: str) -> bytes:
-    """The wire form. Raises ValueError for a label that is empty or longer than 63 bytes."""
+    """The wire form. Raises ValueError for a label that is empty or longer than 63 bytes, a name longer than 255."""
     out = bytearray()
     for label in name.rstrip(".").split("."):
         raw = label.encode("latin-1", "replace")
@@ -115,6 +117,8 @@ def encode_name(name: str) -> bytes:
             raise ValueError(f"invalid DNS label in {name!r}")
         out += bytes((len(raw),)) + raw
     out.append(0)
+    if len(out) > _NAME_MAX:
+        raise ValueError(f"DNS name {name[:64]!r}… is too long")
     return bytes(out)
 
 

@@ -238,7 +238,7 @@ class Server:
             return
         found = self._directory.resolve(sandbox.view, query)
         if found is not None:
-            reply(message.answer(query, found, limit=0 if stream else query.limit))
+            reply(message.answer(query, found, limit=message.TCP_MAX if stream else query.limit))
             return
         view = sandbox.view
         if not view.forward or not view.servers or sandbox.forwarding >= _FORWARDS_MAX:

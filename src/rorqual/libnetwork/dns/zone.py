@@ -141,5 +141,8 @@ class Directory:
             network = self.networks.get(network_id)
             name = network.reverse.get(address) if network is not None else None
             if network is not None and name is not None:
-                return [message.encode_name(f"{name}.{network.name}")]
+                try:
+                    return [message.encode_name(f"{name}.{network.name}")]
+                except ValueError:
+                    return []  # containers may be called what DNS cannot say
         return None

@@ -76,3 +76,9 @@ def test_no_bytes_break_the_parser(data: bytes) -> None:
 def test_names_that_cannot_be_encoded(name: str) -> None:
     with pytest.raises(ValueError, match="invalid DNS label"):
         message.encode_name(name)
+
+
+def test_a_name_beyond_255_bytes_is_none() -> None:
+    assert len(message.encode_name(".".join(["y" * 62] * 4))) == 253
+    with pytest.raises(ValueError, match="too long"):
+        message.encode_name(".".join(["y" * 60] * 5))

@@ -80,3 +80,11 @@ def test_an_endpoint_put_again_has_its_new_names_only() -> None:
     d = directory()
     d.put("n1", "red", "e1", {"names": ["wob"], "ip": "10.0.0.2", "ip6": ""})
     assert asked(d, view("n1"), "wob") == ["10.0.0.2"] and asked(d, view("n1"), "web") is None
+
+
+def test_a_name_that_dns_cannot_say_is_no_pointer_and_ends_nothing() -> None:
+    d, v = Directory(), view("n1")
+    for number, name in enumerate(("a..b", "x" * 64, ".".join(["y" * 60] * 5), "z.", ".."), start=2):
+        address = f"10.0.0.{number}"
+        d.put("n1", "red", f"e{number}", {"names": [name], "ip": address, "ip6": ""})
+        assert asked(d, v, f"{number}.0.0.10.in-addr.arpa", message.PTR) == []
