@@ -278,3 +278,11 @@ class PruneVolumesResponse:
 
     volumes_deleted: tuple[str, ...] | None = wire("VolumesDeleted", None)
     space_reclaimed: int = wire("SpaceReclaimed", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneBuildCacheResponse:
+    """Answer of POST /build/prune."""
+
+    caches_deleted: tuple[str, ...] | None = wire("CachesDeleted", None)
+    space_reclaimed: int = wire("SpaceReclaimed", 0)

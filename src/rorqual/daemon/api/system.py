@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rorqual.api import codec
 from rorqual.api.image import AuthConfig, AuthResponse
+from rorqual.api.system import PruneBuildCacheResponse
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
@@ -43,7 +44,12 @@ class SystemRoutes:
             Route("GET", "/events", self.stream_events),
             Route("POST", "/auth", self.auth),
             Route("GET", "/system/check", self.check),
+            Route("POST", "/build/prune", self.prune_build_cache),
         ]
+
+    async def prune_build_cache(self, call: Call) -> web.StreamResponse:
+        """POST /build/prune: this engine builds nothing, so it has no cache; `docker system prune` always asks."""
+        return http.json_response(PruneBuildCacheResponse())
 
     async def ping(self, call: Call) -> web.StreamResponse:
         """GET and HEAD /_ping."""
