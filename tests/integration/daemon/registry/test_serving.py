@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from integration.containerd.conftest import Containerd
-from integration.registry.conftest import Served, digest_of
+from integration.daemon.registry.conftest import Served, digest_of
 from support.engine import Engine, command
 from support.processes import wait_for
 from support.registry import make_certificates

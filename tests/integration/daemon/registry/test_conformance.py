@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 import pytest
-from integration.registry.conftest import INDEX, MANIFEST, Served, descriptor, digest_of
+from integration.daemon.registry.conftest import INDEX, MANIFEST, Served, descriptor, digest_of
 
 pytestmark = pytest.mark.root
 
