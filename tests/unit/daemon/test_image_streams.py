@@ -6,10 +6,12 @@ import gzip
 import lzma
 import threading
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 import zstandard
 
+from rorqual.daemon.services.images import archive as archives
 from rorqual.daemon.services.images import patterns
 from rorqual.daemon.services.images.bridge import BodyReader, Bridge, Feed
 from rorqual.daemon.services.images.compress import gzipped, layer_stream
@@ -76,6 +78,22 @@ async def test_a_cut_archive_is_found_out(compress: object) -> None:
     _, stream = await layer_stream(pieces(compress(TAR)[:-20]))  # type: ignore[operator]
     with pytest.raises(DataLoss):
         await joined(stream)
+
+
+def greedy_xz() -> bytes:
+    """One that makes who reads it hold 256 MiB."""
+    return lzma.compress(TAR, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 256 << 20}])
+
+
+async def test_xz_that_asks_for_much_memory_is_refused() -> None:
+    _, stream = await layer_stream(pieces(greedy_xz()))
+    with pytest.raises(DataLoss, match=r"[Mm]emory"):
+        await joined(stream)
+
+
+async def test_an_archive_that_asks_for_much_memory_is_not_loaded() -> None:
+    with pytest.raises(DataLoss, match=r"[Mm]emory"):
+        await archives.read(pieces(greedy_xz()), cast(archives.LayerMaker, None), lambda *_: None)
 
 
 async def test_the_same_tar_compresses_to_the_same_bytes() -> None:

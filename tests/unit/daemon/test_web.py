@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -43,6 +44,16 @@ def test_head_is_read() -> None:
 )
 def test_connection_options(raw: bytes, keep_alive: bool) -> None:
     assert parse(raw).keep_alive is keep_alive
+
+
+@pytest.mark.parametrize("filling", [b" ", b"\t", b"x ", b"x" * 63 + b" "])
+def test_a_field_that_is_refused_is_refused_at_once(filling: bytes) -> None:
+    """Of a head's greatest size; a pattern that tries every way to split it needs minutes, all clients waiting."""
+    field = b"X:" + filling * ((HEAD_MAX - 100) // len(filling)) + b"\x01"
+    began = time.monotonic()
+    with pytest.raises(Malformed):
+        parse(GET + field)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

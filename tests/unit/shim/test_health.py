@@ -88,7 +88,7 @@ class Rig:
                 self._children.pop(pid)(status)
 
     def _changed(self) -> None:
-        self.changes.append(self.report["status"])
+        self.changes.append(str(self.report["status"]))
         self.loop.stop()
 
     @property

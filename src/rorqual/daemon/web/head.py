@@ -15,7 +15,8 @@ LENGTH_DIGITS_MAX = 18  # below 2**63
 
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/1\.([01])")
 _FIELD = re.compile(
-    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*"
+    # The possessive quantifier keeps a long run of blanks from being split in every way before it is refused.
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*"
 )
 
 

@@ -21,7 +21,7 @@ _ZSTD_SKIPPABLE = (b"\x2a\x4d\x18",)
 # As zstd's own command line: a frame may not make the reader hold more than this.
 _ZSTD_MAX_WINDOW = 128 << 20
 # Decoding what `xz -9` made takes 65 MiB.
-_XZ_MAX_BYTES = 128 << 20
+XZ_MAX_BYTES = 128 << 20
 # Compressed bytes asked of the stream at once.
 _READ_BYTES = 256 << 10
 
@@ -119,7 +119,7 @@ def _other(stream: CountedStream, chunk_bytes: int, magic: bytes) -> Callable[[]
     def new() -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
         if magic[:3] == _BZIP2:
             return bz2.BZ2Decompressor()
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MAX_BYTES)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MAX_BYTES)
 
     decoder = new()
 

@@ -10,13 +10,11 @@ layer that two images share, are followed in that table only.
 from __future__ import annotations
 
 import asyncio
-import bz2
 import hashlib
-import lzma
 import posixpath
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Protocol, cast
+from typing import Protocol
 
 from rorqual.daemon.services.images.bridge import BodyReader, Bridge, Feed
 from rorqual.daemon.services.images.making import MadeLayer
@@ -116,7 +114,7 @@ class _Parser:
 
     def run(self, stream: BodyReader) -> None:
         source = CountedStream(stream)
-        next_chunk = _plain(source)
+        next_chunk = reader(source, _PIECE_BYTES)
         entries = tar.TarReader(tar.Feed(next_chunk), DEFAULT_LIMITS)
         count = 0
         for entry in entries:
@@ -194,26 +192,6 @@ class _Parser:
         for task in self._made:
             task.cancel()
         await asyncio.gather(*self._made, return_exceptions=True)
-
-
-def _plain(source: CountedStream) -> Callable[[], bytes]:
-    """The archive's bytes, whatever compressed it. Raises: DataLoss."""
-    magic = source.peek_magic()
-    if magic[:3] == b"BZh":
-        decompressed = cast(IO[bytes], bz2.BZ2File(cast(IO[bytes], source)))
-    elif magic == b"\xfd7zX":
-        # It holds no file of its own.
-        decompressed = cast(IO[bytes], lzma.LZMAFile(cast(IO[bytes], source)))  # noqa: SIM115
-    else:
-        return reader(source, _PIECE_BYTES)
-
-    def next_chunk() -> bytes:
-        try:
-            return decompressed.read(_PIECE_BYTES)
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            raise DataLoss(f"invalid compressed archive: {error}") from error
-
-    return next_chunk
 
 
 def _is_layer(head: bytes) -> bool:

@@ -10,9 +10,10 @@ import asyncio
 import bz2
 import lzma
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Protocol
 
-from rorqual.distribution.unpack.decompress import is_compressed
+from rorqual.distribution.unpack.decompress import XZ_MAX_BYTES, is_compressed
 from rorqual.errdefs import DataLoss
 from rorqual.oci import mediatypes
 
@@ -50,7 +51,7 @@ async def layer_stream(pieces: AsyncIterator[bytes]) -> tuple[str, AsyncIterator
     if first.startswith(_BZIP2):
         whole = _decompressed(whole, bz2.BZ2Decompressor)
     elif first.startswith(_XZ):
-        whole = _decompressed(whole, lzma.LZMADecompressor)
+        whole = _decompressed(whole, partial(lzma.LZMADecompressor, memlimit=XZ_MAX_BYTES))
     return mediatypes.OCI_LAYER, whole
 
 
