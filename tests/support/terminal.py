@@ -86,11 +86,6 @@ class Terminal:
                 raise AssertionError(f"still running; the terminal shows: {self._seen.decode(errors='replace')!r}")
         return self._process.returncode or 0
 
-    @property
-    def screen(self) -> str:
-        """What was read and not yet matched."""
-        return self._seen.decode(errors="replace")
-
     def _read(self, timeout_s: float) -> bool:
         if not select.select([self._master], [], [], timeout_s)[0]:
             return False

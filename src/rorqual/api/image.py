@@ -205,36 +205,6 @@ class PruneImagesResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class ProgressDetail:
-    """How far, in bytes."""
-
-    current: int = wire("current", 0, omit=True)
-    total: int = wire("total", 0, omit=True)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorDetail:
-    """An error that ended a progress stream."""
-
-    code: int = wire("code", 0, omit=True)
-    message: str = wire("message", "", omit=True)
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressMessage:
-    """A line of the JSON stream of pull, push, load and import."""
-
-    stream: str = wire("stream", "", omit=True)
-    status: str = wire("status", "", omit=True)
-    progress_detail: ProgressDetail | None = wire("progressDetail", None, omit=True)
-    progress: str = wire("progress", "", omit=True)
-    id: str = wire("id", "", omit=True)
-    error_detail: ErrorDetail | None = wire("errorDetail", None, omit=True)
-    error: str = wire("error", "", omit=True)
-    aux: Any = wire("aux", None, omit=True)
-
-
-@dataclass(frozen=True, slots=True)
 class AuthConfig:
     """Credentials, as X-Registry-Auth and POST /auth carry them."""
 

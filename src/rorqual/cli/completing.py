@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rorqual.cli.command import Command, Context
+    from rorqual.cli.command import Context
     from rorqual.cli.flags import Flag
 
 _ALL_CONTAINERS = frozenset(
@@ -54,7 +54,7 @@ def complete(context: Context, words: Sequence[str], global_flags: Sequence[Flag
             return [v for v in _VALUES[name] if v.startswith(current)]
         if name == "network":
             return _objects(lambda: [n["Name"] for n in context.client.networks.list()], current)
-    return _names(context, command, found[0].partition(".")[0], verb, current)
+    return _names(context, found[0].partition(".")[0], verb, current)
 
 
 def leading(words: Sequence[str], global_flags: Sequence[Flag]) -> int:
@@ -83,7 +83,7 @@ def _flags(flags: Sequence[Flag], current: str) -> list[str]:
     return [f"--{flag[0]}\t{flag[4].splitlines()[0]}" for flag in shown if f"--{flag[0]}".startswith(current)]
 
 
-def _names(context: Context, command: Command, group: str, verb: str, current: str) -> list[str]:
+def _names(context: Context, group: str, verb: str, current: str) -> list[str]:
     client = context.client
     out: list[str] = []
     if group in ("container", "system") and verb in _ALL_CONTAINERS | _RUNNING:

@@ -141,14 +141,14 @@ class FlagSet:
                 raise HelpWanted
             raise FlagError(f"unknown flag: --{name}")
         if equals:
-            self._assign(out, flag, value, long_only=False)
+            self._assign(out, flag, value)
             return 0
         if flag[2] == "bool":
-            self._assign(out, flag, "true", long_only=False)
+            self._assign(out, flag, "true")
             return 0
         if index >= len(args):
             raise FlagError(f"flag needs an argument: --{name}")
-        self._assign(out, flag, args[index], long_only=False)
+        self._assign(out, flag, args[index])
         return 1
 
     def _short(self, out: Values, argument: str, args: Sequence[str], index: int) -> int:
@@ -161,21 +161,21 @@ class FlagSet:
                     raise HelpWanted
                 raise FlagError(f"unknown shorthand flag: {values.quote(letter, single=True)} in {argument}")
             if len(letters) > 1 and letters[0] == "=":
-                self._assign(out, flag, letters[1:], long_only=False)
+                self._assign(out, flag, letters[1:])
                 return 0
             if flag[2] == "bool":
-                self._assign(out, flag, "true", long_only=False)
+                self._assign(out, flag, "true")
                 continue
             if letters:
-                self._assign(out, flag, letters, long_only=False)
+                self._assign(out, flag, letters)
                 return 0
             if index >= len(args):
                 raise FlagError(f"flag needs an argument: {values.quote(letter, single=True)} in {argument}")
-            self._assign(out, flag, args[index], long_only=False)
+            self._assign(out, flag, args[index])
             return 1
         return 0
 
-    def _assign(self, out: Values, flag: Flag, text: str, *, long_only: bool) -> None:
+    def _assign(self, out: Values, flag: Flag, text: str) -> None:
         name, kind = flag[0], flag[2]
         validator = self._validators.get(name)
         try:

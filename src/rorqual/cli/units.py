@@ -6,7 +6,7 @@ import time
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
+MINUTE_S, HOUR_S = 60, 3600
 
 
 def general(value: float, precision: int) -> str:

@@ -55,11 +55,6 @@ class Demultiplexer:
         self._left, self._stream, self._head = left, stream, head
         return out
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether the stream may end here without a frame being cut."""
-        return not self._left and not self._head
-
 
 def _parse(head: bytes) -> tuple[int, int]:
     if head[0] > SYSTEM_ERROR:

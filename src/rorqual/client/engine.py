@@ -69,7 +69,6 @@ class Client:
         self._idle: Connection | None = None
         pinned = version or os.environ.get("DOCKER_API_VERSION", "")
         self._version = pinned.removeprefix("v")
-        self.server_headers: dict[str, str] = {}
 
     def __enter__(self) -> Client:
         return self
@@ -142,7 +141,6 @@ class Client:
         connection.send_request("HEAD", self.address.base_path + "/_ping", self._headers)
         response = connection.read_response("HEAD")
         response.read()
-        self.server_headers = response.headers
         theirs = response.headers.get("api-version") or FALLBACK_VERSION
         ours_is_newer = version_tuple(theirs) < version_tuple(API_VERSION)
         self._version = theirs if ours_is_newer else API_VERSION

@@ -54,7 +54,6 @@ class ControllerOptions:
     bip: IPv4Interface | None = None
     fixed_cidr: IPv4Network | None = None
     fixed_cidr6: IPv6Network | None = None
-    default_gateway: IPv4Address | None = None
     address_pools: tuple[AddressPool, ...] = DEFAULT_POOLS
     mtu: int = 1500
     ipv6: bool = False

@@ -44,7 +44,6 @@ _MOV32_IMM = 0xB4
 _MOV32_REG = 0xBC
 _AND32_IMM = 0x54
 _RSH32_IMM = 0x74
-_JEQ32_IMM = 0x16
 _JNE32_IMM = 0x56
 _JSET32_IMM = 0x46
 _JA = 0x05
@@ -89,11 +88,6 @@ def mask(dst: int, value: int) -> Instruction:
 
 def shift_right(dst: int, bits: int) -> Instruction:
     return Instruction(_RSH32_IMM, dst, immediate=bits)
-
-
-def jump_if_equal(dst: int, value: int, skip: int) -> Instruction:
-    """Leave out the next `skip` instructions when dst is value."""
-    return Instruction(_JEQ32_IMM, dst, offset=skip, immediate=value)
 
 
 def jump_unless_equal(dst: int, value: int, skip: int) -> Instruction:

@@ -59,13 +59,11 @@ def _numbered(f: Any, number: int) -> Call:
 
 
 # Numbers from 424 on are the same on every architecture; the few older ones are kept by machine.
-NR_PIDFD_SEND_SIGNAL = 424
 NR_OPEN_TREE = 428
 NR_MOVE_MOUNT = 429
 NR_FSOPEN = 430
 NR_FSCONFIG = 431
 NR_FSMOUNT = 432
-NR_PIDFD_OPEN = 434
 NR_CLONE3 = 435
 NR_CLOSE_RANGE = 436
 NR_OPENAT2 = 437

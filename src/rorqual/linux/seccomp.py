@@ -11,7 +11,6 @@ from rorqual.linux import libc
 from rorqual.record import record
 
 _SET_MODE_FILTER = 1
-_GET_ACTION_AVAIL = 2
 
 FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1 << 0,
@@ -64,8 +63,6 @@ COMPARE: dict[str, int] = {
     "SCMP_CMP_MASKED_EQ": 7,
 }
 
-_FLTATR_CTL_NNP = 3
-_FLTATR_ACT_BADARCH = 2
 _FLTATR_CTL_OPTIMIZE = 8
 
 
@@ -94,12 +91,6 @@ class Rule:
 
 
 _seccomp = libc.system_call(libc.older_number("seccomp"), ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(_Program))
-_seccomp_raw = libc.system_call(libc.older_number("seccomp"), ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p)
-
-
-def action_available(action: int) -> bool:
-    value = ctypes.c_uint32(action)
-    return _seccomp_raw(_GET_ACTION_AVAIL, 0, ctypes.addressof(value)) == 0
 
 
 def load(program: bytes, flags: int = 0) -> int:

@@ -139,11 +139,6 @@ def parse(text: str) -> Reference:
     return Reference(found_domain, found_path, tag, digests.parse(digest) if digest else None)
 
 
-def parse_image(text: str) -> Reference:
-    """`parse(text)` with the default tag when it names neither tag nor digest."""
-    return parse(text).with_default_tag()
-
-
 def parse_any(text: str) -> Reference | Digest:
     """A digest when `text` is 64 hex digits (then sha256) or a whole digest, else the normalised reference."""
     if _IDENTIFIER.fullmatch(text):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 TYPE_URL = "rorqual.shim.v1.TaskOptions"
-RUNC_TYPE_URL = "containerd.runc.v1.Options"
 
 
 @record

@@ -30,7 +30,7 @@ D = "sha256:" + "a" * 64
     ],
 )
 def test_names_are_normalised(text: str, whole: str, familiar: str) -> None:
-    found = reference.parse_image(text)
+    found = reference.parse(text).with_default_tag()
     assert (str(found), found.familiar) == (whole, familiar)
     assert reference.parse(whole) == found
 

@@ -259,8 +259,8 @@ class _State:
         self, dot: Any, node: Node, value: Any, names: list[str], args: list[Node], final: tuple[Any, ...]
     ) -> Any:
         for name in names[:-1]:
-            value = self._field(node, value, name, takes_args=False)
-        result = self._field(node, value, names[-1], takes_args=len(args) > 1 or bool(final))
+            value = self._field(node, value, name)
+        result = self._field(node, value, names[-1])
         if callable(result) and not isinstance(result, Object):
             given = [self._operand(dot, arg) for arg in args[1:]] + list(final)
             return self._call(node, names[-1], result, given)
@@ -268,7 +268,7 @@ class _State:
             raise self.fail(node, f"{names[-1]} is not a method but has arguments")
         return result
 
-    def _field(self, node: Node, value: Any, name: str, *, takes_args: bool) -> Any:
+    def _field(self, node: Node, value: Any, name: str) -> Any:
         if isinstance(value, Object):
             try:
                 return value.field(name)

@@ -65,7 +65,7 @@ def parse_weight_device(text: str) -> JSON:
     return {"Path": path, "Weight": int(weight)}
 
 
-def _throttle(text: str, kind: str) -> tuple[str, str]:
+def _throttle(text: str) -> tuple[str, str]:
     path, colon, rate = text.partition(":")
     if not colon or not path:
         raise ValueError(f"bad format: {text}")
@@ -75,7 +75,7 @@ def _throttle(text: str, kind: str) -> tuple[str, str]:
 
 
 def parse_throttle_bps(text: str) -> JSON:
-    path, rate = _throttle(text, "bps")
+    path, rate = _throttle(text)
     try:
         value = values.parse_bytes(rate)
     except ValueError:
@@ -89,7 +89,7 @@ def parse_throttle_bps(text: str) -> JSON:
 
 
 def parse_throttle_iops(text: str) -> JSON:
-    path, rate = _throttle(text, "iops")
+    path, rate = _throttle(text)
     if not rate.isdecimal():
         raise ValueError(
             f"invalid rate for device: {text}. The correct format is <device-path>:<number>. "

@@ -111,7 +111,7 @@ def _escaped(path: str) -> str:
     return path.replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011").replace("\n", "\\012")
 
 
-def attach(name: str, wanted: LocalMount, target: str) -> None:
+def attach(wanted: LocalMount, target: str) -> None:
     """Mount it (blocking), unless it is there. Raises: Internal with moby's text."""
     if mounted(target):
         return

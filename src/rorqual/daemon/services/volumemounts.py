@@ -194,7 +194,7 @@ class VolumeMounts:
         wanted = localmounts.parse(volume.options)
         if wanted is not None:
             async with self._lock:
-                await asyncio.to_thread(localmounts.attach, name, wanted, volume.mountpoint)
+                await asyncio.to_thread(localmounts.attach, wanted, volume.mountpoint)
         return ""
 
     def _pin(self, id: str, number: int, volume: str, subpath: str) -> str:

@@ -128,11 +128,6 @@ class BodyReader:
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    @property
-    def at_end(self) -> bool:
-        """Whether everything was read."""
-        return self._ended and not self._pieces
-
     def feed(self, pieces: list[bytes], *, ended: bool) -> None:
         """More payload; the connection's side."""
         self._pieces.extend(pieces)

@@ -43,7 +43,6 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE_BYTES = 512 << 10
 _MAX_NAME_BYTES = 4096
 _MAX_DEPTH = 1024
-_MAX_NOTES = 100
 _KINDS = {stat.S_IFCHR: CHAR, stat.S_IFBLK: BLOCKDEV, stat.S_IFIFO: FIFO, stat.S_IFLNK: SYMLINK}
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -72,11 +71,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """`size` in bytes of the tar, `entries` in it; `notes` say what could not be taken (sockets, vanished files)."""
+    """`size` in bytes of the tar, `entries` in it."""
 
     size: int
     entries: int
-    notes: tuple[str, ...] = ()
 
 
 class Packer:
@@ -89,7 +87,6 @@ class Packer:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._links: dict[tuple[int, int], bytes] = {}
-        self._notes: list[str] = []
         self.size = 0
         self.entries = 0
 
@@ -159,7 +156,7 @@ class Packer:
         """Writes the end of the archive."""
         self._put(END)
         self._flush()
-        return Packed(self.size, self.entries, tuple(self._notes))
+        return Packed(self.size, self.entries)
 
     # ---- the walk ----
 
@@ -190,8 +187,7 @@ class Packer:
         try:
             fd = os.open(name, _PATH, dir_fd=level.fd)
         except FileNotFoundError:
-            self._note(whole, "removed while it was read")
-            return None
+            return None  # removed while the directory was read
         try:
             info = os.fstat(fd)
             if self._options.skip is not None and self._options.skip(whole, info):
@@ -200,8 +196,7 @@ class Packer:
                 self._entry(fd, info, whole)
                 return None
             if self._overlay and name.startswith(_WHITEOUT):
-                self._note(whole, "its name is that of a whiteout")
-                return None
+                return None  # in a layer it would hide what it is named after
             readable = os.open(b"/proc/self/fd/%d" % fd, _READ | os.O_DIRECTORY)
         finally:
             os.close(fd)
@@ -229,8 +224,7 @@ class Packer:
                 self._header(Member(directory + b"/" + whiteout if directory else whiteout, mode=0))
                 return
             if base.startswith(_WHITEOUT):
-                self._note(name, "its name is that of a whiteout")
-                return
+                return  # in a layer it would hide what it is named after
         if info.st_nlink > 1 and kind != stat.S_IFSOCK:
             first = self._links.setdefault((info.st_dev, info.st_ino), name)
             if first is not name:
@@ -240,10 +234,8 @@ class Packer:
                 return
         if kind == stat.S_IFREG:
             self._regular(fd, info, name)
-        elif kind in _KINDS:
+        elif kind in _KINDS:  # sockets are not: tar has no type for them
             self._special(fd, info, name, _KINDS[kind])
-        else:
-            self._note(name, "sockets are not archived")
 
     def _special(self, fd: int, info: os.stat_result, name: bytes, kind: bytes) -> None:
         # By way of /proc, which leads to the file itself: an O_PATH fd has no xattr calls before Linux 6.13.
@@ -347,10 +339,6 @@ class Packer:
             self._pending.clear()
             self._pending_bytes = 0
             self._write(data)
-
-    def _note(self, name: bytes, text: str) -> None:
-        if len(self._notes) < _MAX_NOTES:
-            self._notes.append(f"{_show(name)}: {text}")
 
 
 def _is_opaque(fd: int, keys: list[bytes]) -> bool:

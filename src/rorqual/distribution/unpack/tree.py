@@ -7,33 +7,18 @@ tar lie in the directory of the one before. Source: openat2(2).
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
 from collections.abc import Callable
 
 from rorqual.errdefs import InvalidArgument, NotImplementedHere
-from rorqual.linux import removal
+from rorqual.linux import paths, removal
 
-_SYS_OPENAT2 = 437
-_RESOLVE_NO_XDEV = 0x01
-_RESOLVE_NO_MAGICLINKS = 0x02
-_RESOLVE_IN_ROOT = 0x10
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Open parents kept at once; a process has 1024 fds by default.
 _MAX_OPEN = 64
 _MAX_LINKS = 40
-_EAGAIN_TRIES = 32
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
 
 
 def openat2_dir(root_fd: int, path: bytes, *, mounts: bool = False) -> int:
@@ -41,25 +26,13 @@ def openat2_dir(root_fd: int, path: bytes, *, mounts: bool = False) -> int:
 
     Raises: OSError; NotImplementedHere on kernels before 5.6.
     """
-    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if mounts else _RESOLVE_NO_XDEV)
-    how = _OpenHow(_DIR_FLAGS, 0, resolve)
-    for _ in range(_EAGAIN_TRIES):
-        fd: int = _syscall(
-            ctypes.c_long(_SYS_OPENAT2),
-            ctypes.c_int(root_fd),
-            ctypes.c_char_p(path or b"."),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-        if fd >= 0:
-            return fd
-        number = ctypes.get_errno()
-        # A rename anywhere on the machine while ".." was resolved.
-        if number != errno.EAGAIN:
-            break
-    if number == errno.ENOSYS:
-        raise NotImplementedHere("unpacking needs openat2, Linux 5.6 or later")
-    raise OSError(number, os.strerror(number), path)
+    resolve = paths.RESOLVE_IN_ROOT | paths.RESOLVE_NO_MAGICLINKS | (0 if mounts else paths.RESOLVE_NO_XDEV)
+    try:
+        return paths.openat2(root_fd, path or b".", _DIR_FLAGS, resolve=resolve, waits=True)
+    except OSError as e:
+        if e.errno == errno.ENOSYS:
+            raise NotImplementedHere("unpacking needs openat2, Linux 5.6 or later") from e
+        raise
 
 
 class Tree:
