@@ -82,6 +82,8 @@ class Creation:
             user_namespace=bool(fresh & namespaces.CLONE_NEWUSER or namespaces.CLONE_NEWUSER in joined),
         )
         group = locate.new(self._linux.cgroups_path, self._id)
+        if group.is_frozen():  # somebody else's, and ours would never get out of it
+            raise StartError("container's cgroup unexpectedly frozen")
         # Before there is anything to find: a caller that is killed leaves what `delete` then removes.
         self._directory.write(self._record(0, group, fresh, joined))
         try:

@@ -240,3 +240,16 @@ def test_a_create_whose_hook_hangs_ends_when_it_is_killed(bundle: Bundle, tmp_pa
     assert start(bundle, "delete", "--force", "box").wait() == 0
     assert nothing_left(bundle)
     os.kill(int((tmp_path / "in").read_text()), signal.SIGKILL)
+
+
+def test_a_frozen_group_is_refused_and_left_as_it_is(bundle: Bundle) -> None:
+    """A process that joined it would stop there, and the create would wait for it for ever."""
+    write(bundle, "true")
+    config = (bundle.path / "config.json").read_bytes()
+    made = runc.create("box", str(bundle.path), config, root=bundle.root)
+    made.pause()
+    with pytest.raises(StartError, match="cgroup unexpectedly frozen"):
+        runc.create("box2", str(bundle.path), config, root=bundle.root)
+    assert made.status == state.CREATED
+    made.delete(force=True)
+    wait(made.pid)
