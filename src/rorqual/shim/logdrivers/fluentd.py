@@ -24,7 +24,7 @@ class Fluentd:
 
     def __init__(self, info: Info) -> None:
         self._tag = _text(info.tag)
-        self._fixed = {"container_id": info.id, "container_name": f"/{info.name}", **info.attrs}
+        self._fixed = {**info.attrs, "container_id": info.id, "container_name": f"/{info.name}"}
         self._precise = info.config.get("fluentd-sub-second-precision", "") in _TRUE
 
     def encode(self, line: Line) -> list[bytes]:

@@ -26,7 +26,8 @@ class Gelf:
     """Makes messages."""
 
     def __init__(self, info: Info) -> None:
-        fields = {
+        # What the image chose (labels, variables) comes first: it does not replace what is known of the container.
+        fields = {key if key.startswith("_") else f"_{key}": value for key, value in info.attrs.items()} | {
             "_container_id": info.id,
             "_container_name": info.name,
             "_image_id": info.image_id,
@@ -35,7 +36,6 @@ class Gelf:
             "_tag": info.tag,
             "_created": info.created,
         }
-        fields |= {key if key.startswith("_") else f"_{key}": value for key, value in info.attrs.items()}
         self._fixed = {"version": "1.1", "host": socket.gethostname(), **fields}
         self._udp = urlsplit(info.config.get("gelf-address", "")).scheme == "udp"
         self._compression = info.config.get("gelf-compression-type", "gzip")

@@ -20,13 +20,18 @@ from rorqual.shim.loop import Loop
 SOCKET = "/run/systemd/journal/socket"
 _PRIORITY = {"stdout": b"6", "stderr": b"3"}
 
+# Written for each entry, and "" for a key that is no name.
+_MEANT = frozenset({"", "MESSAGE", "PRIORITY", "SYSLOG_TIMESTAMP", "CONTAINER_LOG_ORDINAL"})
+
 
 class Journald:
     """Makes entries."""
 
     def __init__(self, info: Info) -> None:
         self._ordinal = 0
-        fields = {
+        # What the image chose (labels, variables) comes first and under no name that has a meaning of its own.
+        chosen = {name: value for key, value in info.attrs.items() if (name := field_name(key)) not in _MEANT}
+        fields = chosen | {
             "CONTAINER_ID": info.id[:12],
             "CONTAINER_ID_FULL": info.id,
             "CONTAINER_NAME": info.name,
@@ -35,7 +40,6 @@ class Journald:
             "SYSLOG_IDENTIFIER": info.tag,
             "CONTAINER_LOG_EPOCH": secrets.token_hex(32),
         }
-        fields |= {name: value for key, value in info.attrs.items() if (name := field_name(key))}
         self._fixed = b"".join(_field(name, value.encode()) for name, value in fields.items())
 
     def encode(self, line: Line) -> list[bytes]:

@@ -27,7 +27,8 @@ class Syslog:
     """Makes messages of the chosen format."""
 
     def __init__(self, info: Info) -> None:
-        self._tag = info.tag
+        # It may hold the image's words ({{.Command}}): none of them ends the message and begins another.
+        self._tag = "".join(c if c.isprintable() else "?" for c in info.tag)
         self._facility = facility(info.config.get("syslog-facility", ""))
         self._format = info.config.get("syslog-format", "")
         self._scheme = urlsplit(info.config.get("syslog-address", "")).scheme
