@@ -6,6 +6,7 @@ import lzma
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +86,40 @@ def test_a_tree_packs_with_absolute_names(tmp_path: Path) -> None:
     os.close(fd)
     raw = out.getvalue()
     assert raw[:2] == b"/\0" and raw[512:515] == b"/f\0"
+
+
+def test_cve_2018_15664_a_fifo_swapped_for_a_link_does_not_change_the_hosts_modes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Special bits are set by a call of its own, between which and the making a container has its moment."""
+    canary = tmp_path / "canary"
+    canary.write_bytes(b"")
+    canary.chmod(0o600)
+    root = tmp_path / "root"
+    root.mkdir()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("pipe")
+        info.type, info.mode, info.uid, info.gid = tarfile.FIFOTYPE, 0o4777, os.getuid(), os.getgid()
+        tar.addfile(info)
+    chown = os.chown
+
+    def swapped(path: str, uid: int, gid: int, **more: Any) -> None:
+        chown(path, uid, gid, **more)
+        (root / "pipe").unlink()
+        (root / "pipe").symlink_to(canary)
+
+    monkeypatch.setattr(os, "chown", swapped)
+    with pytest.raises(InvalidArgument, match="pipe"):
+        copy(out.getvalue(), root, "")
+    assert canary.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_fifo_keeps_its_special_bits(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("pipe")
+        info.type, info.mode, info.uid, info.gid = tarfile.FIFOTYPE, 0o5640, os.getuid(), os.getgid()
+        tar.addfile(info)
+    copy(out.getvalue(), tmp_path, "")
+    assert (tmp_path / "pipe").stat().st_mode & 0o7777 == 0o5640

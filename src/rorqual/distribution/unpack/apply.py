@@ -30,6 +30,7 @@ _MAX_TIME_NS = (1 << 63) - 1
 _SPECIAL_BITS = 0o7000
 # Overlayfs reads these as its own: a layer could redirect or expose what it does not hold.
 _REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+_SPECIAL_KINDS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO)
 _MAX_NOTES = 100
 # The layer is synced in the end: large files are on their way to the disk by then.
 _WRITEBACK_BYTES = 4 << 20
@@ -316,8 +317,8 @@ class _Layer:
             _make_special(parent, base, entry)
         os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         if entry.mode & _SPECIAL_BITS and entry.kind != tar.SYMLINK:
-            # mknod and chown drop them; what was made a moment ago is no link.
-            os.chmod(base, entry.mode, dir_fd=parent)
+            # mknod and chown drop them.
+            _chmod_special(parent, base, entry.mode)
         if entry.xattrs:
             # By way of /proc: there is no lsetxattr relative to an fd before Linux 6.13.
             self._set_xattrs(b"/proc/self/fd/%d/%s" % (parent, base), entry, special=True)
@@ -365,6 +366,17 @@ class _Layer:
 
 def _lstat(parent: int, base: bytes) -> os.stat_result:
     return os.stat(base, dir_fd=parent, follow_symlinks=False)
+
+
+def _chmod_special(parent: int, base: bytes, mode: int) -> None:
+    """By an fd: a container that runs may have put a link there meanwhile, and chmod by name follows it."""
+    fd = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) not in _SPECIAL_KINDS:
+            raise InvalidArgument("it was replaced while it was made")
+        os.chmod(b"/proc/self/fd/%d" % fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _make_special(parent: int, base: bytes, entry: tar.Entry) -> None:
