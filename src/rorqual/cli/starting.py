@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rorqual.cli.command import Context
     from rorqual.cli.flags import Values
+    from rorqual.cli.streams import Signals, Streamer
     from rorqual.client.engine import Client
     from rorqual.client.http1 import Response
 
@@ -186,25 +187,6 @@ def proxied_signals() -> tuple[int, ...]:
     return tuple(n for n in signal.valid_signals() if n not in left_out and n < signal.SIGRTMIN)
 
 
-def forwarder(context: Context, id: str, resize: Callable[[], None] | None) -> Callable[[int], None]:
-    """What to do with a signal: SIGWINCH resizes, the others go to the container."""
-    import signal
-
-    def on_signal(number: int) -> None:
-        if number == signal.SIGWINCH:
-            if resize is not None:
-                resize()
-            return
-        try:
-            name = signal.Signals(number).name.removeprefix("SIG")
-            context.client.containers.kill(id, name)
-        except errdefs.Error:
-            # It ended in this moment, or cannot be reached; the stream's end tells.
-            return
-
-    return on_signal
-
-
 def resizer(resize: Callable[[int, int], None]) -> Callable[[], None]:
     """A function that tells the engine this terminal's size; a terminal that is gone is no reason to stop."""
 
@@ -218,3 +200,43 @@ def resizer(resize: Callable[[int, int], None]) -> Callable[[], None]:
                 return
 
     return apply
+
+
+class Follower:
+    """What an attached client does besides copying: it passes signals on, and its terminal's size.
+
+    `numbers` are the signals to catch. `proxy`: the signals that are for the program go to the container.
+    """
+
+    __slots__ = ("_containers", "_id", "_resize", "numbers")
+
+    def __init__(self, context: Context, id: str, *, tty: bool, proxy: bool) -> None:
+        import signal
+
+        self._containers = containers = context.client.containers
+        self._id = id
+        self._resize = resizer(lambda h, w: containers.resize(id, h, w)) if tty and os.isatty(1) else None
+        self.numbers = proxied_signals() if proxy else ()
+        if self._resize is not None:
+            self.numbers = (*self.numbers, signal.SIGWINCH)
+
+    def run(self, streamer: Streamer, signals: Signals) -> None:
+        """Copy until the streams end; the container runs. Raises: as `Streamer.run`."""
+        if self._resize is not None:
+            self._resize()
+        streamer.signals = signals
+        streamer.on_signal = self._on_signal
+        streamer.run()
+
+    def _on_signal(self, number: int) -> None:
+        import signal
+
+        if number == signal.SIGWINCH:
+            if self._resize is not None:
+                self._resize()
+            return
+        try:
+            self._containers.kill(self._id, signal.Signals(number).name.removeprefix("SIG"))
+        except errdefs.Error:
+            # It ended in this moment, or cannot be reached; the stream's end tells.
+            return

@@ -5,7 +5,6 @@ is seven requests, so they are packed with struct here and sent in batches: the 
 answers each request with an ACK.
 
     nlmsghdr  len u32 | type u16 | flags u16 | seq u32 | pid u32 | payload, padded to 4
-    rtattr    len u16 | type u16 | data, padded to 4
 
 A `RtNetlink` socket belongs to the network namespace its thread was in when it was opened, for ever: a socket opened
 inside a namespace goes on configuring that one after the thread has left it. Not safe for use by two threads at once.
@@ -20,11 +19,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from rorqual.linux.nlmessage import (
+    NLA_F_NESTED,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    SOL_NETLINK,
+    attr,
+    attr_str,
+    attr_u8,
+    attr_u32,
+    parse_attrs,
+)
+
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-NLM_F_DUMP = 0x300
-NETLINK_EXT_ACK, SOL_NETLINK = 11, 270
+NETLINK_EXT_ACK = 11
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -41,7 +51,6 @@ MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 VETH_INFO_PEER = 1
-NLA_F_NESTED = 0x8000
 
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
@@ -52,37 +61,6 @@ _HDR = struct.Struct("=LHHLL")
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBi")
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_ATTR = struct.Struct("=HH")
-
-
-def attr(kind: int, data: bytes) -> bytes:
-    """One rtattr, padded."""
-    return _ATTR.pack(len(data) + 4, kind) + data + b"\0" * (-len(data) & 3)
-
-
-def attr_u32(kind: int, value: int) -> bytes:
-    return struct.pack("=HHI", 8, kind, value)
-
-
-def attr_u8(kind: int, value: int) -> bytes:
-    return struct.pack("=HHBxxx", 5, kind, value)
-
-
-def attr_str(kind: int, text: str) -> bytes:
-    return attr(kind, text.encode() + b"\0")
-
-
-def parse_attrs(data: bytes) -> dict[int, bytes]:
-    """The attributes of `data` by type, flag bits taken off; of repeated ones the last."""
-    found: dict[int, bytes] = {}
-    at, end = 0, len(data)
-    while at + 4 <= end:
-        length, kind = _ATTR.unpack_from(data, at)
-        if length < 4 or at + length > end:
-            break
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from rorqual.linux.netlink import SOL_NETLINK, parse_attrs
+from rorqual.linux.nlmessage import SOL_NETLINK, parse_attrs
 
 NETLINK_NETFILTER = 12
 NETLINK_ADD_MEMBERSHIP = 1

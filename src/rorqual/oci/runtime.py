@@ -198,6 +198,16 @@ class Hooks:
     poststop: tuple[Hook, ...] = ()
 
 
+HOOK_KINDS = {
+    "prestart": "prestart",
+    "createRuntime": "create_runtime",
+    "createContainer": "create_container",
+    "startContainer": "start_container",
+    "poststart": "poststart",
+    "poststop": "poststop",
+}  # the name in the document: the member of Hooks
+
+
 @record
 class Namespace:
     type: str

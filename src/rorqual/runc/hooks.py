@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci import jsontext
-from rorqual.oci.runtime import Hook, Hooks
+from rorqual.oci.runtime import HOOK_KINDS, Hook, Hooks
 from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 
@@ -59,19 +59,9 @@ class State:
         return jsontext.dumps(document).encode()
 
 
-KINDS = {
-    "prestart": "prestart",
-    "createRuntime": "create_runtime",
-    "createContainer": "create_container",
-    "startContainer": "start_container",
-    "poststart": "poststart",
-    "poststop": "poststop",
-}
-
-
 def check(hooks: Hooks | None) -> None:
     """Raises: InvalidArgument of what no hook can be run with. Source: config.md, POSIX-platform Hooks."""
-    for name, member in KINDS.items() if hooks is not None else ():
+    for name, member in HOOK_KINDS.items() if hooks is not None else ():
         for index, hook in enumerate(getattr(hooks, member)):
             where = f"invalid config: hooks.{name}[{index}]"
             if not hook.path.startswith("/"):

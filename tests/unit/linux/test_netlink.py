@@ -4,11 +4,12 @@ import struct
 import pytest
 
 from rorqual.linux import netlink
-from rorqual.linux.netlink import RtNetlink, attr, attr_str, attr_u8, parse_attrs
+from rorqual.linux.netlink import RtNetlink
+from rorqual.linux.nlmessage import NLA_F_NESTED, attr, attr_str, attr_u8, parse_attrs
 
 
 def test_attributes_are_padded_and_come_back() -> None:
-    data = attr_str(3, "lo") + attr_u8(4, 7) + attr(5 | netlink.NLA_F_NESTED, b"abcde")
+    data = attr_str(3, "lo") + attr_u8(4, 7) + attr(5 | NLA_F_NESTED, b"abcde")
     assert len(data) % 4 == 0
     assert parse_attrs(data) == {3: b"lo\0", 4: b"\x07", 5: b"abcde"}
 

@@ -1,7 +1,7 @@
 import struct
 
-from rorqual.linux.netlink import attr_str
 from rorqual.linux.nftables import NFT_MSG_DELRULE, NFT_MSG_NEWGEN, NFTA_GEN_PROC_NAME, Generation, Monitor
+from rorqual.linux.nlmessage import attr_str
 
 
 class FakeSocket:

@@ -26,14 +26,6 @@ DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 _SPEC_MAX = 4 << 20  # bytes of a spec
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*=[A-Za-z0-9][A-Za-z0-9_.:-]*\Z")
 _GPU_KINDS = ("nvidia.com/gpu", "amd.com/gpu")
-_HOOKS = {
-    "prestart": "prestart",
-    "createRuntime": "create_runtime",
-    "createContainer": "create_container",
-    "startContainer": "start_container",
-    "poststart": "poststart",
-    "poststop": "poststop",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +146,7 @@ def _edits(data: dict[str, Any]) -> Edits:
         devices=tuple(device for device, _ in nodes),
         rules=tuple(runtime.DeviceRule(True, d.type, d.major, d.minor, access) for d, access in nodes if d.type != "p"),
         mounts=tuple(replace(m, options=m.options or ("rbind", "rprivate")) for m in mounts),
-        hooks=tuple((_HOOKS[h["hookName"]], _hook(h)) for h in data.get("hooks") or ()),
+        hooks=tuple((runtime.HOOK_KINDS[h["hookName"]], _hook(h)) for h in data.get("hooks") or ()),
         groups=tuple(int(g) for g in data.get("additionalGids") or () if int(g)),
     )
 

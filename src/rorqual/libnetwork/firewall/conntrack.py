@@ -8,13 +8,12 @@ import logging
 import socket
 import struct
 
-from rorqual.linux.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, attr, parse_attrs
+from rorqual.linux.nlmessage import NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, attr, parse_attrs
 
 log = logging.getLogger(__name__)
 
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_{GET,DELETE}
 _TUPLE_ORIG, _TUPLE_PROTO, _PROTO_NUM, _PROTO_DST_PORT = 1, 2, 1, 3
-_NESTED = 0x8000
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -31,7 +30,7 @@ def forget_udp(ports: frozenset[int]) -> None:
 
 def _forget(sock: socket.socket, genmsg: bytes, ports: frozenset[int]) -> None:
     for original in _flows(sock, genmsg, ports):
-        body = genmsg + attr(_TUPLE_ORIG | _NESTED, original)
+        body = genmsg + attr(_TUPLE_ORIG | NLA_F_NESTED, original)
         sock.send(struct.pack("=LHHLL", 16 + len(body), _DELETE, NLM_F_REQUEST | NLM_F_ACK, 2, 0) + body)
         code = -struct.unpack_from("=i", sock.recv(4096), 16)[0]
         if code not in (0, errno.ENOENT):

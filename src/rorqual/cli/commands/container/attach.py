@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rorqual.cli import starting, streams, terminal
 from rorqual.cli.command import ONE_ARG, Command, Context
 from rorqual.cli.errors import CommandError
@@ -33,27 +31,10 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     streamer = streams.Streamer(
         sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=1 if tty else 2, detach_keys=detach_keys
     )
-    return follow(context, id, streamer, waiter, tty=tty, proxy=flags.boolean("sig-proxy") and not tty)
-
-
-def follow(
-    context: Context, id: str, streamer: streams.Streamer, waiter: starting.Waiter, *, tty: bool, proxy: bool
-) -> int:
-    """Run the streams to their end, then the exit code. Raises: Detached."""
-    import signal
-
-    containers = context.client.containers
-    resize = starting.resizer(lambda h, w: containers.resize(id, h, w)) if tty and os.isatty(1) else None
-    numbers = starting.proxied_signals() if proxy else ()
-    if resize is not None:
-        numbers = (*numbers, signal.SIGWINCH)
-    with streams.Signals(numbers) as signals:
-        if resize is not None:
-            resize()
-        streamer.signals = signals
-        streamer.on_signal = starting.forwarder(context, id, resize)
-        streamer.run()
-        return waiter.result()
+    follower = starting.Follower(context, id, tty=tty, proxy=flags.boolean("sig-proxy") and not tty)
+    with streams.Signals(follower.numbers) as signals:
+        follower.run(streamer, signals)
+    return waiter.result()
 
 
 COMMAND = Command(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rorqual import errdefs
 from rorqual.cli import starting, streams, terminal
 from rorqual.cli.command import AT_LEAST_ONE, PROGRAM, Command, Context
@@ -84,9 +82,8 @@ def _attached(context: Context, flags: Values, id: str, body: JSON, keys: str) -
         stderr=stderr,
         detach_keys=terminal.parse_detach_keys(keys),
     )
-    resize = starting.resizer(lambda h, w: client.containers.resize(id, h, w)) if tty and os.isatty(1) else None
-    numbers = starting.proxied_signals() if flags.boolean("sig-proxy") else ()
-    with streams.Signals(_with_winch(numbers, resize is not None)) as signals:
+    follower = starting.Follower(context, id, tty=tty, proxy=flags.boolean("sig-proxy"))
+    with streams.Signals(follower.numbers) as signals:
         waiter = starting.Waiter(client, id, removed=body["HostConfig"]["AutoRemove"])
         try:
             _start(context, id)
@@ -95,22 +92,12 @@ def _attached(context: Context, flags: Values, id: str, body: JSON, keys: str) -
             if body["HostConfig"]["AutoRemove"] and not isinstance(e.__cause__, ConnectionFailed):
                 waiter.result()  # an engine that is gone may never have heard of the start
             raise
-        if resize is not None:
-            resize()
-        streamer.signals = signals
-        streamer.on_signal = starting.forwarder(context, id, resize)
         try:
-            streamer.run()
+            follower.run(streamer, signals)
         except streams.Detached:
             waiter.drop()
             return 0
         return waiter.result()
-
-
-def _with_winch(numbers: tuple[int, ...], resizes: bool) -> tuple[int, ...]:
-    import signal
-
-    return (*numbers, signal.SIGWINCH) if resizes else numbers
 
 
 COMMAND = Command(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rorqual import errdefs
 from rorqual.cli import starting, streams, terminal
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
@@ -53,13 +51,8 @@ def _attached(context: Context, flags: Values, name: str) -> int:
     streamer = streams.Streamer(
         sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=stderr, detach_keys=detach_keys
     )
-    resize = starting.resizer(lambda h, w: containers.resize(id, h, w)) if tty and os.isatty(1) else None
-    import signal
-
-    numbers = () if tty else starting.proxied_signals()
-    if resize is not None:
-        numbers = (*numbers, signal.SIGWINCH)
-    with streams.Signals(numbers) as signals:
+    follower = starting.Follower(context, id, tty=tty, proxy=not tty)
+    with streams.Signals(follower.numbers) as signals:
         waiter = starting.Waiter(context.client, id, removed=info["HostConfig"].get("AutoRemove", False))
         try:
             containers.start(id, checkpoint=flags.string("checkpoint"), checkpoint_dir=flags.string("checkpoint-dir"))
@@ -71,12 +64,8 @@ def _attached(context: Context, flags: Values, name: str) -> int:
             sock.close()
             waiter.drop()
             raise
-        if resize is not None:
-            resize()
-        streamer.signals = signals
-        streamer.on_signal = starting.forwarder(context, id, resize)
         try:
-            streamer.run()
+            follower.run(streamer, signals)
         except streams.Detached:
             return 0
         return waiter.result()
