@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -92,17 +92,9 @@ class Repository:
 
     async def _tags_page(self, endpoint: Endpoint, path: str) -> tuple[list[str], str]:
         """Tags, and the path of the next page, "" at the end (RFC 5988)."""
-        response = await self._transport.get(
-            endpoint, path, scope=self._scope, credentials=self._credentials_for(endpoint), headers={}
-        )
-        try:
-            raw = await _body(response, MAX_MANIFEST_BYTES)
-        except connection_errors() as error:
-            raise errors.of_connection(error, "GET", str(response.url.with_query(None)), endpoint.host) from error
-        finally:
-            response.close()
+        raw, headers = await self._document(endpoint, path, {})
         fields = Fields.load(raw, "tags", MAX_MANIFEST_BYTES)
-        link = _NEXT.match(response.headers.get("Link", ""))
+        link = _NEXT.match(headers.get("Link", ""))
         target = urlsplit(link[1]) if link is not None else None
         following = f"{target.path}?{target.query}" if target is not None else ""
         return [tag for tag in fields.texts("tags") if tag], following if following != path else ""
@@ -192,12 +184,17 @@ class Repository:
 
     async def _manifest(self, endpoint: Endpoint, target: str) -> RawManifest:
         path = f"/v2/{self._reference.path}/manifests/{target}"
+        accepted = {"Accept": ", ".join(mediatypes.ACCEPT_MANIFEST)}
+        raw, headers = await self._document(endpoint, path, accepted)
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip()
+        return RawManifest(raw, media_type, _checked(raw, target, headers.get("Docker-Content-Digest")))
+
+    async def _document(
+        self, endpoint: Endpoint, path: str, headers: dict[str, str]
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """A JSON document and the answer's headers."""
         response = await self._transport.get(
-            endpoint,
-            path,
-            scope=self._scope,
-            credentials=self._credentials_for(endpoint),
-            headers={"Accept": ", ".join(mediatypes.ACCEPT_MANIFEST)},
+            endpoint, path, scope=self._scope, credentials=self._credentials_for(endpoint), headers=headers
         )
         try:
             raw = await _body(response, MAX_MANIFEST_BYTES)
@@ -205,8 +202,7 @@ class Repository:
             raise errors.of_connection(error, "GET", str(response.url.with_query(None)), endpoint.host) from error
         finally:
             response.close()
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        return RawManifest(raw, media_type, _checked(raw, target, response.headers.get("Docker-Content-Digest")))
+        return raw, response.headers
 
     async def _anywhere(self, action: Callable[[Endpoint], Awaitable[_T]], on_retry: OnRetry | None) -> _T:
         """`action` on the first endpoint that answers, tried again while that may help."""

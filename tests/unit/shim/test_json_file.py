@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rorqual.shim.logdrivers.json_file import LINE_MAX, JSONFile, rfc3339
+from rorqual.shim.logdrivers.json_file import JSONFile, rfc3339
+from rorqual.shim.logdrivers.lines import LINE_MAX
 from rorqual.shim.logdrivers.rotating import RotatingFile
 
 NOW = 1_700_000_000_123_456_000

@@ -22,6 +22,7 @@ import termios
 from typing import Any
 
 from rorqual.daemon import web
+from rorqual.daemon.api.backpressure import SlowReader
 from rorqual.daemon.api.http import Call
 from rorqual.daemon.web.request import Sender
 from rorqual.errdefs import Internal
@@ -33,7 +34,7 @@ MUX_TYPE = "application/vnd.docker.multiplexed-stream"
 RAW_TYPE = "application/vnd.docker.raw-stream"
 
 
-class _Taken(asyncio.BufferedProtocol):
+class _Taken(SlowReader, asyncio.BufferedProtocol):
     """The connection between 101 and the shim: keeps early bytes, and tells the server when the client goes away.
 
     The buffer that is read into has the size of what may still be kept, so that never more is read than can be passed
@@ -41,14 +42,13 @@ class _Taken(asyncio.BufferedProtocol):
     """
 
     def __init__(self, original: Sender, early: bytes) -> None:
+        super().__init__()
         self.original = original
         self.early = bytearray(early)
         self.ended = False  # the client's direction
-        self.sink: asyncio.Transport | None = None  # to copy to, for TLS
-        self.source: asyncio.Transport | None = None  # to copy from, for TLS: the same one
+        self.sink: asyncio.Transport | None = None  # to copy to, for TLS; it is `source` too
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray(_EARLY_MAX)
-        self._room: asyncio.Future[None] | None = None  # while the client is slow
 
     def get_buffer(self, sizehint: int) -> memoryview:
         room = _EARLY_MAX - len(self.early)
@@ -70,30 +70,8 @@ class _Taken(asyncio.BufferedProtocol):
             self.sink.write_eof()
         return True
 
-    def pause_writing(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
-        if self.source is not None:
-            self.source.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._has_room()
-        if self.source is not None:
-            self.source.resume_reading()
-
-    def _has_room(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-        self._room = None
-
-    async def drain(self) -> None:
-        """Returns when the client has taken enough, or has gone away."""
-        if self._room is not None:
-            await self._room
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._has_room()
-        if self.sink is not None:
-            self.sink.close()
+        super().connection_lost(exc)
         self.original.connection_lost(exc)  # it cancels the handler, if that still waits
 
 

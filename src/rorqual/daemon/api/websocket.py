@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from rorqual.daemon.api.backpressure import SlowReader
 from rorqual.daemon.api.http import Call
 from rorqual.daemon.web.request import Sender
 from rorqual.errdefs import Internal, InvalidArgument
@@ -139,20 +140,19 @@ class Connection:
             self._client.end()
 
 
-class _Client(asyncio.Protocol):
+class _Client(SlowReader, asyncio.Protocol):
     """The client's side: frames to bytes for the shim."""
 
     def __init__(self, transport: asyncio.Transport, original: Sender) -> None:
+        super().__init__()
         self.transport = transport
         self._original = original
         self._reader = FrameReader()
         self._early = bytearray()
-        self._room: asyncio.Future[None] | None = None
-        self.shim: asyncio.Transport | None = None
 
     def attach(self, shim: asyncio.Transport) -> None:
         """The shim is there: it gets what came before, and what comes."""
-        self.shim = shim
+        self.source = shim
         if self._early:
             shim.write(bytes(self._early))
             self._early.clear()
@@ -171,8 +171,8 @@ class _Client(asyncio.Protocol):
         elif opcode == CLOSE:
             self.end()
         elif opcode in (0, TEXT, BINARY):
-            if self.shim is not None:
-                self.shim.write(payload)
+            if self.source is not None:
+                self.source.write(payload)
                 return
             self._early += payload
             if len(self._early) > _EARLY_MAX:
@@ -184,29 +184,8 @@ class _Client(asyncio.Protocol):
             self.transport.write(frame(CLOSE, code.to_bytes(2, "big")))
             self.transport.close()
 
-    def pause_writing(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
-        if self.shim is not None:
-            self.shim.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._has_room()
-        if self.shim is not None and not self.shim.is_closing():
-            self.shim.resume_reading()
-
-    def _has_room(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-        self._room = None
-
-    async def drain(self) -> None:
-        if self._room is not None:
-            await self._room
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._has_room()
-        if self.shim is not None:
-            self.shim.close()
+        super().connection_lost(exc)
         self._original.connection_lost(exc)  # it cancels the handler, if that still waits
 
 

@@ -11,52 +11,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from json.encoder import encode_basestring  # the C function: 0.15 us a line
 
-from rorqual.shim.logdrivers.lines import LINE_MAX, Assembler
+from rorqual.shim.logdrivers.linefile import LineFile
 from rorqual.shim.logdrivers.rotating import RotatingFile
 
-__all__ = ["LINE_MAX", "JSONFile"]
 
-
-class JSONFile:
+class JSONFile(LineFile):
     """Appends to `file`, which it takes over; each entry has the attributes `attrs`."""
 
-    full = False
-    on_room: Callable[[], None] | None = None
-
     def __init__(self, file: RotatingFile, attrs: Mapping[str, str]) -> None:
-        self._file = file
+        super().__init__(file)
         self._attrs = f',"attrs":{json.dumps(dict(attrs), separators=(",", ":"))}' if attrs else ""
-        self._lines = Assembler()
-        self._closed = False
 
-    def write(self, stream: str, data: bytes, time_ns: int) -> None:
-        """See LogDriver."""
-        self._emit(stream, self._lines.feed(stream, data), time_ns)
-
-    def _emit(self, stream: str, pieces: list[bytes], time_ns: int) -> None:
-        if not pieces:
-            return
+    def _entries(self, stream: str, pieces: list[bytes], time_ns: int) -> bytes:
         tail = f',"stream":"{stream}"{self._attrs},"time":"{rfc3339(time_ns)}"}}\n'
         texts = [encode_basestring(p.decode("utf-8", "replace")) for p in pieces]
-        self._file.append(('{"log":' + (tail + '{"log":').join(texts) + tail).encode())
+        return ('{"log":' + (tail + '{"log":').join(texts) + tail).encode()
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
         """See LogDriver."""
         for line in self._file.replay():
             entry = json.loads(line)
             yield entry["stream"], entry["log"].encode()
-
-    def close(self) -> None:
-        """See LogDriver."""
-        if self._closed:
-            return
-        self._closed = True
-        for stream, rest in self._lines.rest():
-            self._emit(stream, [rest], time.time_ns())
-        self._file.close()
 
 
 def rfc3339(time_ns: int) -> str:

@@ -74,13 +74,7 @@ class ManifestViews:
                 unpacked = self._sizes.image(config)
                 platform = platform or config.platform
         available = manifest is not None and await self._available(manifest)
-        descriptor = OCIDescriptor(
-            entry.media_type,
-            entry.digest,
-            entry.size,
-            annotations=dict(entry.annotations) or None,
-            platform=_platform(entry.platform),
-        )
+        descriptor = _descriptor(entry)
         size = ManifestSize(content + unpacked, content)
         if is_attestation:
             data = AttestationData(entry.annotations.get(_REFERENCE_DIGEST, ""))
@@ -92,13 +86,7 @@ class ManifestViews:
         """Of the manifest that the image is: all of it is here, so nothing need be asked (its sizes are learnt)."""
         content = entry.size + image.size
         unpacked = self._sizes.image(image.image)
-        descriptor = OCIDescriptor(
-            entry.media_type,
-            entry.digest,
-            entry.size,
-            annotations=dict(entry.annotations) or None,
-            platform=_platform(entry.platform),
-        )
+        descriptor = _descriptor(entry)
         containers = tuple(id for id, _ in self._usage.using(image.id))
         data = ImageData(_platform(entry.platform or image.image.platform), containers, ImageDataSize(unpacked))
         return ManifestSummary(
@@ -131,6 +119,16 @@ class ManifestViews:
             if await self._content.size(blob.digest) is None:
                 return False
         return True
+
+
+def _descriptor(entry: Descriptor) -> OCIDescriptor:
+    return OCIDescriptor(
+        entry.media_type,
+        entry.digest,
+        entry.size,
+        annotations=dict(entry.annotations) or None,
+        platform=_platform(entry.platform),
+    )
 
 
 def _platform(platform: Platform | None) -> OCIPlatform | None:
