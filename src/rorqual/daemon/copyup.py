@@ -90,19 +90,18 @@ class _Copy:
         os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     def _other(self, source: int, target: int, name: str, path: str, info: os.stat_result) -> None:
-        if info.st_nlink > 1 and self._link(target, name, info):
-            return
         if stat.S_ISREG(info.st_mode):
-            _copy_file(source, target, name)
+            if info.st_nlink > 1 and self._link(target, name, info):
+                return
+            made = _copy_file(source, target, name)
+            if info.st_nlink > 1:
+                self._first[info.st_dev, info.st_ino] = path, made
         elif stat.S_ISLNK(info.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
             os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
         else:
             os.mknod(name, info.st_mode, info.st_rdev, dir_fd=target)
             os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
-        if info.st_nlink > 1:
-            made = os.stat(name, dir_fd=target, follow_symlinks=False)
-            self._first[info.st_dev, info.st_ino] = path, (made.st_dev, made.st_ino)
 
     def _link(self, target: int, name: str, info: os.stat_result) -> bool:
         """Whether it is another name of what was copied before, and now is there too."""
@@ -123,7 +122,8 @@ class _Copy:
         return True
 
 
-def _copy_file(source: int, target: int, name: str) -> None:
+def _copy_file(source: int, target: int, name: str) -> tuple[int, int]:
+    """The copy's device and inode."""
     read_fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
     write_fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=target)
     with os.fdopen(read_fd, "rb"), os.fdopen(write_fd, "wb"):
@@ -134,6 +134,8 @@ def _copy_file(source: int, target: int, name: str) -> None:
         os.fchown(write_fd, info.st_uid, info.st_gid)
         os.fchmod(write_fd, stat.S_IMODE(info.st_mode))  # after chown, which clears setuid
         os.utime(write_fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+        made = os.fstat(write_fd)
+    return made.st_dev, made.st_ino
 
 
 def _copy_data(read_fd: int, write_fd: int, size: int) -> None:
