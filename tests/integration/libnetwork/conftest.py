@@ -11,13 +11,16 @@ import socket
 import subprocess
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rorqual.libnetwork.controller import Controller
+from rorqual.libnetwork.model import ControllerOptions
 from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.linux import netlink
 from rorqual.linux.netlink import RtNetlink
@@ -174,6 +177,17 @@ class Lab:
 
 
 Body = Callable[[Lab], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def controller(lab: Lab, live: Sequence[str] = (), **options: Any) -> AsyncIterator[Controller]:
+    """One that has started in the laboratory, with these ControllerOptions; it is stopped, and leaves what is there."""
+    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
+    await c.start(live)
+    try:
+        yield c
+    finally:
+        await c.stop()
 
 
 @pytest.fixture

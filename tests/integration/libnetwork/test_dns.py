@@ -8,30 +8,19 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from integration.libnetwork.conftest import controller
 
 from rorqual.libnetwork import controller as module
-from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.dns import message
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, SandboxConfig
+from rorqual.libnetwork.model import EndpointConfig, NetworkConfig, SandboxConfig
 
 pytestmark = pytest.mark.root
 
 SERVER = ("127.0.0.11", 53)
-
-
-@asynccontextmanager
-async def controller(lab, live=(), **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start(live)
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 async def container(c, name, *networks, aliases=(), dns=("10.9.0.2",), **config):

@@ -5,14 +5,13 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
+from integration.libnetwork.conftest import controller
 
 from rorqual import errdefs
-from rorqual.libnetwork.controller import Controller
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, PortBinding
+from rorqual.libnetwork.model import EndpointConfig, NetworkConfig, PortBinding
 from rorqual.libnetwork.ports import PortUnavailable
 
 pytestmark = pytest.mark.root
@@ -20,16 +19,6 @@ pytestmark = pytest.mark.root
 SIX = socket.AF_INET6
 NAT6 = NetworkConfig("red", enable_ipv6=True, subnet6=IPv6Network("fd0a::/64"))
 PREFIX = "com.docker.network.bridge."
-
-
-@asynccontextmanager
-async def controller(lab, live=(), **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start(live)
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 async def container(c, name, network, *ports, **config):

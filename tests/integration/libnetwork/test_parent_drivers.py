@@ -2,26 +2,15 @@
 
 import subprocess
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from integration.libnetwork.conftest import controller
 
 from rorqual import errdefs
-from rorqual.libnetwork.controller import Controller
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig
+from rorqual.libnetwork.model import EndpointConfig, NetworkConfig
 
 pytestmark = pytest.mark.root
-
-
-@asynccontextmanager
-async def controller(lab, live=(), **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start(live)
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 def on_the_uplink(driver: str = "macvlan", name: str = "lan", **options) -> NetworkConfig:

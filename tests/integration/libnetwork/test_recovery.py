@@ -6,9 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 
 import pytest
+from integration.libnetwork.conftest import controller
 
 from rorqual import errdefs
 from rorqual.libnetwork.controller import Controller
@@ -16,16 +16,6 @@ from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkC
 from rorqual.libnetwork.store import Store
 
 pytestmark = pytest.mark.root
-
-
-@asynccontextmanager
-async def controller(lab, live=(), **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start(live)
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 def elements(lab, name, table="rorqual0"):

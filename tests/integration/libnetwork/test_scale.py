@@ -4,31 +4,20 @@ work on the machine changes little; of each batch the lower quartile, first agai
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from integration.libnetwork.conftest import controller
 
-from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
-from rorqual.libnetwork.model import AddressPool, ControllerOptions, EndpointConfig, NetworkConfig, PortBinding
+from rorqual.libnetwork.model import AddressPool, EndpointConfig, NetworkConfig, PortBinding
 
 pytestmark = pytest.mark.root
 
 BATCH = 25
 ALLOWED = 1.5
 NOISE_S = 0.0002  # of an interrupt's work that was charged to it
-
-
-@asynccontextmanager
-async def controller(lab, **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start()
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 def no_dearer(spent: list[float], what: str, allowed: float = ALLOWED) -> None:

@@ -3,27 +3,16 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 
 import pytest
+from integration.libnetwork.conftest import controller
 
 from rorqual import errdefs
-from rorqual.libnetwork.controller import Controller
-from rorqual.libnetwork.model import ControllerOptions, EndpointConfig, NetworkConfig, PortBinding
+from rorqual.libnetwork.model import EndpointConfig, NetworkConfig, PortBinding
 
 pytestmark = pytest.mark.root
 
 UDP = socket.SOCK_DGRAM
-
-
-@asynccontextmanager
-async def controller(lab, live=(), **options):
-    c = Controller(lab.db, lab.exec_root, ControllerOptions(**options))
-    await c.start(live)
-    try:
-        yield c
-    finally:
-        await c.stop()
 
 
 async def container(c, name, *ports, network="bridge", **config):
