@@ -25,6 +25,7 @@ from rorqual.shim.loop import HUP, IN, OUT, RDHUP, Loop, log
 READ_SIZE = 256 * 1024
 PENDING_MAX = 1 << 20
 STDIN_PENDING_MAX = 64 * 1024
+_PIPE_MAX = 1 << 20  # bytes: what a pipe can be made to hold (pipe(7), pipe-max-size)
 STDOUT, STDERR = 1, 2
 _FRAME = struct.Struct(">BxxxI")  # stream, length: Engine API, ContainerAttach, "Stream format"
 _WINSIZE = struct.Struct("HHHH")  # tty_ioctl(4)
@@ -253,8 +254,11 @@ class Stdio:
         """Call `drained` once all output was read, at the latest after dockerd's two seconds for background writers."""
         self._drained = drained
         for fd in list(self._outputs):
-            while fd in self._outputs and self._read_output(fd):
-                pass
+            # What the process wrote is in the pipe by now. What others, left behind by it, go on writing must not
+            # keep the shim here: it is read with all else, until the time is up.
+            left = _PIPE_MAX
+            while left > 0 and fd in self._outputs and (size := self._read_output(fd)):
+                left -= size
         self._check_drained()
         if self._drained is not None:
             self._set_paused(False)
@@ -283,17 +287,17 @@ class Stdio:
             self._read_output(fd)
             self._check_drained()
 
-    def _read_output(self, fd: int) -> bool:
-        """Whether there may be more to read now."""
+    def _read_output(self, fd: int) -> int:
+        """How many bytes there were; 0 when there is nothing more to read now."""
         try:
             data = os.read(fd, READ_SIZE)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # EIO: the last slave of the pty was closed
             data = b""
         if not data:
             self._close_output(fd)
-            return False
+            return 0
         stream = self._outputs[fd]
         if self._log is not None:
             try:
@@ -304,7 +308,7 @@ class Stdio:
                 self.client_is_slow()
         for client in list(self.clients):
             client.send(stream, data)
-        return True
+        return len(data)
 
     def _close_output(self, fd: int) -> None:
         if self._outputs.pop(fd, None) is None:

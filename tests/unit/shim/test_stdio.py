@@ -59,6 +59,27 @@ def h() -> Iterator[Harness]:
     harness.loop._epoll.close()
 
 
+def test_what_a_process_leaves_behind_cannot_keep_the_shim_reading(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers that outlive it fill the pipe as fast as it is read; its clients take nothing."""
+    _, client = h.attach()
+    h.output()
+    total = 0
+
+    def endless(_fd: int, size: int) -> bytes:
+        nonlocal total
+        total += size
+        assert total < 64 << 20, "the shim reads for ever"
+        return b"x" * size
+
+    ended: list[bool] = []
+    monkeypatch.setattr(os, "read", endless)
+    h.hub.process_exited(lambda: ended.append(True), timeout_s=0.01)
+    monkeypatch.undo()
+    assert not ended and client.pending_bytes < 4 << 20
+    h.spin(lambda: bool(ended))
+    assert ended
+
+
 def test_output_reaches_every_client_framed(h: Harness) -> None:
     one, _ = h.attach()
     two, _ = h.attach(mux=False)
