@@ -27,6 +27,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children() -> set[int]:
+    """The pids of this process's children, other tests' engines among them."""
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
 def belonging(marker: str, cgroup: str) -> list[Process]:
     """Those that have `marker` in their arguments or environment, or are in a cgroup whose path holds `cgroup`.
 
