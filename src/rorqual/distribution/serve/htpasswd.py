@@ -1,7 +1,7 @@
 """Users and passwords as `htpasswd -B` writes them: bcrypt, checked by the C library's crypt(3).
 
-A check costs what bcrypt was told to cost, some 50 ms: it runs in a thread, and what was right once is remembered as a
-keyed hash in memory.
+A check costs what bcrypt was told to cost, some 50 ms: it runs in a thread kept for that, and what was right once is
+remembered as a keyed hash in memory. Few may wait for a check: strangers who guess must cost the others nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import ctypes
 import hmac
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rorqual.errdefs import InvalidArgument
+from rorqual.errdefs import InvalidArgument, Unavailable
 
 _REMEMBERED_MAX = 1024
+_WAITING_MAX = 64
 _FILE_MAX_BYTES = 1 << 20
 _NOBODY = "$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"  # as costly as somebody
 
@@ -36,9 +38,11 @@ class Htpasswd:
             self._hashes[user] = hashed
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix="htpasswd")
+        self._waiting = 0
 
     async def allows(self, authorization: str) -> bool:
-        """Whether an Authorization header's user and password are right."""
+        """Whether an Authorization header's user and password are right. Raises: Unavailable while many wait."""
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -50,7 +54,14 @@ class Htpasswd:
         except ValueError:
             return False
         hashed = self._hashes.get(user, "")
-        right = await asyncio.to_thread(_matches, password, hashed or _NOBODY)
+        if self._waiting >= _WAITING_MAX:
+            raise Unavailable("too many sign-ins at once")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            right = await loop.run_in_executor(self._checker, _matches, password, hashed or _NOBODY)
+        finally:
+            self._waiting -= 1
         if not (colon and hashed and right):
             return False
         if len(self._right) >= _REMEMBERED_MAX:
