@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.engine import Engine
+from support.processes import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -68,6 +69,7 @@ def test_an_unpacked_layer_that_power_loss_has_torn(engine: Engine) -> None:
 
 def test_a_missing_layer_and_leftovers(engine: Engine) -> None:
     engine.docker("rm", engine.docker.out("create", "busybox"))
+    wait_for(lambda: len(layers(engine)) == 1, "the container's layer went after the answer")
     (layer,) = layers(engine)
     hidden = layer.with_name("hidden")
     layer.rename(hidden)
