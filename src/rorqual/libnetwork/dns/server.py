@@ -29,7 +29,7 @@ import sys
 import time
 
 from rorqual.libnetwork.dns import message
-from rorqual.libnetwork.dns.forward import Forwarder, Question
+from rorqual.libnetwork.dns.forward import PENDING_MAX, Forwarder, Question
 from rorqual.libnetwork.dns.zone import Directory, View
 from rorqual.linux import capabilities
 
@@ -241,7 +241,9 @@ class Server:
             reply(message.answer(query, found, limit=message.TCP_MAX if stream else query.limit))
             return
         view = sandbox.view
-        if not view.forward or not view.servers or sandbox.forwarding >= _FORWARDS_MAX:
+        # Nobody gets more than half of what is free, so that there is always something for who has little.
+        share = min(_FORWARDS_MAX, (PENDING_MAX - len(self._forwarder)) // 2)
+        if not view.forward or not view.servers or sandbox.forwarding >= share:
             reply(message.answer(query, code=message.SERVFAIL))
             return
         ident = data[:2]
