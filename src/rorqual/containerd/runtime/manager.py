@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -18,21 +17,20 @@ from typing import Any
 
 from rorqual.containerd.events import Exchange
 from rorqual.containerd.identifiers import check_identifier
+from rorqual.containerd.runtime import shims
 from rorqual.containerd.runtime.bundle import Bundle
 from rorqual.containerd.runtime.leftovers import clean_up
-from rorqual.containerd.runtime.pidfd import ended
 from rorqual.containerd.runtime.spawner import Spawner
 from rorqual.containerd.runtime.task import Process, Task
 from rorqual.errdefs import AlreadyExists, Conflict, Error, NotFound, Unavailable
-from rorqual.rpc import taskapi, ttrpcclient, unixsock
+from rorqual.rpc import taskapi, ttrpcclient
 from rorqual.rpc.proto import mount_pb2
 from rorqual.rpc.proto import task_events_pb2 as events
 
 log = logging.getLogger(__name__)
 
 _KILLED = 137  # exit status of a process whose end nobody saw: SIGKILL's
-_SHUTDOWN_TIMEOUT_S = 5.0
-_DIAL_S, _DIAL_FOR_S = 0.01, 2.0
+_KILL_TIMEOUT_S = 5.0  # from SIGKILL to the exit
 _SETTLE_S = 0.25  # a process that ended may have output that nobody has closed yet: do not wait for that
 
 
@@ -77,7 +75,7 @@ class TaskManager:
         if process.exited.is_set() or task.shim is None or (process.status == taskapi.CREATED and not process.exec_id):
             return
         with suppress(Error, TimeoutError):
-            state = await self._state_of(task.shim, task.id, process.exec_id)
+            state = await shims.state_of(task.shim, task.id, process.exec_id)
             if state is not None and state.status == taskapi.STOPPED:
                 async with asyncio.timeout(_SETTLE_S):
                     await process.exited.wait()
@@ -150,7 +148,7 @@ class TaskManager:
             task.shim.close()
             task.shim = None
             if pid:
-                await self._wait_gone(pid)
+                await shims.wait_gone(pid)
                 await self._clean_up(task)  # a shim that was killed in the middle has left its container half made
         await asyncio.to_thread(task.bundle.remove)
 
@@ -158,7 +156,7 @@ class TaskManager:
         try:
             await creation
             await self.kill(task, "", signal.SIGKILL, everyone=True)
-            await asyncio.wait_for(task.init.exited.wait(), _SHUTDOWN_TIMEOUT_S)
+            await asyncio.wait_for(task.init.exited.wait(), _KILL_TIMEOUT_S)
             await self.delete(task.ns, task.id)
         except (Error, TimeoutError) as e:
             log.info("task %s of a caller that went away: %s", task.id, e)
@@ -259,27 +257,11 @@ class TaskManager:
             with suppress(Error):
                 await shim.call("Shutdown", taskapi.ShutdownRequest(task.id, now=True), taskapi.Empty, timeout_s=5)
             shim.close()
-            self.run(self._wait_gone(pid))
+            self.run(shims.wait_gone(pid))
         try:
             task.bundle.remove()
         except OSError as e:
             log.warning("bundle %s: %s", task.bundle.path, e)
-
-    async def _wait_gone(self, pid: int) -> None:
-        """Wait for a shim's end; one that stays is killed."""
-        try:
-            pidfd = os.pidfd_open(pid)  # 0 when it is not known: EINVAL
-        except (OSError, ValueError):
-            return
-        try:
-            async with asyncio.timeout(_SHUTDOWN_TIMEOUT_S):
-                await ended(pidfd)
-        except TimeoutError:
-            log.warning("shim %d does not end: killing it", pid)
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)
 
     # ---- acting on a running task ----
 
@@ -352,7 +334,7 @@ class TaskManager:
         if await self._reconnect(task):
             return
         log.warning("shim of %s/%s is dead: cleaning up", task.ns, task.id)
-        await self._wait_gone(task.bundle.shim_pid())
+        await shims.wait_gone(task.bundle.shim_pid())
         await self._clean_up(task)
         record = task.bundle.exit_record()
         now = time.time_ns()
@@ -367,12 +349,12 @@ class TaskManager:
 
     async def _reconnect(self, task: Task) -> bool:
         """Whether the shim answers on its socket; then everything of the task is watched again."""
-        sock = await self._dial(task.bundle)
+        sock = await shims.dial(task.bundle)
         if sock is None:
             return False
         shim = ttrpcclient.Client(sock)
         try:
-            found = [await self._state_of(shim, task.id, exec_id) for exec_id in ("", *task.bundle.execs())]
+            found = [await shims.state_of(shim, task.id, exec_id) for exec_id in ("", *task.bundle.execs())]
         except Error as e:
             log.warning("shim of %s/%s: %s", task.ns, task.id, e)
             shim.close()
@@ -388,27 +370,6 @@ class TaskManager:
             if not process.exited.is_set() and (not process.exec_id or process.status != taskapi.CREATED):
                 self._watch(task, process)
         return True
-
-    async def _dial(self, bundle: Bundle) -> socket.socket | None:
-        """A connection to shim.sock, where a shim that was just forked listens in a moment; None: there is no shim."""
-        deadline = time.monotonic() + _DIAL_FOR_S
-        while True:
-            try:
-                return unixsock.connect(f"{bundle.path}/shim.sock", timeout_s=1)
-            except OSError:
-                if not _alive(bundle.shim_pid()) or time.monotonic() > deadline:
-                    return None
-            await asyncio.sleep(_DIAL_S)
-
-    async def _state_of(
-        self, shim: ttrpcclient.Client, container_id: str, exec_id: str
-    ) -> taskapi.StateResponse | None:
-        try:
-            return await shim.call(
-                "State", taskapi.StateRequest(container_id, exec_id), taskapi.StateResponse, timeout_s=10
-            )
-        except NotFound:
-            return None
 
     def _remember(self, task: Task, state: taskapi.StateResponse) -> None:
         process = task.processes.get(state.exec_id)
@@ -478,15 +439,6 @@ class TaskManager:
 
     def _publish(self, task: Task, topic: str, event: Any) -> None:
         self._exchange.publish(task.ns, topic, event)
-
-
-def _alive(pid: int) -> bool:
-    """Whether it runs; a zombie, which an init that does not reap leaves for ever, does not. proc_pid_stat(5)."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 _NAMES = ("unknown", "created", "running", "stopped", "paused", "pausing")
