@@ -274,18 +274,21 @@ def pack(stored: Stored) -> bytes:
 
 def unpack(data: bytes, name: str) -> Stored:
     """What `context import` reads, a tar or a zip, under a new name. Raises: CommandError."""
-    files = dict(_zip_files(data) if data[:2] == b"PK" else _tar_files(data))
+    raw, tls = b"", {}
+    for path, content in _zip_files(data) if data[:2] == b"PK" else _tar_files(data):
+        parts = path.split("/")
+        if path == "meta.json":
+            raw = content
+        elif len(parts) == 3 and parts[:2] == ["tls", "docker"] and parts[2] in TLS_FILES:
+            tls[parts[2]] = content
+        else:
+            # At once: a small archive can hold any number of large files.
+            raise CommandError(f"unexpected context file: {path}")
     try:
-        meta = json.loads(files.pop("meta.json"))
+        meta = json.loads(raw)
         endpoints = meta["Endpoints"]
     except (KeyError, TypeError, ValueError) as e:
         raise CommandError("invalid context: no context found") from e
-    tls = {}
-    for path, content in files.items():
-        parts = path.split("/")
-        if len(parts) != 3 or parts[:2] != ["tls", "docker"] or parts[2] not in TLS_FILES:
-            raise CommandError(f"unexpected context file: {path}")
-        tls[parts[2]] = content
     return Stored({"Name": name, "Metadata": meta.get("Metadata") or {}, "Endpoints": endpoints}, tls)
 
 

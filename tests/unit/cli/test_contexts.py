@@ -5,6 +5,7 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -71,6 +72,27 @@ def test_an_imported_context_writes_nothing_elsewhere(path: str) -> None:
             archive.addfile(member, io.BytesIO(data))
     with pytest.raises(CommandError, match="unexpected context file"):
         contexts.unpack(out.getvalue(), "near")
+
+
+def test_an_imported_context_is_refused_at_the_first_file_that_is_none_of_its(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small archive can hold millions of large files, of which none must be kept."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for number in range(200):
+            member = tarfile.TarInfo(f"tls/docker/{number}")
+            member.size = 1 << 20
+            archive.addfile(member, io.BytesIO(bytes(1 << 20)))
+    read: list[str] = []
+    extract = tarfile.TarFile.extractfile
+
+    def counted(self: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+        read.append(member.name)
+        return extract(self, member)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", counted)
+    with pytest.raises(CommandError, match="unexpected context file: tls/docker/0"):
+        contexts.unpack(out.getvalue(), "near")
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"nonsense" * 100, contexts.pack(contexts.Stored({}))])
