@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rorqual.daemon.services import clock, localmounts
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.volumeplugins import VolumeDriver, VolumePlugins
+from rorqual.distribution.pack.levels import Levels
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 from rorqual.linux import removal
 
@@ -27,6 +29,7 @@ FILTER_KEYS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_KEYS = frozenset({"label", "label!", "all"})
 ANONYMOUS = "com.docker.volume.anonymous"
 LOCAL = "local"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 
@@ -244,12 +247,31 @@ def _remove_files(volume: Volume) -> None:
 
 
 def size_of(path: str) -> int:
-    """Bytes allocated below a directory."""
+    """Bytes allocated to the files below a directory; 0 when there is none.
+
+    By descriptor and without recursion: a container can nest and move what is in it meanwhile as it likes.
+    """
+    try:
+        top = os.open(path, _DIRECTORY)
+    except OSError:
+        return 0
     total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
-            except FileNotFoundError:
+    with Levels(top, os.fstat(top), b"") as levels:
+        while (level := levels.current()) is not None:
+            if not level.names:
+                try:
+                    levels.leave()
+                except (Conflict, OSError):
+                    break  # moved away: what was found so far
                 continue
+            name = level.names.pop()
+            try:
+                info = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
+                if not stat.S_ISDIR(info.st_mode):
+                    total += info.st_blocks * 512
+                    continue
+                inner = os.open(name, _DIRECTORY, dir_fd=level.fd)
+            except OSError:
+                continue
+            levels.enter(inner, os.fstat(inner), b"")
     return total
