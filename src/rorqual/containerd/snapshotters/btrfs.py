@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
 from rorqual.errdefs import InvalidArgument
-from rorqual.linux import btrfs
+from rorqual.linux import btrfs, removal
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -113,6 +112,6 @@ def _remove_subvolume(top: str, name: str) -> None:
         if e.errno not in (errno.ENOTEMPTY, errno.EINVAL, errno.EPERM):
             raise
         # a container made subvolumes of its own in it, or it is a plain directory
-        shutil.rmtree(f"{top}/{name}")
+        removal.remove_tree(f"{top}/{name}")
     finally:
         os.close(top_fd)

@@ -63,7 +63,7 @@ class NativeDriver:
         stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), implied)
         os.rename(f"{top}/fs", f"{top}/old")
         os.rename(f"{top}/new", f"{top}/fs")
-        shutil.rmtree(f"{top}/old")
+        removal.remove_tree(f"{top}/old")
 
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""

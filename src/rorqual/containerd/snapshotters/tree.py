@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -174,29 +175,42 @@ def first_ids(last_in_database: int, roots: list[str]) -> Iterator[int]:
 
 
 def measure(path: str) -> Usage:
-    """Bytes allocated and inodes below a directory, itself included; a hard link counts once."""
-    size = inodes = 0
+    """Bytes allocated and inodes below a directory, itself included; a hard link counts once.
+
+    By descriptor: a running container can nest and move what is in it as it likes.
+    """
+    from rorqual.distribution.pack.levels import Levels  # with the packer: for who uses it
+
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        top = os.open(path, flags)
+    except FileNotFoundError:
+        return Usage(0, 0)
+    status = os.fstat(top)
+    size, inodes = status.st_blocks * 512, 1
     seen: set[int] = set()
-    todo = [path]
-    while todo:
-        here = todo.pop()
-        try:
-            stat = os.lstat(here)
-            size += stat.st_blocks * 512
+    with Levels(top, status, b"") as levels:
+        while (level := levels.current()) is not None:
+            if not level.names:
+                try:
+                    levels.leave()
+                except (Conflict, OSError):
+                    break  # moved away meanwhile: what was found so far
+                continue
+            name = level.names.pop()
+            try:
+                status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
+                inner = os.open(name, flags, dir_fd=level.fd) if stat.S_ISDIR(status.st_mode) else -1
+            except OSError:
+                continue  # a running container removed it meanwhile
+            if inner < 0 and status.st_nlink > 1:
+                if status.st_ino in seen:
+                    continue
+                seen.add(status.st_ino)
+            size += status.st_blocks * 512
             inodes += 1
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                        continue
-                    stat = entry.stat(follow_symlinks=False)
-                    if stat.st_nlink > 1 and stat.st_ino in seen:
-                        continue
-                    seen.add(stat.st_ino)
-                    size += stat.st_blocks * 512
-                    inodes += 1
-        except FileNotFoundError:
-            continue  # a running container removed it meanwhile
+            if inner >= 0:
+                levels.enter(inner, os.fstat(inner), b"")
     return Usage(size, inodes)
 
 
