@@ -1,7 +1,8 @@
 # Every target works in a clean clone and leaves nothing outside it, but `run`, which starts the engine under
 # /var/lib/rorqual and /run/rorqual, and the system packages that scripts/system-packages names.
 
-PYTHON  ?= $(shell scripts/find-python)
+# Empty: the newest that is there, looked for when it is needed, since the line before may just have installed it.
+PYTHON  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -25,7 +26,7 @@ install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	scripts/system-packages run
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(or $(PYTHON),$$(scripts/find-python)) -m venv $(VENV)
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	$(BIN)/python -m compileall -q src   # a process start costs half as much; the environment may forbid it later
