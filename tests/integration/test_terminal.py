@@ -1,5 +1,6 @@
 """`run -it` and friends on a real pseudo-terminal: a person could not tell it from a local shell."""
 
+import signal
 import time
 
 import pytest
@@ -122,3 +123,15 @@ def test_a_person_who_closes_the_window_does_not_stop_the_container(cli: Cli, en
     with on_terminal(cli, "run", "-it", "--name", "box-w", "busybox", "sh") as terminal:
         terminal.expect(PROMPT)
     wait_for(lambda: engine.running("box-w"), "the container goes on")
+
+
+def test_the_third_signal_ends_the_client_of_a_program_that_ignores_them(cli: Cli, engine: Engine) -> None:
+    with cli.started("run", "--name", "deaf", "busybox", "sleep", "1000") as client:  # process 1: it has no handler
+        wait_for(lambda: engine.api("GET", "/containers/deaf/json").status == 200 and engine.running("deaf"), "it runs")
+        for _ in range(3):
+            client.send_signal(signal.SIGINT)
+            time.sleep(0.2)  # signals of one kind that wait are one
+        assert client.wait(10) == 1
+        assert client.stderr is not None
+        assert client.stderr.read() == b"\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
+    assert engine.running("deaf")

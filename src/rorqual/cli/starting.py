@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 EXIT_ENGINE, EXIT_CANNOT_INVOKE, EXIT_NOT_FOUND = 125, 126, 127
 REDIAL_FOR_S = 30.0
 REDIAL_EVERY_S = 0.2
+MAX_TERMINATIONS = 3
 _PULLS = ("always", "missing", "never")
 
 
@@ -208,20 +209,21 @@ class Follower:
     `numbers` are the signals to catch. `proxy`: the signals that are for the program go to the container.
     """
 
-    __slots__ = ("_containers", "_id", "_resize", "numbers")
+    __slots__ = ("_containers", "_id", "_resize", "_terminations", "numbers")
 
     def __init__(self, context: Context, id: str, *, tty: bool, proxy: bool) -> None:
         import signal
 
         self._containers = containers = context.client.containers
         self._id = id
+        self._terminations = 0
         self._resize = resizer(lambda h, w: containers.resize(id, h, w)) if tty and os.isatty(1) else None
         self.numbers = proxied_signals() if proxy else ()
         if self._resize is not None:
             self.numbers = (*self.numbers, signal.SIGWINCH)
 
     def run(self, streamer: Streamer, signals: Signals) -> None:
-        """Copy until the streams end; the container runs. Raises: as `Streamer.run`."""
+        """Copy until the streams end; the container runs. Raises: as `Streamer.run`; Exit (third ^C)."""
         if self._resize is not None:
             self._resize()
         streamer.signals = signals
@@ -230,13 +232,16 @@ class Follower:
 
     def _on_signal(self, number: int) -> None:
         import signal
+        from contextlib import suppress
 
         if number == signal.SIGWINCH:
             if self._resize is not None:
                 self._resize()
             return
-        try:
+        # It may have ended in this moment, or the engine be away: the stream's end tells.
+        with suppress(errdefs.Error):
             self._containers.kill(self._id, signal.Signals(number).name.removeprefix("SIG"))
-        except errdefs.Error:
-            # It ended in this moment, or cannot be reached; the stream's end tells.
-            return
+        # A program that ignores them must not hold its user: docker's client, too, gives up at the third.
+        self._terminations += number in (signal.SIGINT, signal.SIGTERM)
+        if self._terminations == MAX_TERMINATIONS:
+            raise Exit(1, f"\ngot {MAX_TERMINATIONS} SIGTERM/SIGINTs, forcefully exiting")
