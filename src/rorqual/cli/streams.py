@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Any
 
     from rorqual.client.http1 import Socket
 
@@ -46,7 +47,7 @@ class Signals:
 
     def __init__(self, numbers: tuple[int, ...]) -> None:
         self._numbers = numbers
-        self._old: dict[int, object] = {}
+        self._old: dict[int, Any] = {}  # what signal.signal gave for each
 
     def __enter__(self) -> Signals:
         import signal
@@ -69,7 +70,7 @@ class Signals:
         import signal
 
         for number, handler in self._old.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)
         os.close(self.fd)
         os.close(self._write)

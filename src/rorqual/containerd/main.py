@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _without_tls() -> None:
     """asyncio and grpclib take a missing `ssl` as no TLS: this process has unix sockets only, and saves 1.2 MB."""
-    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # None: importing it raises ImportError
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from support.deep import descend
+
 from rorqual.containerd.snapshotters.tree import measure
 from rorqual.linux import removal
 
@@ -11,12 +13,7 @@ def test_a_tree_deeper_than_a_path_can_be_is_measured_too(tmp_path: Path) -> Non
     """A container makes it with a loop of mkdir and cd; `ps -s` and `system df` must go on."""
     top = tmp_path / "fs"
     top.mkdir()
-    fd = os.open(top, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("d", dir_fd=fd)
-        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = inner
+    fd = descend(top, 3000)
     for name in ("file", "file2"):
         file = os.open(name, os.O_WRONLY | os.O_CREAT, dir_fd=fd)
         os.write(file, b"x" * 100_000)

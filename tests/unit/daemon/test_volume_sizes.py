@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.deep import descend
 
 from rorqual.daemon.services.volumes import size_of
 from rorqual.linux import removal
@@ -13,12 +14,7 @@ def test_a_deep_tree_is_measured_too(tmp_path: Path) -> None:
     """A container makes thousands of nested directories with a loop; recursion would end `system df` and prune."""
     top = tmp_path / "volume"
     top.mkdir()
-    fd = os.open(top, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("d", dir_fd=fd)
-        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = inner
+    fd = descend(top, 3000)
     file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=fd)
     os.write(file, b"x" * 100_000)
     os.fsync(file)

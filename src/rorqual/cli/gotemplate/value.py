@@ -29,7 +29,7 @@ class Object:
         return {name: self._getter(name) for name in self.json_fields}
 
 
-class Struct(dict):  # type: ignore[type-arg]
+class Struct(dict):  # type: ignore[type-arg]  # dict[str, Any] would import typing with every command
     """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`.
 
     `omitted` are fields that JSON leaves out when they are empty, with the values they then have.
@@ -42,13 +42,13 @@ class Struct(dict):  # type: ignore[type-arg]
         self.omitted: dict[str, Any] = {}
 
 
-class NilMap(dict):  # type: ignore[type-arg]
+class NilMap(dict):  # type: ignore[type-arg]  # as above
     """A nil Go map: prints map[], is false, is null in JSON."""
 
     __slots__ = ()
 
 
-class NilSlice(list):  # type: ignore[type-arg]
+class NilSlice(list):  # type: ignore[type-arg]  # as above
     """A nil Go slice: prints [], is false, is null in JSON."""
 
     __slots__ = ()

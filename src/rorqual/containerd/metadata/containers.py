@@ -65,7 +65,7 @@ class Containers:
             if key:
                 _set_key(stored, container, name, key)
             else:
-                stored.ClearField(name)  # type: ignore[arg-type]
+                stored.ClearField(name)  # type: ignore[arg-type]  # a Literal to mypy; checked above
                 stored.MergeFrom(_only(container, name))
         check_labels(dict(stored.labels))
         stored.updated_at.FromNanoseconds(time.time_ns())
@@ -97,7 +97,7 @@ def _only(container: Container, field: str) -> Container:
     copy.CopyFrom(container)
     for descriptor, _value in container.ListFields():
         if descriptor.name != field:
-            copy.ClearField(descriptor.name)  # type: ignore[arg-type]
+            copy.ClearField(descriptor.name)  # type: ignore[arg-type]  # a Literal to mypy
     return copy
 
 

@@ -140,7 +140,7 @@ def _info(snapshot: Snapshot) -> pb.Info:
     return pb.Info(
         name=snapshot.name,
         parent=snapshot.parent,
-        kind=snapshot.kind.value,  # type: ignore[arg-type]
+        kind=snapshot.kind.value,  # type: ignore[arg-type]  # the enum has the numbers of the .proto file
         created_at=timestamp(snapshot.created_ns),
         updated_at=timestamp(snapshot.updated_ns),
         labels=snapshot.labels,

@@ -174,7 +174,7 @@ def _process(task: Task, process: Process) -> task_pb2.Process:
         container_id=task.id,
         id=process.exec_id or task.id,
         pid=process.pid,
-        status=process.status,  # type: ignore[arg-type]
+        status=process.status,  # type: ignore[arg-type]  # taskapi has the numbers of the .proto file
         stdin=process.stdin,
         stdout=process.stdout,
         stderr=process.stderr,

@@ -14,24 +14,18 @@ import os
 from collections.abc import Sequence
 
 from rorqual.containerd.metadata.records import Kind, Labels
-from rorqual.containerd.snapshotters.contract import Mount, quota_of
+from rorqual.containerd.snapshotters.contract import quota_of
+from rorqual.containerd.snapshotters.whole import WholeTrees
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import btrfs, removal
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class BtrfsDriver:
+class BtrfsDriver(WholeTrees):
     """Implements contract.Driver."""
 
     name = "btrfs"
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def layer(self, snapshot_id: int) -> str:
-        """See Driver."""
-        return f"{self.root}/{snapshot_id}/fs"
 
     def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
         """See Driver."""
@@ -47,14 +41,6 @@ class BtrfsDriver:
         except BaseException:
             self._destroy(top)
             raise
-
-    def mounts(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> list[Mount]:
-        """See Driver."""
-        source = self.layer(chain[0]) if chain and kind is Kind.VIEW else self.layer(snapshot_id)
-        return [Mount("bind", source, ("rw" if kind is Kind.ACTIVE else "ro", "rbind"))]
-
-    def ensure(self, source: str) -> None:
-        """Nothing: a directory is enough."""
 
     def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
         """See Driver. The layer's files are reflinked: no data is copied."""

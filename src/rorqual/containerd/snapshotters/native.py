@@ -9,25 +9,19 @@ A view of a parent is the parent's own directory, mounted read-only.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rorqual.containerd.metadata.records import Kind, Labels
-from rorqual.containerd.snapshotters.contract import Mount, refuse_quota
+from rorqual.containerd.snapshotters.contract import refuse_quota
+from rorqual.containerd.snapshotters.whole import WholeTrees
 from rorqual.linux import removal
 
 
-class NativeDriver:
+class NativeDriver(WholeTrees):
     """Implements contract.Driver."""
 
     name = "native"
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def layer(self, snapshot_id: int) -> str:
-        """See Driver."""
-        return f"{self.root}/{snapshot_id}/fs"
 
     def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
         """See Driver."""
@@ -41,23 +35,16 @@ class NativeDriver:
             try:
                 copy_tree(self.layer(chain[0]), f"{top}/fs")
             except BaseException:
-                shutil.rmtree(top, ignore_errors=True)
+                removal.remove_tree(top)
                 raise
-
-    def mounts(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> list[Mount]:
-        """See Driver."""
-        source = self.layer(chain[0]) if chain and kind is Kind.VIEW else self.layer(snapshot_id)
-        return [Mount("bind", source, ("rw" if kind is Kind.ACTIVE else "ro", "rbind"))]
-
-    def ensure(self, source: str) -> None:
-        """Nothing: a directory is enough."""
 
     def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
         """See Driver. Files are written twice, unless the file system has reflinks."""
         from rorqual.containerd.snapshotters.stack import copy_tree, stack
 
         top = f"{self.root}/{snapshot_id}"
-        shutil.rmtree(f"{top}/new", ignore_errors=True)
+        with suppress(FileNotFoundError):
+            removal.remove_tree(f"{top}/new")  # of an attempt that was killed
         os.mkdir(f"{top}/new", 0o755)
         copy_tree(self.layer(chain[0]), f"{top}/new")
         stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), implied)

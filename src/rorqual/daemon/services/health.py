@@ -92,7 +92,8 @@ def target(kind: str, text: str) -> Target:
 
 def enabled(config: HealthConfig | None) -> bool:
     """Whether there is something to run: nothing for ["NONE"], nor (as in dockerd) for a kind that isn't known."""
-    return config is not None and bool(config.test) and config.test[0] in _KINDS  # type: ignore[index]
+    test = (config.test if config is not None else None) or ()
+    return bool(test) and test[0] in _KINDS
 
 
 def check(config: HealthConfig | None) -> None:

@@ -115,11 +115,16 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     names = args or _running(context, flags.boolean("all"))
     threads = [_follow(context, samples, name, follow) for name in names]
     format = flags.string("format") or context.config.text("statsFormat")
+
+    def field(item: object, name: str) -> str:
+        assert isinstance(item, Sample)
+        return item.field(name, flags.boolean("no-trunc"))
+
     listing = Listing(
         "*container.statsContext",
         _HEADERS,
         _COLUMNS,
-        lambda item, name: item.field(name, flags.boolean("no-trunc")),  # type: ignore[attr-defined]
+        field,
         _JSON_FIELDS,
     )
     if not follow:

@@ -179,6 +179,7 @@ class Creator:
             value: str = getattr(host, attr)
             if value.startswith("container:"):
                 changes[attr] = "container:" + self._registry.get(value.partition(":")[2]).id
+        # mypy takes each str for every field's type; the three names above are of str fields.
         return replace(host, **changes) if changes else host  # type: ignore[arg-type]
 
     def _volumes_from(self, host: HostConfig) -> list[mounts.Wanted]:
