@@ -273,3 +273,28 @@ def test_no_run_notices_a_kill_below_the_daemon(cli: Cli, engine: Engine, victim
         stop.set()
         thread.join()
     assert not [str(result) for result in done if (result.code, result.out) != (0, "hi\n")]
+
+
+def test_a_commit_that_was_cut_short_leaves_its_container_running(cli: Cli, engine: Engine) -> None:
+    cli("run", "-d", "--name", "large", "busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=300; sleep 1000")
+    wait_for(
+        lambda: cli("exec", "large", "sh", "-c", "ps | grep -q [s]leep", code=None).code == 0, "the file is written"
+    )
+    with cli.started("commit", "large", "image"):
+        wait_for(lambda: engine.inspect("large")["State"]["Paused"], "the commit has paused it")
+        engine.kill("rorquald")
+    engine.start()
+    wait_for(lambda: engine.inspect("large")["State"]["Status"] == "running", "it is thawed")
+    assert cli.out("exec", "large", "echo", "on") == "on"
+    cli("commit", "large", "image")
+    assert engine.inspect("large")["State"]["Status"] == "running"
+
+
+def test_a_pause_stays_over_a_crash(cli: Cli, engine: Engine) -> None:
+    cli("run", "-d", "--name", "frozen", "busybox", "sleep", "1000")
+    cli("pause", "frozen")
+    engine.kill("rorquald")
+    engine.start()
+    assert engine.inspect("frozen")["State"]["Status"] == "paused"
+    cli("unpause", "frozen")
+    assert cli.out("exec", "frozen", "echo", "on") == "on"

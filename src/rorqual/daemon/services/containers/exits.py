@@ -173,19 +173,25 @@ class Exits:
             await self._adopt(container, task)
 
     async def _frozen_or_thawed(self, container: Container, status: str) -> None:
-        """A pause or an unpause that the daemon's end cut short."""
+        """A pause or an unpause that the daemon's end cut short: nobody was told of it; a commit's must not stay."""
         async with container.lock:
             state = container.state
-            if state.running and state.status != status:
-                container.state = state.pause() if status == states.PAUSED else state.unpause()
-                await self._registry.save_state(container)
+            if not state.running or state.status == status:
+                return
+            if status == states.PAUSED:
+                await self._remote.tasks.resume(container.id)
+                return
+            container.state = state.unpause()
+            await self._registry.save_state(container)
 
     async def _adopt(self, container: Container, task: TaskState) -> None:
         """A start that the daemon's end cut short: a task that runs is kept, one that doesn't is undone."""
         async with container.lock:
             if container.removing or container.state.running:
                 return  # somebody else saw to it meanwhile
-            if task.status in ("running", "paused"):
+            if task.status in (states.RUNNING, states.PAUSED):
+                if task.status == states.PAUSED:
+                    await self._remote.tasks.resume(container.id)
                 container.state = container.state.start(task.pid, clock.now_ns())
                 await self._registry.save_state(container)
                 return

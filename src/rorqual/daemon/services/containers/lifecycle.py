@@ -136,12 +136,13 @@ class Lifecycle:
 
     # ---- freeze ----
 
-    async def pause(self, container: Container) -> None:
-        """Raises: Conflict."""
+    async def pause(self, container: Container, *, briefly: bool = False) -> None:
+        """`briefly`: not beyond the end of this process. Raises: Conflict."""
         async with container.lock:
             _need_running(container)
             if container.state.status == "paused":
                 raise Conflict(f"container {container.id} is already paused")
+            container.paused_briefly = briefly
             await self._tasks.pause(container.id)
             container.state = container.state.pause()
             await self._registry.save_state(container)

@@ -17,7 +17,7 @@ from rorqual.api.config import ContainerConfig, HostConfig, PortBinding
 from rorqual.api.container import Health, MountPoint
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.remote import Mount
-from rorqual.daemon.services.containers.state import DEFAULT_DELAYS_S, State
+from rorqual.daemon.services.containers.state import DEFAULT_DELAYS_S, PAUSED, State
 from rorqual.daemon.store.daemondb import ContainerRow
 
 
@@ -72,6 +72,7 @@ class Container:
     state: State = field(default_factory=State)
     restarts: int = 0
     stopped_by_user: bool = False
+    paused_briefly: bool = False  # by a commit: never stored, so that the daemon's end does not leave it so
     health: Health | None = None  # None without a health check
     restart_unhealthy: bool = False
     restart_delays_s: tuple[float, float] = DEFAULT_DELAYS_S  # the first wait before a restart, and the longest
@@ -135,9 +136,10 @@ class Container:
 
     def state_text(self) -> str:
         """The state's document."""
+        state = self.state.unpause() if self.paused_briefly and self.state.status == PAUSED else self.state
         return _dump(
             {
-                "State": self.state.to_json(),
+                "State": state.to_json(),
                 "Restarts": self.restarts,
                 "StoppedByUser": self.stopped_by_user,
                 "Health": None if self.health is None else codec.to_json(self.health),

@@ -51,8 +51,8 @@ class CommitOptions:
 class Pausing(Protocol):
     """Freezes containers: services.containers.lifecycle."""
 
-    async def pause(self, container: Container) -> None:
-        """Raises: Conflict."""
+    async def pause(self, container: Container, *, briefly: bool = False) -> None:
+        """`briefly`: not beyond the end of this process. Raises: Conflict."""
 
     async def unpause(self, container: Container) -> None:
         """Raises: Conflict."""
@@ -138,7 +138,7 @@ class Committer:
     @asynccontextmanager
     async def _paused(self, container: Container) -> AsyncIterator[None]:
         try:
-            await self._pausing.pause(container)
+            await self._pausing.pause(container, briefly=True)
         except Conflict:
             yield  # it ended a moment ago
             return
