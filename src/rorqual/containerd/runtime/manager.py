@@ -193,10 +193,12 @@ class TaskManager:
             raise AlreadyExists(f"process {exec_id}: already exists")
         task.processes[exec_id] = Process(exec_id, request.stdin, request.stdout, request.stderr, request.terminal)
         try:
+            task.bundle.mark_exec(
+                exec_id
+            )  # first: the next containerd must look for it, whether the shim has it or not
             await task.connection().call("Exec", request, taskapi.Empty)
-            task.bundle.mark_exec(exec_id)
         except BaseException:
-            task.processes.pop(exec_id, None)
+            self._forget_exec(task, task.processes[exec_id])
             raise
         self._publish(task, "/tasks/exec-added", events.TaskExecAdded(container_id=task.id, exec_id=exec_id))
 
@@ -377,8 +379,8 @@ class TaskManager:
             process = Process(state.exec_id, state.stdin, state.stdout, state.stderr, state.terminal)
             task.processes[state.exec_id] = process
         process.pid = state.pid
-        if state.status != taskapi.STOPPED:  # its end is told by Wait, when the last output was read
-            process.status = state.status
+        # An end is told by Wait, when the last output was read.
+        process.status = taskapi.RUNNING if state.status == taskapi.STOPPED else state.status
 
     # ---- restart ----
 

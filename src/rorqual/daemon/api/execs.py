@@ -11,6 +11,7 @@ from rorqual.daemon.api.containers import sizes
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
 from rorqual.daemon.services.containers.execs import Execs
+from rorqual.daemon.services.containers.record import Container, Exec
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.errdefs import Error
 
@@ -38,25 +39,35 @@ class ExecRoutes:
         """POST /containers/{id}/exec."""
         container = self.registry.get(call.params["id"])
         wanted = await call.json(ExecConfig)
-        return http.json_response({"Id": self.execs.create(container, wanted)}, 201)
+        return http.json_response({"Id": await self.execs.create(container, wanted)}, 201)
 
     async def start(self, call: Call) -> web.StreamResponse:
         """POST /exec/{id}/start: with a client its connection becomes the exec's streams."""
         start = await call.json(ExecStartConfig, optional=True)
         run, container = self.execs.get(call.params["id"])
-        await self.background.whole(self.execs.prepare(run, container, start), "exec")
         if start.detach:
-            await self.background.whole(self.execs.run(run, container, None), "exec start")
+            await self.background.whole(self.execs.start(run, container, start, None), "exec start")
             return http.empty(200)
-        # The form of the stream follows this request, whatever the exec was made with, as in dockerd.
-        connection = hijack.Connection(call, hijack.content_type(call, tty=start.tty))
+        await self.background.whole(self._start_with_client(call, run, container, start), "exec start")
+        return hijack.Hijacked()
+
+    async def _start_with_client(self, call: Call, run: Exec, container: Container, start: ExecStartConfig) -> None:
+        connection: hijack.Connection | None = None
+
+        def connect() -> hijack.Connection:
+            nonlocal connection
+            connection = hijack.Connection(call, hijack.content_type(call, tty=start.tty))
+            return connection
+
         try:
-            await self.background.whole(self.execs.run(run, container, connection, mux=not start.tty), "exec start")
+            await self.execs.start(run, container, start, connect)
         except Error as e:
+            if connection is None:
+                raise
             connection.write(_framed(f"{e}\r\n", raw=start.tty))
         finally:
-            connection.close()
-        return hijack.Hijacked()
+            if connection is not None:
+                connection.close()
 
     async def resize(self, call: Call) -> web.StreamResponse:
         """POST /exec/{id}/resize."""

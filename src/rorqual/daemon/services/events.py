@@ -53,7 +53,7 @@ class Events:
         self._listeners: set[asyncio.Event] = set()
         self._stopped = False
         self._disk_failed = False
-        self._told: dict[tuple[str, str], EventMessage] = {}
+        self._told: dict[tuple[str, str, str], EventMessage] = {}
 
     def start(self) -> None:
         """Learn what the last run had told (blocking; the journal is open)."""
@@ -61,15 +61,17 @@ class Events:
             event = _parse(body)
             if event is not None:
                 self._last_ns = self._forgotten_ns = event.time_nano
-                self._told[event.actor.id, event.action.split(":", 1)[0]] = event
+                exec_id = (event.actor.attributes or {}).get("execID", "")
+                self._told[event.actor.id, event.action.split(":", 1)[0], exec_id] = event
 
-    def told(self, actor_id: str, action: str, since_ns: int) -> EventMessage | None:
-        """The newest event of that kind that the last run of the daemon published of the actor, after `since_ns`.
+    def told(self, actor_id: str, action: str, since_ns: int, exec_id: str = "") -> EventMessage | None:
+        """The newest event of that kind that the last run of the daemon published of the actor (or its exec), after
+        `since_ns`.
 
         A daemon that was killed between telling and storing would tell again what it finds unrecorded. An answer is
         given once: what happens later is this run's to tell.
         """
-        event = self._told.pop((actor_id, action), None)
+        event = self._told.pop((actor_id, action, exec_id), None)
         return event if event is not None and event.time_nano > since_ns else None
 
     async def stop(self) -> None:

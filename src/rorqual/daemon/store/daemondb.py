@@ -1,4 +1,4 @@
-"""daemon.db: containers (with their state) and volumes.
+"""daemon.db: containers (with their state), execs and volumes.
 
 A container is a name, a document of what never changes after create, and a document of its state: a state change
 rewrites the short one only.
@@ -22,6 +22,10 @@ _MIGRATIONS = (
     CREATE TABLE leftovers (snapshot TEXT PRIMARY KEY, container TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE execs (container TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL,
+                        PRIMARY KEY (container, id)) WITHOUT ROWID;
+    """,
 )
 
 
@@ -33,6 +37,15 @@ class ContainerRow:
     name: str
     document: str
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRow:
+    """A stored exec; the document is JSON, its form is services.containers.record's."""
+
+    container: str
+    id: str
+    document: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +108,27 @@ class DaemonDB:
 
         def work(c: sqlite3.Connection) -> None:
             c.execute("DELETE FROM containers WHERE id=?", (id,))
+            c.execute("DELETE FROM execs WHERE container=?", (id,))
             c.execute("INSERT OR REPLACE INTO leftovers VALUES (?, ?)", (leftover.snapshot, leftover.container))
 
         await self._database.run(work, durable=durable)
+
+    def load_execs(self) -> list[ExecRow]:
+        """All of them, at start-up."""
+        return self._database.run_now(
+            lambda c: [ExecRow(*r) for r in c.execute("SELECT container, id, document FROM execs")]
+        )
+
+    async def put_exec(self, row: ExecRow) -> None:
+        """Add or replace, if its container is there."""
+        # The end of an exec may be written after its container was removed.
+        sql = "INSERT OR REPLACE INTO execs SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM containers WHERE id=?1)"
+        await self._database.run(lambda c: c.execute(sql, (row.container, row.id, row.document)))
+
+    async def delete_execs(self, container: str, ids: Iterable[str]) -> None:
+        """Remove."""
+        rows = [(container, id) for id in ids]
+        await self._database.run(lambda c: c.executemany("DELETE FROM execs WHERE container=? AND id=?", rows))
 
     async def delete_leftovers(self, snapshots: Iterable[str]) -> None:
         """They are deleted."""

@@ -1,16 +1,26 @@
-"""Execs: added to a running container, started with or without a client, kept for a while after their end."""
+"""Execs: added to a running container, started with or without a client, kept for a while after their end.
+
+    create()      stored, so that its id is good whatever happens to the daemon
+    start()       stored as started; the task gets the process; its client is handed to the shim; the process starts
+    its end       services.containers.exits: heard of or found later, stored, told
+
+A start that the daemon's end cuts short before the process runs is given up (Exits): its client, which may be the
+shim's already, sees the end of its stream and the exit code CUT_SHORT.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
+from collections.abc import Callable
 
 from rorqual.api.exec import ExecConfig, ExecInspect, ExecProcessConfig, ExecStartConfig
 from rorqual.daemon.config import DaemonConfig
-from rorqual.daemon.remote import Tasks
+from rorqual.daemon.remote import Exit, Tasks
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.containers.attach import Connection, Streams
-from rorqual.daemon.services.containers.exits import finish_exec
 from rorqual.daemon.services.containers.networking import hostname_of
 from rorqual.daemon.services.containers.record import Container, Exec
 from rorqual.daemon.services.containers.registry import Registry
@@ -19,6 +29,8 @@ from rorqual.daemon.services.events import Events
 from rorqual.daemon.spec import builder
 from rorqual.errdefs import Conflict, Error, Internal, InvalidArgument, NotFound
 from rorqual.rpc.stream import Attach
+
+log = logging.getLogger(__name__)
 
 _KEPT_NS = 300 * 10**9  # an ended exec can be inspected for five minutes, as in dockerd
 
@@ -35,7 +47,7 @@ class Execs:
         self._events = events
         self._config = config
 
-    def create(self, container: Container, wanted: ExecConfig) -> str:
+    async def create(self, container: Container, wanted: ExecConfig) -> str:
         """The new exec's id; nothing runs yet. Raises: Conflict, InvalidArgument."""
         _need_running(container)
         if not wanted.cmd:
@@ -43,7 +55,7 @@ class Execs:
         for entry in wanted.env or ():
             if not entry or entry.startswith("="):
                 raise InvalidArgument(f"invalid environment variable: {entry}")
-        self._drop_old(container)
+        await self._drop_old(container)
         run = Exec(
             id=secrets.token_hex(32),
             container_id=container.id,
@@ -59,15 +71,15 @@ class Execs:
             detach_keys=wanted.detach_keys,
             console_size=wanted.console_size,
         )
-        self._registry.add_exec(container, run)
+        await self._registry.add_exec(container, run)
         self._publish(container, f"exec_create: {' '.join(run.cmd)}", run)
         return run.id
 
-    def _drop_old(self, container: Container) -> None:
+    async def _drop_old(self, container: Container) -> None:
         limit = clock.now_ns() - _KEPT_NS
-        for run in list(container.execs.values()):
-            if run.exit_code is not None and run.finished_ns < limit:
-                self._registry.drop_exec(container, run.id)
+        old = [run.id for run in container.execs.values() if run.exit_code is not None and run.finished_ns < limit]
+        if old:
+            await self._registry.drop_execs(container, old)
 
     def _publish(self, container: Container, action: str, run: Exec) -> None:
         self._events.publish("container", action, container.id, {**container.event_attributes(), "execID": run.id})
@@ -80,14 +92,37 @@ class Execs:
             raise NotFound(f"No such exec instance: {id}")
         return run, container
 
-    async def prepare(self, run: Exec, container: Container, start: ExecStartConfig) -> None:
-        """Add the process to the task. Raises: Conflict, InvalidArgument; the exec stays usable."""
+    async def start(
+        self,
+        run: Exec,
+        container: Container,
+        start: ExecStartConfig,
+        connect: Callable[[], Connection] | None,
+    ) -> None:
+        """Run it; `connect`, called once the task has the process, gives the connection that its streams are for.
+
+        Raises: Conflict, InvalidArgument before that, and what the runtime says, with Docker's text, after it.
+        """
         _need_running(container)
         if run.started:
             if run.exit_code is not None:
                 raise Conflict(f"exec {run.id} has already run")
             raise Conflict(f"exec {run.id} is already running")
-        run.started = True
+        run.started = run.in_hand = True
+        try:
+            await self._add(run, container, start)
+            self._publish(container, f"exec_start: {' '.join(run.cmd)}", run)
+            try:
+                await self._run(run, container, start, connect)
+            except Error as e:
+                raise _exec_error(e) from e
+        except BaseException as e:
+            await self._failed(run, e)
+            raise
+        finally:
+            run.in_hand = False
+
+    async def _add(self, run: Exec, container: Container, start: ExecStartConfig) -> None:
         process = builder.exec_process(
             container.config,
             container.host,
@@ -101,20 +136,17 @@ class Execs:
             console_size=start.console_size or run.console_size,
             default_ulimits={n: (u["soft"], u["hard"]) for n, u in self._config.default_ulimits.items()},
         )
-        try:
-            await self._tasks.exec(container.id, run.id, process.to_json(), terminal=run.tty, stdin=run.attach_stdin)
-        except Error as e:
-            self._failed(run, e)
-            raise
+        await asyncio.gather(
+            self._registry.save_exec(run),  # at once with the other: Exits makes sense of either without the other
+            self._tasks.exec(container.id, run.id, process.to_json(), terminal=run.tty, stdin=run.attach_stdin),
+        )
 
-    async def run(self, run: Exec, container: Container, connection: Connection | None, *, mux: bool = False) -> None:
-        """Start a prepared exec, its streams with `connection`, framed with `mux` as the start request asked.
-
-        Raises: what the runtime says, with Docker's text.
-        """
-        self._publish(container, f"exec_start: {' '.join(run.cmd)}", run)
+    async def _run(
+        self, run: Exec, container: Container, start: ExecStartConfig, connect: Callable[[], Connection] | None
+    ) -> None:
         try:
-            if connection is not None:
+            if connect is not None:
+                # The form of the stream follows the start request, whatever the exec was made with, as in dockerd.
                 request = Attach(
                     exec_id=run.id,
                     stdin=run.attach_stdin,
@@ -122,54 +154,54 @@ class Execs:
                     stderr=run.attach_stderr,
                     tty=run.tty,
                     detach_keys=run.detach_keys,
-                    mux=mux,
+                    mux=not start.tty,
                 )
-                await self._streams.exec(run, request, connection)
+                await self._streams.exec(run, request, connect())
             run.running = True
             run.pid = await self._tasks.start(container.id, run.id)
-            if run.exit_code is not None:
-                run.pid = 0  # it was that quick
-        except Error as e:
-            self._failed(run, e)
-            raise _exec_error(e) from e
+        except BaseException:
+            with contextlib.suppress(Error):  # what could not be started is gone already
+                await self._tasks.delete_exec(container.id, run.id)
+            raise
+        if run.exit_code is not None:
+            run.pid = 0  # it was that quick
 
-    def _failed(self, run: Exec, error: Error) -> None:
+    async def _failed(self, run: Exec, error: BaseException) -> None:
         run.running = False
         run.exit_code = exit_code_of(str(error))
         if run.exit_code == 128:
             run.exit_code = 126
         run.finished_ns = clock.now_ns()
+        await self._registry.save_exec(run)
 
     async def inspect(self, id: str) -> ExecInspect:
         """Raises: NotFound."""
         run, container = self.get(id)
-        if run.running:
-            await self._refresh(run, container)
+        ended = await self._ended(run, container) if run.running else None
+        exit_code = run.exit_code if ended is None else ended.status
         return ExecInspect(
             id=run.id,
-            running=run.running,
-            exit_code=run.exit_code,
+            running=run.running and exit_code is None,
+            exit_code=exit_code,
             process_config=ExecProcessConfig(run.tty, run.cmd[0], run.cmd[1:], run.privileged, run.user),
             open_stdin=run.attach_stdin,
             open_stderr=run.attach_stderr,
             open_stdout=run.attach_stdout,
-            can_remove=run.exit_code is not None,
+            can_remove=exit_code is not None,
             container_id=run.container_id,
             detach_keys="",
-            pid=run.pid,
+            pid=run.pid if exit_code is None else 0,
         )
 
-    async def _refresh(self, run: Exec, container: Container) -> None:
+    async def _ended(self, run: Exec, container: Container) -> Exit | None:
         """A client that saw its stream's end asks at once: the exit event may still be on its way."""
         try:
-            state = await self._tasks.get(container.id, run.id)
+            return (await self._tasks.get(container.id, run.id)).exit
         except NotFound:
             await asyncio.sleep(0)
-            return
-        except Error:
-            return
-        if state.exit is not None and run.running:
-            finish_exec(run, state.exit)
+        except Error as e:
+            log.debug("exec %s: %s", run.id, e)
+        return None
 
     async def resize(self, id: str, height: int, width: int) -> None:
         """Raises: NotFound, Conflict."""

@@ -29,6 +29,7 @@ from rorqual.errdefs import Error, NotFound, Unavailable
 log = logging.getLogger(__name__)
 
 _KILLED = 137  # what nobody saw the end of
+CUT_SHORT = 126  # an exec whose start the daemon's end cut short, as of one that could not be invoked
 _RECONNECT_S = 0.05
 _ORPHAN_AGE_S = 1.0
 _PEERS_S = 30.0
@@ -162,6 +163,31 @@ class Exits:
         await self._compare(container, task)
 
     async def _compare(self, container: Container, task: TaskState | None) -> None:
+        await self._compare_init(container, task)
+        for run in list(container.execs.values()):
+            if run.exit_code is None and not run.in_hand:
+                await self._compare_exec(container, run)
+
+    async def _compare_exec(self, container: Container, run: Exec) -> None:
+        """One that was to run, or may have ended unheard of; one that only was created is left as it is."""
+        try:
+            found: TaskState | None = await self._remote.tasks.get(container.id, run.id)
+        except NotFound:
+            found = None
+        if found is None:
+            if run.started:
+                self._exec_ended(container, run.id, Exit(_KILLED, clock.now_ns()))
+        elif found.exit is not None:
+            run.started = True
+            self._exec_ended(container, run.id, found.exit)
+        elif found.status == states.CREATED:
+            run.started = True
+            self._exec_ended(container, run.id, Exit(CUT_SHORT, clock.now_ns()))
+        else:
+            run.started = run.running = True
+            run.pid = found.pid
+
+    async def _compare_init(self, container: Container, task: TaskState | None) -> None:
         if container.state.running:
             if task is None:
                 await self._ended(container, container.state.pid, Exit(_KILLED, clock.now_ns()))
@@ -221,20 +247,23 @@ class Exits:
 
     def _exec_ended(self, container: Container, exec_id: str, end: Exit) -> None:
         run = container.execs.get(exec_id)
-        if run is None or not run.started:
+        if run is None or not run.started or run.exit_code is not None:
             return
         finish_exec(run, end)
-        attributes = {**container.event_attributes(), "execID": exec_id, "exitCode": str(end.status)}
-        self._events.publish("container", "exec_die", container.id, attributes)
-        self._background.spawn(self._delete_exec(container.id, exec_id), f"delete exec {exec_id[:12]}")
+        if self._events.told(container.id, "exec_die", 0, exec_id) is None:
+            attributes = {**container.event_attributes(), "execID": exec_id, "exitCode": str(run.exit_code)}
+            self._events.publish("container", "exec_die", container.id, attributes)
+        self._background.spawn(self._settle_exec(run), f"end of exec {exec_id[:12]}")
 
-    async def _delete_exec(self, container_id: str, exec_id: str) -> None:
+    async def _settle_exec(self, run: Exec) -> None:
+        """Once its end is stored the task may forget it."""
         try:
-            await self._remote.tasks.delete_exec(container_id, exec_id)
+            await self._registry.save_exec(run)
+            await self._remote.tasks.delete_exec(run.container_id, run.id)
         except NotFound:
             pass  # the container's own end took it along
         except Error as e:
-            log.warning("exec %s: %s", exec_id, e)
+            log.warning("exec %s: %s", run.id, e)
 
     async def _ended(self, container: Container, pid: int, end: Exit) -> None:
         async with container.lock:
@@ -245,9 +274,9 @@ class Exits:
 
     async def _record_end(self, container: Container, end: Exit) -> None:
         ran_ns = max(0, end.at_ns - container.state.started_ns)
-        for run in container.execs.values():
-            if run.running:
-                finish_exec(run, Exit(_KILLED, end.at_ns))
+        killed = [run for run in container.execs.values() if run.running]
+        for run in killed:
+            finish_exec(run, Exit(_KILLED, end.at_ns))
         self._health.ended(container)
         policy = container.host.restart_policy
         again = states.should_restart(
@@ -272,6 +301,7 @@ class Exits:
         if not remove:
             container.wake_exit()
             steps.append(self._registry.save_state(container))
+            steps += [self._registry.save_exec(run) for run in killed]
         await asyncio.gather(*steps)
         if again:
             container.retry_delay_s = states.next_delay_s(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rorqual.api import codec
@@ -18,7 +18,7 @@ from rorqual.api.container import Health, MountPoint
 from rorqual.api.network import EndpointSettings
 from rorqual.daemon.remote import Mount
 from rorqual.daemon.services.containers.state import DEFAULT_DELAYS_S, PAUSED, State
-from rorqual.daemon.store.daemondb import ContainerRow
+from rorqual.daemon.store.daemondb import ContainerRow, ExecRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,13 @@ class Exec:
     pid: int = 0
     exit_code: int | None = None
     finished_ns: int = 0
+    in_hand: bool = False  # a request of this daemon is starting it: nothing that is stored
+
+    def to_row(self) -> ExecRow:
+        """Its stored form."""
+        document = asdict(self)
+        del document["in_hand"]
+        return ExecRow(self.container_id, self.id, _dump(document))
 
 
 @dataclass(slots=True, eq=False)
@@ -187,6 +194,15 @@ def from_row(row: ContainerRow) -> Container:
             for port, bindings in state["Ports"].items()
         },
     )
+
+
+def exec_from_row(row: ExecRow) -> Exec:
+    """A stored exec."""
+    document = json.loads(row.document)
+    for name in ("cmd", "env"):
+        document[name] = tuple(document[name])
+    size = document["console_size"]
+    return Exec(**document | {"console_size": None if size is None else tuple(size)})
 
 
 def _endpoints(data: Mapping[str, Any]) -> dict[str, EndpointSettings]:

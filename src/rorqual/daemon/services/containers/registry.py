@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, KeysView
+from collections.abc import Collection, Iterator, KeysView
 from typing import Protocol
 
-from rorqual.daemon.services.containers.record import Container, Exec, from_row
-from rorqual.daemon.store.daemondb import ContainerRow, Leftover
+from rorqual.daemon.services.containers.record import Container, Exec, exec_from_row, from_row
+from rorqual.daemon.store.daemondb import ContainerRow, ExecRow, Leftover
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 
 
@@ -29,6 +29,15 @@ class ContainerStore(Protocol):
     async def delete_container(self, id: str, leftover: Leftover, *, durable: bool) -> None:
         """Remove, noting what is still to be deleted."""
 
+    def load_execs(self) -> list[ExecRow]:
+        """All rows."""
+
+    async def put_exec(self, row: ExecRow) -> None:
+        """Add or replace."""
+
+    async def delete_execs(self, container: str, ids: Collection[str]) -> None:
+        """Remove."""
+
 
 class Registry:
     """Finds containers as Docker does: by full id, by name, by a unique prefix of the id."""
@@ -44,6 +53,8 @@ class Registry:
         for row in self._store.load_containers():
             self._by_id[row.id] = from_row(row)
             self._names[row.name] = row.id
+        for stored in self._store.load_execs():
+            self._hold(self._by_id[stored.container], exec_from_row(stored))
 
     def __iter__(self) -> Iterator[Container]:
         return iter(tuple(self._by_id.values()))
@@ -128,15 +139,30 @@ class Registry:
         for exec_id in container.execs:
             self._execs.pop(exec_id, None)
 
-    def add_exec(self, container: Container, new: Exec) -> None:
-        """Make an exec findable by its id alone."""
+    async def add_exec(self, container: Container, new: Exec) -> None:
+        """Store an exec and make it findable by its id alone."""
+        self._hold(container, new)
+        try:
+            await self.save_exec(new)
+        except BaseException:
+            container.execs.pop(new.id, None)
+            self._execs.pop(new.id, None)
+            raise
+
+    def _hold(self, container: Container, new: Exec) -> None:
         container.execs[new.id] = new
         self._execs[new.id] = new
 
-    def drop_exec(self, container: Container, id: str) -> None:
-        """Forget it."""
-        container.execs.pop(id, None)
-        self._execs.pop(id, None)
+    async def save_exec(self, run: Exec) -> None:
+        """Write it."""
+        await self._store.put_exec(run.to_row())
+
+    async def drop_execs(self, container: Container, ids: Collection[str]) -> None:
+        """Forget them."""
+        for id in ids:
+            container.execs.pop(id, None)
+            self._execs.pop(id, None)
+        await self._store.delete_execs(container.id, ids)
 
     def exec(self, id: str) -> Exec:
         """Raises: NotFound."""
