@@ -165,7 +165,7 @@ class Engine:
         )
         lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
         committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
-        execs = Execs(self.registry, self.remote.tasks, streams, self.events, config)
+        execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
             self.registry, bundles, self.events, self.background, lambda c: lifecycle.restart(c, "", None)
@@ -175,6 +175,7 @@ class Engine:
             self.remote,
             self.supervisor,
             starter,
+            execs,
             self.remover,
             self.networking,
             self.events,

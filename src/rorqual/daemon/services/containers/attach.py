@@ -100,6 +100,11 @@ class Streams:
         """Hand a client to an exec that was added and not yet started. Raises: as hand_over."""
         await self.hand_over(run.container_id, request, connection)
 
+    async def clients(self, run: Exec) -> int:
+        """How many the shim holds for an exec. Raises: Unavailable, NotFound."""
+        with StreamSocket(self._tasks / run.container_id / "stream.sock") as stream:
+            return int((await stream.info(run.id))["attached"])
+
 
 def drop(container: Container) -> None:
     """Close who waits: the start failed, or the container goes away."""

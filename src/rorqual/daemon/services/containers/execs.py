@@ -2,10 +2,10 @@
 
     create()      stored, so that its id is good whatever happens to the daemon
     start()       stored as started; the task gets the process; its client is handed to the shim; the process starts
-    its end       services.containers.exits: heard of or found later, stored, told
+    ended()       heard of or found later: stored, told, forgotten by the task
 
-A start that the daemon's end cuts short before the process runs is given up (Exits): its client, which may be the
-shim's already, sees the end of its stream and the exit code CUT_SHORT.
+The daemon's end can cut a start short before the process runs. The next daemon goes on with it when the client is the
+shim's already, and so still waits; otherwise the client has gone with the daemon, and the exec is given up (CUT_SHORT).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import secrets
 from collections.abc import Callable
 
 from rorqual.api.exec import ExecConfig, ExecInspect, ExecProcessConfig, ExecStartConfig
+from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Exit, Tasks
 from rorqual.daemon.services import clock
+from rorqual.daemon.services.containers import state as states
 from rorqual.daemon.services.containers.attach import Connection, Streams
 from rorqual.daemon.services.containers.networking import hostname_of
 from rorqual.daemon.services.containers.record import Container, Exec
@@ -32,6 +34,8 @@ from rorqual.rpc.stream import Attach
 
 log = logging.getLogger(__name__)
 
+KILLED = 137  # what nobody saw the end of
+CUT_SHORT = 126  # as what could not be invoked
 _KEPT_NS = 300 * 10**9  # an ended exec can be inspected for five minutes, as in dockerd
 
 
@@ -39,12 +43,19 @@ class Execs:
     """All execs."""
 
     def __init__(
-        self, registry: Registry, tasks: Tasks, streams: Streams, events: Events, config: DaemonConfig
+        self,
+        registry: Registry,
+        tasks: Tasks,
+        streams: Streams,
+        events: Events,
+        background: Background,
+        config: DaemonConfig,
     ) -> None:
         self._registry = registry
         self._tasks = tasks
         self._streams = streams
         self._events = events
+        self._background = background
         self._config = config
 
     async def create(self, container: Container, wanted: ExecConfig) -> str:
@@ -112,10 +123,7 @@ class Execs:
         try:
             await self._add(run, container, start)
             self._publish(container, f"exec_start: {' '.join(run.cmd)}", run)
-            try:
-                await self._run(run, container, start, connect)
-            except Error as e:
-                raise _exec_error(e) from e
+            await self._run(run, container, start, connect)
         except BaseException as e:
             await self._failed(run, e)
             raise
@@ -157,12 +165,17 @@ class Execs:
                     mux=not start.tty,
                 )
                 await self._streams.exec(run, request, connect())
-            run.running = True
-            run.pid = await self._tasks.start(container.id, run.id)
-        except BaseException:
+            await self._start(run)
+        except BaseException as e:
             with contextlib.suppress(Error):  # what could not be started is gone already
                 await self._tasks.delete_exec(container.id, run.id)
+            if isinstance(e, Error):
+                raise _exec_error(e) from e
             raise
+
+    async def _start(self, run: Exec) -> None:
+        run.running = True
+        run.pid = await self._tasks.start(run.container_id, run.id)
         if run.exit_code is not None:
             run.pid = 0  # it was that quick
 
@@ -174,10 +187,73 @@ class Execs:
         run.finished_ns = clock.now_ns()
         await self._registry.save_exec(run)
 
+    # ---- ends ----
+
+    def ended(self, container: Container, exec_id: str, end: Exit) -> None:
+        """Record and tell an end, once."""
+        run = container.execs.get(exec_id)
+        if run is None or not run.started or run.exit_code is not None:
+            return
+        _finish(run, end)
+        if self._events.told(container.id, "exec_die", 0, exec_id) is None:
+            attributes = {**container.event_attributes(), "execID": exec_id, "exitCode": str(run.exit_code)}
+            self._events.publish("container", "exec_die", container.id, attributes)
+        self._background.spawn(self._settle(run), f"end of exec {exec_id[:12]}")
+
+    async def _settle(self, run: Exec) -> None:
+        """Once its end is stored the task may forget it."""
+        try:
+            await self._registry.save_exec(run)
+            await self._tasks.delete_exec(run.container_id, run.id)
+        except NotFound:
+            pass  # the container's own end took it along
+        except Error as e:
+            log.warning("exec %s: %s", run.id, e)
+
+    def container_ended(self, container: Container, at_ns: int) -> None:
+        """No exec outlives its container."""
+        for run in [run for run in container.execs.values() if run.running]:
+            _finish(run, Exit(KILLED, at_ns))
+            self._background.spawn(self._registry.save_exec(run), f"end of exec {run.id[:12]}")
+
+    async def compare(self, container: Container) -> None:
+        """Record what was missed: ends, and starts that the last daemon's end cut short."""
+        for run in list(container.execs.values()):
+            if run.exit_code is None and not run.in_hand:
+                await self._compare(container, run)
+
+    async def _compare(self, container: Container, run: Exec) -> None:
+        try:
+            found = await self._tasks.get(container.id, run.id)
+        except NotFound:
+            if run.started:  # else it only was created, and still can be started
+                self.ended(container, run.id, Exit(KILLED, clock.now_ns()))
+            return
+        run.started = True  # it may not have been stored yet
+        if found.exit is not None:
+            self.ended(container, run.id, found.exit)
+        elif found.status == states.CREATED:
+            await self._go_on(container, run)
+        else:
+            run.running, run.pid = True, found.pid
+
+    async def _go_on(self, container: Container, run: Exec) -> None:
+        """With a start that was cut short, if its client waits at the shim."""
+        run.in_hand = True
+        try:
+            if await self._streams.clients(run):
+                await self._start(run)
+                return
+        except Error as e:
+            log.warning("exec %s: its start was cut short: %s", run.id, e)
+        finally:
+            run.in_hand = False
+        self.ended(container, run.id, Exit(CUT_SHORT, clock.now_ns()))
+
     async def inspect(self, id: str) -> ExecInspect:
         """Raises: NotFound."""
         run, container = self.get(id)
-        ended = await self._ended(run, container) if run.running else None
+        ended = await self._end(run, container) if run.running else None
         exit_code = run.exit_code if ended is None else ended.status
         return ExecInspect(
             id=run.id,
@@ -193,7 +269,7 @@ class Execs:
             pid=run.pid if exit_code is None else 0,
         )
 
-    async def _ended(self, run: Exec, container: Container) -> Exit | None:
+    async def _end(self, run: Exec, container: Container) -> Exit | None:
         """A client that saw its stream's end asks at once: the exit event may still be on its way."""
         try:
             return (await self._tasks.get(container.id, run.id)).exit
@@ -209,6 +285,13 @@ class Execs:
         if not run.running:
             raise Conflict(f"exec {id} is not running")
         await self._tasks.resize(container.id, height, width, run.id)
+
+
+def _finish(run: Exec, end: Exit) -> None:
+    run.running = False
+    run.pid = 0
+    run.exit_code = end.status
+    run.finished_ns = end.at_ns or clock.now_ns()
 
 
 def _need_running(container: Container) -> None:

@@ -15,8 +15,9 @@ from rorqual.daemon.background import Background
 from rorqual.daemon.remote import Exit, Remote, TaskEvent, TaskState
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.containers import state as states
+from rorqual.daemon.services.containers.execs import KILLED, Execs
 from rorqual.daemon.services.containers.networking import Networking
-from rorqual.daemon.services.containers.record import Container, Exec
+from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.remove import Remover
 from rorqual.daemon.services.containers.start import Starter
@@ -28,8 +29,6 @@ from rorqual.errdefs import Error, NotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
-_KILLED = 137  # what nobody saw the end of
-CUT_SHORT = 126  # an exec whose start the daemon's end cut short, as of one that could not be invoked
 _RECONNECT_S = 0.05
 _ORPHAN_AGE_S = 1.0
 _PEERS_S = 30.0
@@ -45,6 +44,7 @@ class Exits:
         remote: Remote,
         supervisor: Supervisor,
         starter: Starter,
+        execs: Execs,
         remover: Remover,
         networking: Networking,
         events: Events,
@@ -56,6 +56,7 @@ class Exits:
         self._remote = remote
         self._supervisor = supervisor
         self._starter = starter
+        self._execs = execs
         self._remover = remover
         self._networking = networking
         self._events = events
@@ -95,7 +96,7 @@ class Exits:
             return
         if event.topic == "exit" and event.exit is not None:
             if event.exec_id:
-                self._exec_ended(container, event.exec_id, event.exit)
+                self._execs.ended(container, event.exec_id, event.exit)
             else:
                 name = f"exit of {container.short_id}"
                 self._background.spawn(self._ended(container, event.pid, event.exit), name)
@@ -164,33 +165,12 @@ class Exits:
 
     async def _compare(self, container: Container, task: TaskState | None) -> None:
         await self._compare_init(container, task)
-        for run in list(container.execs.values()):
-            if run.exit_code is None and not run.in_hand:
-                await self._compare_exec(container, run)
-
-    async def _compare_exec(self, container: Container, run: Exec) -> None:
-        """One that was to run, or may have ended unheard of; one that only was created is left as it is."""
-        try:
-            found: TaskState | None = await self._remote.tasks.get(container.id, run.id)
-        except NotFound:
-            found = None
-        if found is None:
-            if run.started:
-                self._exec_ended(container, run.id, Exit(_KILLED, clock.now_ns()))
-        elif found.exit is not None:
-            run.started = True
-            self._exec_ended(container, run.id, found.exit)
-        elif found.status == states.CREATED:
-            run.started = True
-            self._exec_ended(container, run.id, Exit(CUT_SHORT, clock.now_ns()))
-        else:
-            run.started = run.running = True
-            run.pid = found.pid
+        await self._execs.compare(container)
 
     async def _compare_init(self, container: Container, task: TaskState | None) -> None:
         if container.state.running:
             if task is None:
-                await self._ended(container, container.state.pid, Exit(_KILLED, clock.now_ns()))
+                await self._ended(container, container.state.pid, Exit(KILLED, clock.now_ns()))
             elif task.exit is not None:
                 await self._ended(container, container.state.pid, task.exit)
             elif task.status != container.state.status and task.status in (states.RUNNING, states.PAUSED):
@@ -245,26 +225,6 @@ class Exits:
 
     # ---- ends ----
 
-    def _exec_ended(self, container: Container, exec_id: str, end: Exit) -> None:
-        run = container.execs.get(exec_id)
-        if run is None or not run.started or run.exit_code is not None:
-            return
-        finish_exec(run, end)
-        if self._events.told(container.id, "exec_die", 0, exec_id) is None:
-            attributes = {**container.event_attributes(), "execID": exec_id, "exitCode": str(run.exit_code)}
-            self._events.publish("container", "exec_die", container.id, attributes)
-        self._background.spawn(self._settle_exec(run), f"end of exec {exec_id[:12]}")
-
-    async def _settle_exec(self, run: Exec) -> None:
-        """Once its end is stored the task may forget it."""
-        try:
-            await self._registry.save_exec(run)
-            await self._remote.tasks.delete_exec(run.container_id, run.id)
-        except NotFound:
-            pass  # the container's own end took it along
-        except Error as e:
-            log.warning("exec %s: %s", run.id, e)
-
     async def _ended(self, container: Container, pid: int, end: Exit) -> None:
         async with container.lock:
             current = container.state
@@ -274,9 +234,7 @@ class Exits:
 
     async def _record_end(self, container: Container, end: Exit) -> None:
         ran_ns = max(0, end.at_ns - container.state.started_ns)
-        killed = [run for run in container.execs.values() if run.running]
-        for run in killed:
-            finish_exec(run, Exit(_KILLED, end.at_ns))
+        self._execs.container_ended(container, end.at_ns)
         self._health.ended(container)
         policy = container.host.restart_policy
         again = states.should_restart(
@@ -301,7 +259,6 @@ class Exits:
         if not remove:
             container.wake_exit()
             steps.append(self._registry.save_state(container))
-            steps += [self._registry.save_exec(run) for run in killed]
         await asyncio.gather(*steps)
         if again:
             container.retry_delay_s = states.next_delay_s(
@@ -361,11 +318,3 @@ class Exits:
                         continue  # a start of it that was under way has ended
             except TimeoutError:
                 log.warning("container %s: starting before %s, which it joins", container.id, peer.id)
-
-
-def finish_exec(run: Exec, end: Exit) -> None:
-    """Record the end of an exec."""
-    run.running = False
-    run.pid = 0
-    run.exit_code = end.status
-    run.finished_ns = end.at_ns or clock.now_ns()
