@@ -191,14 +191,15 @@ class TaskManager:
         exec_id = check_identifier(request.exec_id, "exec id")
         if exec_id in task.processes:
             raise AlreadyExists(f"process {exec_id}: already exists")
-        task.processes[exec_id] = Process(exec_id, request.stdin, request.stdout, request.stderr, request.terminal)
+        process = Process(exec_id, request.stdin, request.stdout, request.stderr, request.terminal)
+        task.processes[exec_id] = process
         try:
             task.bundle.mark_exec(
                 exec_id
             )  # first: the next containerd must look for it, whether the shim has it or not
             await task.connection().call("Exec", request, taskapi.Empty)
         except BaseException:
-            self._forget_exec(task, task.processes[exec_id])
+            self._forget_exec(task, process)
             raise
         self._publish(task, "/tasks/exec-added", events.TaskExecAdded(container_id=task.id, exec_id=exec_id))
 
