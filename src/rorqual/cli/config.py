@@ -6,11 +6,11 @@ configuration file reference. Credential helpers are the programs `docker-creden
 
 from __future__ import annotations
 
-import base64
-import json
+import binascii
 import os
 
 from rorqual.cli.errors import CommandError
+from rorqual.oci import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     JSON = dict[str, Any]
 
+_URL_SAFE = str.maketrans("+/", "-_")  # RFC 4648 section 5
 DOCKER_HUB = "https://index.docker.io/v1/"
 
 
@@ -39,7 +40,7 @@ class Config:
         path = os.path.join(directory, "config.json")
         try:
             with open(path, encoding="utf-8") as file:
-                data = json.load(file)
+                data = jsontext.loads(file.read())
         except FileNotFoundError:
             return cls(path, {})
         except (OSError, ValueError) as e:
@@ -61,7 +62,7 @@ class Config:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(json.dumps(self.data, indent="\t"))
+                file.write(jsontext.dumps_indented(self.data, "\t"))
             os.replace(temporary, os.path.realpath(self.path))
         except BaseException:
             os.unlink(temporary)
@@ -80,7 +81,7 @@ class Config:
         key = hashlib.sha256(name.encode()).hexdigest()
         try:
             with open(os.path.join(directory, "meta", key, "meta.json"), encoding="utf-8") as file:
-                endpoint = json.load(file)["Endpoints"]["docker"]
+                endpoint = jsontext.loads(file.read())["Endpoints"]["docker"]
         except FileNotFoundError as e:
             raise CommandError(
                 f'Failed to initialize: unable to resolve docker endpoint: context "{name}": context not found: '
@@ -130,11 +131,11 @@ class Config:
                 "Username": "<token>" if token else auth["username"],
                 "Secret": auth["identitytoken"] if token else auth["password"],
             }
-            _run_helper(helper, "store", json.dumps(payload))
+            _run_helper(helper, "store", jsontext.dumps(payload))
             self.data.setdefault("auths", {})[server] = {}
         else:
             pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
-            entry: JSON = {"auth": base64.b64encode(pair).decode()}
+            entry: JSON = {"auth": binascii.b2a_base64(pair, newline=False).decode()}
             if auth.get("identitytoken"):
                 entry["identitytoken"] = auth["identitytoken"]
             self.data.setdefault("auths", {})[server] = entry
@@ -169,14 +170,14 @@ class Config:
 
 
 def encode_auth(auth: JSON) -> str:
-    return base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+    return binascii.b2a_base64(jsontext.dumps(auth).encode(), newline=False).decode().translate(_URL_SAFE)
 
 
 def _decode_entry(server: str, entry: JSON) -> JSON:
     out: JSON = {"serveraddress": server}
     if entry.get("auth"):
         try:
-            user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
+            user, _, password = binascii.a2b_base64(entry["auth"]).decode().partition(":")
         except ValueError as e:
             raise CommandError(f"Invalid auth configuration file: {server}") from e
         out["username"], out["password"] = user, password.rstrip("\x00")
@@ -192,7 +193,7 @@ def _hostname(address: str) -> str:
 
 def _ask_helper(helper: str, server: str) -> JSON:
     try:
-        answer = json.loads(_run_helper(helper, "get", server))
+        answer = jsontext.loads(_run_helper(helper, "get", server))
     except ValueError as e:
         raise CommandError(f"error getting credentials - docker-credential-{helper} wrote no JSON: {e}") from e
     except CommandError as e:

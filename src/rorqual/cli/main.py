@@ -162,9 +162,7 @@ def _chosen(options: Values) -> str:
 
 def load(module: str) -> Command:
     """The command of a module below rorqual.cli.commands."""
-    import importlib
-
-    command: Command = importlib.import_module(f"rorqual.cli.commands.{module}").COMMAND
+    command: Command = __import__(f"rorqual.cli.commands.{module}", fromlist=["COMMAND"]).COMMAND
     return command
 
 

@@ -14,9 +14,11 @@ from rorqual import errdefs
 from rorqual.cli import terminal
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.client.errors import ConnectionFailed
+from rorqual.oci import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from rorqual.client.http1 import Response
 
     JSON = dict[str, Any]
+else:
+    import _signal as signal  # the module itself imports `enum`: a tenth of a short command's time
 
 EXIT_ENGINE, EXIT_CANNOT_INVOKE, EXIT_NOT_FOUND = 125, 126, 127
 REDIAL_FOR_S = 30.0
@@ -133,15 +137,13 @@ class Waiter:
 
         Raises: ConnectionFailed when the engine is gone for good.
         """
-        import json
-
         deadline = 0.0
         while True:
             try:
                 if self._response is None:
                     condition = "removed" if self._condition == "removed" else "not-running"
                     self._response = self._client.containers.open_wait(self._id, condition)
-                answer = json.loads(self._response.read())
+                answer = jsontext.loads(self._response.read())
             except ConnectionFailed:
                 self._response = None
                 deadline = deadline or time.monotonic() + REDIAL_FOR_S
@@ -180,8 +182,6 @@ def start_exit_code(message: str) -> int:
 
 def proxied_signals() -> tuple[int, ...]:
     """The signals that an attached client passes on: all that can be caught but those of its own I/O."""
-    import signal
-
     kept = ("SIGCHLD", "SIGPIPE", "SIGURG", "SIGWINCH", "SIGKILL", "SIGSTOP", "SIGTTIN", "SIGTTOU", "SIGTSTP")
     faults = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
     left_out = {getattr(signal, name) for name in kept + faults}
@@ -212,8 +212,6 @@ class Follower:
     __slots__ = ("_containers", "_id", "_resize", "_terminations", "numbers")
 
     def __init__(self, context: Context, id: str, *, tty: bool, proxy: bool) -> None:
-        import signal
-
         self._containers = containers = context.client.containers
         self._id = id
         self._terminations = 0
@@ -231,8 +229,8 @@ class Follower:
         streamer.run()
 
     def _on_signal(self, number: int) -> None:
-        import signal
         from contextlib import suppress
+        from signal import Signals as Names
 
         if number == signal.SIGWINCH:
             if self._resize is not None:
@@ -240,7 +238,7 @@ class Follower:
             return
         # It may have ended in this moment, or the engine be away: the stream's end tells.
         with suppress(errdefs.Error):
-            self._containers.kill(self._id, signal.Signals(number).name.removeprefix("SIG"))
+            self._containers.kill(self._id, Names(number).name.removeprefix("SIG"))
         # A program that ignores them must not hold its user: docker's client, too, gives up at the third.
         self._terminations += number in (signal.SIGINT, signal.SIGTERM)
         if self._terminations == MAX_TERMINATIONS:

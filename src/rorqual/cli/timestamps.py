@@ -5,13 +5,12 @@ The API takes seconds.nanoseconds. Source: docker's timestamp package (GetTimest
 
 from __future__ import annotations
 
-import re
 import time
 
 from rorqual.cli.errors import CommandError
 from rorqual.cli.values import parse_duration_ns, quote
 
-_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?)?(Z|[+-]\d\d:\d\d)?")
+_DATE = r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?)?(Z|[+-]\d\d:\d\d)?"
 
 
 def to_timestamp(name: str, text: str, now: float | None = None) -> str:
@@ -31,7 +30,9 @@ def to_timestamp(name: str, text: str, now: float | None = None) -> str:
 
 
 def _absolute(name: str, text: str) -> str:
-    match = _DATE.fullmatch(text)
+    import re
+
+    match = re.fullmatch(_DATE, text)
     if match is None:
         if re.fullmatch(r"-?\d+(\.\d+)?", text):
             return text

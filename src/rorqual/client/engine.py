@@ -6,12 +6,12 @@ costs one connection. A second concurrent exchange (attach, wait, events) gets a
 
 from __future__ import annotations
 
-import json
 import os
 
 from rorqual.client import transport
 from rorqual.client.errors import ConnectionFailed, ProtocolError, error_for
 from rorqual.client.http1 import Connection, Response
+from rorqual.oci import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,13 +175,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Like `request`, with a JSON body (None: no body) and the JSON answer decoded (None when empty)."""
-        data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        data = None if body is None else jsontext.dumps(body).encode()
         sent = {"Content-Type": "application/json", **(headers or {})} if data is not None else headers
         answer = self.request(method, path, query=query, body=data, headers=sent)
         if not answer.strip():
             return None
         try:
-            return json.loads(answer)
+            return jsontext.loads(answer)
         except ValueError as e:
             raise ProtocolError(f"engine sent malformed JSON for {method} {path}: {e}") from e
 
@@ -223,7 +223,7 @@ class Client:
         headers = {"Connection": "Upgrade", "Upgrade": upgrade}
         data = None
         if body is not None:
-            data = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+            data = jsontext.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         try:
             response = self._exchange(connection, "POST", path, query, data, headers)
@@ -282,7 +282,7 @@ class Client:
         message = ""
         if response.headers.get("content-type", "").startswith("application/json"):
             try:
-                decoded = json.loads(data)
+                decoded = jsontext.loads(data)
                 message = decoded.get("message", "") if isinstance(decoded, dict) else ""
             except ValueError:
                 message = ""
@@ -326,7 +326,7 @@ def encode_query(query: Query) -> str:
             if isinstance(item, bool):
                 text = "1" if item else "0"
             elif isinstance(item, dict):
-                text = json.dumps(item, separators=(",", ":"))
+                text = jsontext.dumps(item)
             else:
                 text = str(item)
             parts.append(f"{key}={quote(text).replace('/', '%2F')}")
@@ -338,7 +338,6 @@ def decode_objects(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
     Raises: ProtocolError for what is not JSON.
     """
-    decoder = json.JSONDecoder()
     pending = b""
     for piece in pieces:
         pending += piece
@@ -354,13 +353,13 @@ def decode_objects(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
                 position += 1
                 continue
             try:
-                value, position = decoder.raw_decode(text, position)
+                value, position = jsontext.scan(text, position)
             except ValueError:
                 break
             yield value
         pending = text[position:].encode() + tail
     if pending.strip():
         try:
-            yield json.loads(pending)
+            yield jsontext.loads(pending)
         except ValueError as e:
             raise ProtocolError(f"engine sent malformed JSON: {pending[:80]!r}") from e

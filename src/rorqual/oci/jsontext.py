@@ -43,6 +43,18 @@ def loads(data: bytes | str) -> Any:
     return json.loads(data)
 
 
+def scan(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at `start`, and where it ends. Raises: ValueError; RecursionError."""
+    if _json is not None:
+        try:
+            return _json.make_scanner(_Settings)(text, start)  # type: ignore[arg-type]
+        except (ValueError, StopIteration, TypeError):
+            pass
+    import json
+
+    return json.JSONDecoder().raw_decode(text, start)
+
+
 def dumps(value: Any) -> str:
     """Without blanks, and with all characters as they are."""
     if _json is None:

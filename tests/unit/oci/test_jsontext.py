@@ -23,6 +23,23 @@ def test_what_is_written_is_read(value: object) -> None:
     assert jsontext.loads(f" \n{text}\t") == jsontext.loads(text.encode()) == value
 
 
+@given(st.lists(_values))
+def test_values_in_a_row_are_scanned_one_after_the_other(values: list[object]) -> None:
+    text = " ".join(map(jsontext.dumps, values))
+    position, found = 0, []
+    while position < len(text):
+        value, position = jsontext.scan(text, position)
+        found.append(value)
+        position += 1
+    assert found == values
+
+
+@pytest.mark.parametrize("text", ["", "{", "nul"])
+def test_a_bad_value_is_not_scanned(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        jsontext.scan(text, 0)
+
+
 @pytest.mark.parametrize("text", ["", " ", "{", "[1,]", '{"a" 1}', "nul", "1 2", '"\n"', "\ufeff{}"])
 def test_bad_json_has_the_librarys_error(text: str) -> None:
     with pytest.raises(json.JSONDecodeError) as theirs:

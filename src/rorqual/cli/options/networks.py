@@ -5,8 +5,6 @@ Raises: ValueError with Docker's text.
 
 from __future__ import annotations
 
-import re
-
 from rorqual.cli import values
 from rorqual.cli.options.ports import is_ip
 
@@ -18,14 +16,18 @@ if TYPE_CHECKING:
 
     JSON = dict[str, Any]
 
-_LONG_SYNTAX = re.compile(r"\w+=\w+(,\w+=\w+)*")
-_MAC = re.compile(r"([0-9a-fA-F]{2}([:-]))(?:[0-9a-fA-F]{2}\2){4}[0-9a-fA-F]{2}|(?:[0-9a-fA-F]{4}\.){2}[0-9a-fA-F]{4}")
+_LONG_SYNTAX = r"\w+=\w+(,\w+=\w+)*"
+_MAC = r"([0-9a-fA-F]{2}([:-]))(?:[0-9a-fA-F]{2}\2){4}[0-9a-fA-F]{2}|(?:[0-9a-fA-F]{4}\.){2}[0-9a-fA-F]{4}"
 
 
 def parse_network(text: str) -> JSON:
     """One --network: {"target", "aliases", "links", "ip", "ip6", "mac", "link_local", "driver_opts", "priority"}."""
     out: JSON = {"target": text, "aliases": [], "link_local": [], "driver_opts": {}}
-    if not _LONG_SYNTAX.search(text):
+    if "=" not in text:
+        return out
+    import re
+
+    if not re.search(_LONG_SYNTAX, text):
         return out
     out["target"] = ""
     for field in values.split_csv(text):
@@ -148,7 +150,9 @@ def _endpoint(network: JSON) -> JSON:
 
 
 def check_mac(text: str) -> str:
-    if not _MAC.fullmatch(text.strip()):
+    import re
+
+    if not re.fullmatch(_MAC, text.strip()):
         raise ValueError(f"{text} is not a valid mac address")
     return text
 
@@ -175,6 +179,8 @@ def parse_dns_search(text: str) -> str:
     value = text.strip()
     if value == ".":
         return value
+    import re
+
     labels = value.removesuffix(".").split(".")
     if len(value) > 255 or not re.search(r"[a-zA-Z]", value) or not all(_is_label(label) for label in labels):
         raise ValueError(f"{value} is not a valid domain")
@@ -182,6 +188,8 @@ def parse_dns_search(text: str) -> str:
 
 
 def _is_label(text: str) -> bool:
+    import re
+
     return bool(re.fullmatch(r"[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9_])?", text)) and len(text) <= 63
 
 

@@ -61,10 +61,10 @@ def _attached(context: Context, exec_id: str, config: dict[str, Any], detach_key
         detach_keys=detach_keys,
     )
     if tty and os.isatty(1):
-        import signal
+        from signal import SIGWINCH
 
         resize = starting.resizer(lambda h, w: containers.exec_resize(exec_id, h, w))
-        with streams.Signals((signal.SIGWINCH,)) as signals:
+        with streams.Signals((SIGWINCH,)) as signals:
             resize()
             streamer.signals = signals
             streamer.on_signal = lambda number: resize()
