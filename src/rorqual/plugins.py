@@ -6,8 +6,9 @@
     <name>.json, <name>/<name>.json   there too: {"Addr": "unix://..."}; TLS settings are not supported
 
 The first call, /Plugin.Activate, says what a plugin is: {"Implements": ["NetworkDriver", "VolumeDriver", ...]}. An
-answer with "Err" is a refusal. Everything here blocks: network plugins are called by the network engine's thread,
-volume plugins by threads of the daemon. What each kind of plugin is asked is in the modules that ask it.
+answer with "Err" is a refusal. Everything here blocks, for a call's time limit at most: network plugins are called by
+threads of the network controller, volume plugins by threads of the daemon. What each kind of plugin is asked is in the
+modules that ask it.
 
 Source: https://docs.docker.com/engine/extend/plugin_api/, moby pkg/plugins/discovery.go.
 """
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -36,7 +38,7 @@ _HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type"
 
 
 class Plugin:
-    """One process, by its address; it gets `timeout_s` to answer."""
+    """One process, by its address; it gets `timeout_s` for a whole answer, however it comes."""
 
     def __init__(self, name: str, address: str, timeout_s: float) -> None:
         self.name, self._address, self._timeout_s = name, address, timeout_s
@@ -59,7 +61,11 @@ class Plugin:
             finally:
                 connection.close()
             answer = _answer(data, response.status)
-        except (OSError, ValueError, HTTPException) as error:
+        except TimeoutError as error:
+            raise errdefs.Unavailable(
+                f"plugin {self.name} does not answer {method} within {self._timeout_s:g} s"
+            ) from error
+        except (OSError, ValueError, RecursionError, HTTPException) as error:
             raise errdefs.Unavailable(f"plugin {self.name} does not answer {method}: {error}") from error
         if not isinstance(answer, dict):
             raise errdefs.Unavailable(
@@ -74,19 +80,42 @@ class Plugin:
         from http.client import HTTPConnection
 
         parts = urlsplit(self._address if "://" in self._address else f"unix://{self._address}")
+        end = time.monotonic() + self._timeout_s
         if parts.scheme == "unix":
             connection = HTTPConnection("plugin", timeout=self._timeout_s)
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(self._timeout_s)
+            sock = _Timed(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            connection.sock = sock
             try:
-                connection.sock.connect(parts.path)
+                sock.limit(end)
+                sock.connect(parts.path)
             except OSError:
                 connection.close()
                 raise
             return connection
         if parts.scheme in ("tcp", "http") and parts.hostname:
-            return HTTPConnection(parts.hostname, parts.port or 80, timeout=self._timeout_s)
+            connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=self._timeout_s)
+            connection.connect()
+            sock = _Timed(fileno=connection.sock.detach())
+            connection.sock = sock
+            sock.limit(end)
+            return connection
         raise OSError(f"unsupported address {self._address!r}")
+
+
+class _Timed(socket.socket):
+    """A socket whose timeout is for all that is received, not for each part: a peer that sends a byte a second is no
+    better than one that sends none."""
+
+    _end = 0.0
+
+    def limit(self, end: float) -> None:
+        """Nothing is waited for after `end` (monotonic seconds)."""
+        self._end = end
+        self.settimeout(max(end - time.monotonic(), 0.001))
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.limit(self._end)
+        return super().recv_into(*args, **kwargs)
 
 
 def find(

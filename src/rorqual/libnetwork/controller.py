@@ -4,6 +4,9 @@ All work happens in `engine.Engine`, in one worker thread of this controller: a 
 millisecond there, so one thread serves a thousand starts a second, needs no locks, and may enter namespaces. The
 controller acts on the network namespace this process was in when `start` ran.
 
+What may have to wait for a plugin is done in other threads, one change at a time for each plugin and each sandbox: its
+lanes. They use the engine in turn with the first, never while a plugin is asked.
+
 A cancelled call runs to its end in the thread: it is done wholly or not at all, and the caller who gave up cleans up
 with `delete_sandbox`, which is idempotent.
 """
@@ -12,13 +15,15 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rorqual import errdefs
 from rorqual.libnetwork import files
 from rorqual.libnetwork.engine import Engine
+from rorqual.libnetwork.lanes import Lanes, in_own_thread
 from rorqual.libnetwork.model import (
     ControllerOptions,
     Endpoint,
@@ -39,6 +44,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SWEEP_AFTER_S = 3.0
+_PLUGINS_S = 2.0  # what may still wait for a plugin is left, at the end, as a kill would leave it
 _LOOP_S = 5.0  # the event loop's turn comes well within that, or it is stopping
 _SETTLE_S = 0.1  # notifications of one reload come in a burst; it is answered once
 
@@ -52,10 +58,11 @@ class Controller:
         self.options = options
         self._store_path, self._exec_root = os.fspath(store_path), os.fspath(exec_root)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="libnetwork")
+        self._lanes = Lanes()
         self._engine: Engine | None = None
         self._monitor: Monitor | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._upkeep: set[asyncio.Future[None]] = set()
+        self._upkeep: set[asyncio.Future[Any]] = set()
         self._generations: list[Generation] = []
         self._resolver_fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,6 +77,8 @@ class Controller:
         assert self._monitor is not None
         loop.add_reader(self._monitor.fileno(), self._notified)
         self._later("sweep", _SWEEP_AFTER_S, self._sweep)
+        for lane in self._running().unfinished():
+            self._kept(self._run_in_lanes({lane}, partial(Engine.end_joining, lane=lane)))
 
     def _open(self, live: frozenset[SandboxID]) -> None:
         os.makedirs(os.path.dirname(os.path.abspath(self._store_path)), mode=0o711, exist_ok=True)
@@ -77,7 +86,8 @@ class Controller:
         try:
             engine = Engine(self._store_path, self._exec_root, self.options, self._resolver_connected)
             try:
-                engine.start(live)
+                with engine.baton:
+                    engine.start(live)
             except BaseException:
                 engine.close()
                 raise
@@ -100,20 +110,71 @@ class Controller:
             self._monitor = None
         self._watch_resolver(-1)
         if self._upkeep:
-            await asyncio.wait(self._upkeep)
+            await asyncio.wait(self._upkeep, timeout=_PLUGINS_S)
         if self._engine is not None:
             engine, self._engine = self._engine, None
-            if purge:
-                await loop.run_in_executor(self._thread, engine.purge)
-            await loop.run_in_executor(self._thread, engine.close)
+            await loop.run_in_executor(self._thread, self._close, engine, purge)
         self._thread.shutdown(wait=False)
 
+    @staticmethod
+    def _close(engine: Engine, purge: bool) -> None:
+        if purge:
+            with engine.baton:
+                engine.purge()
+        engine.baton.keep()  # a thread that still waits for a plugin finds nothing that is closed
+        engine.close()
+
     async def _run(self, method: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a method of the engine in its thread."""
-        engine = self._engine
-        if engine is None:
+        """Run a method of the engine that waits for no plugin, in its thread."""
+        engine = self._running()
+
+        def work() -> T:
+            with engine.baton:
+                return method(engine, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _running(self) -> Engine:
+        if self._engine is None:
             raise errdefs.Unavailable("the network controller is not running")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: method(engine, *args, **kwargs))
+        return self._engine
+
+    async def _run_in_lanes(self, lanes: Collection[str], method: Callable[[Engine], T]) -> T:
+        """Run what may wait for these plugins, after what was there before for each."""
+        engine = self._running()
+
+        def work() -> T:
+            engine.adopt_thread()
+            with engine.baton:
+                return method(engine)
+
+        async with self._lanes.taken(f"plugin {lane}" for lane in lanes):
+            return await in_own_thread(work)
+
+    async def _change(self, sandbox_id: SandboxID, network: str, method: Callable[[Engine], T]) -> T:
+        """Run a change of a sandbox, which concerns that network ("" for none in particular)."""
+        engine = self._running()
+        if not engine.plugged:
+            return await self._run(method)
+
+        async def change() -> T:
+            async with self._lanes.taken([f"sandbox {sandbox_id}"]):
+                lanes = engine.lanes(sandbox_id, network)
+                return await (self._run_in_lanes(lanes, method) if lanes else self._run(method))
+
+        return await asyncio.shield(self._kept(change()))
+
+    def _kept(self, change: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A change that goes on to its end though nobody may wait for it any more."""
+        task = asyncio.get_running_loop().create_task(change)
+        self._upkeep.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._upkeep.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("a change of networks failed: %s", task.exception())
 
     # --- networks
 
@@ -131,17 +192,26 @@ class Controller:
 
     async def create_network(self, config: NetworkConfig) -> Network:
         """Raises errdefs.Conflict (name), PermissionDenied (overlap), InvalidArgument, NotFound (driver)."""
-        return await self._run(Engine.create_network, config)
+        lanes = self._running().lane_for(config)
+        if not lanes:
+            return await self._run(Engine.create_network, config)
+        work = partial(Engine.create_network, config=config)
+        return await asyncio.shield(self._kept(self._run_in_lanes(lanes, work)))
 
     async def remove_network(self, name_or_id: str) -> Network:
         """The network that was. Raises errdefs.PermissionDenied while it has endpoints or when predefined, NotFound."""
-        return await self._run(Engine.remove_network, name_or_id)
+        lanes = self._running().lanes(None, name_or_id)
+        if not lanes:
+            return await self._run(Engine.remove_network, name_or_id)
+        work = partial(Engine.remove_network, name_or_id=name_or_id)
+        return await asyncio.shield(self._kept(self._run_in_lanes(lanes, work)))
 
     # --- sandboxes
 
     async def create_sandbox(self, sandbox_id: SandboxID, config: SandboxConfig | None = None) -> Sandbox:
         """A bind-mounted network namespace with loopback up. Raises errdefs.AlreadyExists."""
-        return await self._run(Engine.create_sandbox, sandbox_id, config or SandboxConfig())
+        work = partial(Engine.create_sandbox, sandbox_id=sandbox_id, config=config or SandboxConfig())
+        return await self._change(sandbox_id, "", work)
 
     async def sandbox(self, sandbox_id: SandboxID) -> Sandbox:
         """Raises errdefs.NotFound."""
@@ -152,29 +222,34 @@ class Controller:
 
     async def delete_sandbox(self, sandbox_id: SandboxID) -> Sandbox | None:
         """Release its addresses, ports, links and namespace: the sandbox that was, None where there was none."""
-        sandbox = await self._run(Engine.delete_sandbox, sandbox_id)
+        sandbox = await self._change(sandbox_id, "", partial(Engine.delete_sandbox, sandbox_id=sandbox_id))
         self._later("sweep", _SWEEP_AFTER_S, self._sweep)
         return sandbox
 
     async def connect(self, sandbox_id: SandboxID, network: str, config: EndpointConfig | None = None) -> Endpoint:
         """Join the sandbox to a network; its processes may be running. Raises errdefs.NotFound, PermissionDenied,
         ResourceExhausted (addresses), ports.PortUnavailable (an errdefs.Internal, with Docker's text)."""
-        return await self._run(Engine.connect, sandbox_id, network, config or EndpointConfig())
+        wanted = config or EndpointConfig()
+        work = partial(Engine.connect, sandbox_id=sandbox_id, network=network, config=wanted)
+        return await self._change(sandbox_id, network, work)
 
     async def disconnect(self, sandbox_id: SandboxID, network: str, force: bool = False) -> None:
         """Take the sandbox off a network. Raises errdefs.NotFound, PermissionDenied when it is not on it."""
-        await self._run(Engine.disconnect, sandbox_id, network, force)
+        work = partial(Engine.disconnect, sandbox_id=sandbox_id, network=network, force=force)
+        await self._change(sandbox_id, network, work)
 
     async def change_ports(
         self, sandbox_id: SandboxID, add: Sequence[PortBinding], remove: Sequence[PortBinding]
     ) -> Sandbox:
         """Publish and close ports while it runs, all or nothing; the sandbox as it is then. Raises errdefs.NotFound,
         InvalidArgument, ports.PortUnavailable."""
-        return await self._run(Engine.change_ports, sandbox_id, add, remove)
+        work = partial(Engine.change_ports, sandbox_id=sandbox_id, add=add, remove=remove)
+        return await self._change(sandbox_id, "", work)
 
     async def rename(self, sandbox_id: SandboxID, name: str, dns_names: Mapping[NetworkID, tuple[str, ...]]) -> Sandbox:
         """Call it otherwise, for others and in messages. Raises errdefs.NotFound."""
-        return await self._run(Engine.rename, sandbox_id, name, dns_names)
+        work = partial(Engine.rename, sandbox_id=sandbox_id, name=name, dns_names=dns_names)
+        return await self._change(sandbox_id, "", work)
 
     async def hosts(self, sandbox: Sandbox) -> str:
         """The text of its /etc/hosts, as of this `Sandbox` value (ask `sandbox` again after a connect)."""
@@ -208,7 +283,8 @@ class Controller:
 
         def run() -> None:
             try:
-                work(engine)
+                with engine.baton:
+                    work(engine)
             except (OSError, errdefs.Error):
                 log.exception("network upkeep failed")
 

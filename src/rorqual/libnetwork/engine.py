@@ -1,16 +1,18 @@
-"""The state of an engine's sandboxes and endpoints, and every change of it. Runs in one thread: the controller's.
-Memory is the truth while it runs; a change is made in the kernel first, then committed to the store, then answered. A
-process killed between the two leaves kernel objects without a row, which the next `start` removes."""
+"""The state of an engine's sandboxes and endpoints, and every change of it. For the controller's threads, one at a
+time: the one that has the `baton`. Memory is the truth while it runs; a change is made in the kernel first, then
+committed to the store, then answered. A process killed between the two leaves kernel objects without a row, which the
+next `start` removes."""
 
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from rorqual import errdefs
-from rorqual.libnetwork import endpoints, files, interfaces, plugins, publishing
+from rorqual.libnetwork import endpoints, files, interfaces, publishing
+from rorqual.libnetwork.baton import Baton
 from rorqual.libnetwork.dns.client import Names, Resolver, SandboxView, Wanted
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.drivers.bridge import BridgeDriver
@@ -33,6 +35,7 @@ from rorqual.libnetwork.model import (
     SandboxID,
 )
 from rorqual.libnetwork.netns import NamespaceDir
+from rorqual.libnetwork.plugins import NetworkPlugin
 from rorqual.libnetwork.publishing import Publisher
 from rorqual.libnetwork.store import Store
 from rorqual.libnetwork.table import Entry, NetworkTable
@@ -46,8 +49,9 @@ _IDLE_SWEEPS = 10  # of some seconds each, so that a container's restart does no
 
 
 class Engine:
-    """Constructed and used in one thread, in the network namespace that is the host's. `resolver_connected` is told
-    the fd of each new connection to the resolver process, -1 when it is closed."""
+    """Constructed in a thread that `adopt_thread` was not called for, and used by that one and those it was called for,
+    all in the network namespace that is the host's. `resolver_connected` is told the fd of each new connection to the
+    resolver process, -1 when it is closed."""
 
     def __init__(
         self,
@@ -57,17 +61,47 @@ class Engine:
         resolver_connected: Callable[[int], None] = lambda _fd: None,
     ) -> None:
         self.options = options
+        self.baton = Baton()
         self.namespaces = NamespaceDir(f"{exec_root}/netns")
         self._store = Store(store_path)
         self._firewall = Firewall(options.table, options.user_chain)
         bridge = BridgeDriver(options, self.namespaces, self._firewall)
         parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
         self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
-        self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver)
+        self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver, self._plugin)
         self._publisher = Publisher(self._networks)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
         self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
         self._resolver_idle = 0
+
+    def adopt_thread(self) -> None:
+        """The calling thread will use this engine too."""
+        self._firewall.adopt_thread()
+
+    def _plugin(self, name: str, protocol: str) -> NetworkPlugin:
+        return NetworkPlugin(name, protocol, self.baton)
+
+    def _remote_driver(self, plugin: NetworkPlugin, known: frozenset[str]) -> Driver:
+        return RemoteDriver(plugin, self.namespaces, known)
+
+    # --- which plugins a change may wait for; any thread may ask, with or without the baton
+
+    @property
+    def plugged(self) -> bool:
+        """Whether any network is a plugin's."""
+        return any(entry.lane for entry in self._networks)
+
+    def lanes(self, sandbox_id: SandboxID | None, network: str = "") -> set[str]:
+        """The plugins that a change of this sandbox, or of this network, may wait for."""
+        sandbox = self._sandboxes.get(sandbox_id) if sandbox_id is not None else None
+        entries = [self._networks.get(e.network_id) for e in sandbox.endpoints] if sandbox is not None else []
+        with suppress(errdefs.Error):  # the change itself will say so
+            entries.append(self._networks.find(network))
+        return {entry.lane for entry in entries if entry is not None and entry.lane}
+
+    def lane_for(self, config: NetworkConfig) -> set[str]:
+        """The plugin that making this network may wait for."""
+        return {self._networks.lane_for(config)} - {""}
 
     # --- life
 
@@ -97,12 +131,30 @@ class Engine:
         names and addresses will be given again."""
         for endpoint in self._store.joining():
             entry = self._networks.get(endpoint.network_id)
+            if entry is not None and entry.lane:
+                continue  # a plugin has to be told: see end_joining
             if entry is not None and endpoint.sandbox_id in self._sandboxes:
                 try:
                     entry.driver.leave(entry.spec, endpoint)
                 except OSError as error:
                     log.warning("cannot remove interface %s of %s: %s", endpoint.interface, endpoint.sandbox_id, error)
             self._store.delete_joining(endpoint.id)
+
+    def end_joining(self, lane: str) -> None:
+        """Tell a plugin of the endpoints that a killed process was about to make."""
+        for endpoint in self._store.joining():
+            entry = self._networks.get(endpoint.network_id)
+            if entry is not None and entry.lane == lane:
+                if endpoint.sandbox_id in self._sandboxes:
+                    entry.driver.leave(entry.spec, endpoint)
+                else:
+                    entry.driver.linger(endpoint)
+                self._store.delete_joining(endpoint.id)
+
+    def unfinished(self) -> set[str]:
+        """The plugins for which there is something to do for `end_joining`."""
+        found = {endpoint.network_id for endpoint in self._store.joining()}
+        return {entry.lane for entry in self._networks if entry.lane and entry.spec.id in found}
 
     @staticmethod
     def _bring_up(entry: Entry) -> None:
@@ -161,10 +213,6 @@ class Engine:
             if entry.spec.subnet is not None and endpoint.ip and IPv4Address(endpoint.ip) not in entry.spec.subnet:
                 log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
             self._sandboxes[sandbox.id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
-
-    def _remote_driver(self, name: str, known: frozenset[str]) -> Driver:
-        """The driver that is a plugin of that name. Raises errdefs.NotFound, Unavailable."""
-        return RemoteDriver(plugins.find(name, "NetworkDriver"), self.namespaces, known)
 
     # --- networks
 
@@ -249,6 +297,8 @@ class Engine:
         if any(e.network_id == spec.id for e in sandbox.endpoints):
             raise errdefs.PermissionDenied(f"endpoint with name {config.name} already exists in network {spec.name}")
         with ExitStack() as undo:
+            entry.endpoints += 1  # at once: while a plugin is asked, the network must not be removed
+            undo.callback(_uncount, entry)
             endpoint = endpoints.planned(sandbox, entry, config)
             undo.callback(entry.release, endpoint.ip, endpoint.ip6)
             self._store.put_joining(endpoint)
@@ -269,10 +319,8 @@ class Engine:
             undo.callback(self._store.delete_endpoint, endpoint.id)
             if moved:
                 self._store.update_endpoints(moved)
-            entry.endpoints += 1
             self._sandboxes[sandbox_id] = joined
             undo.callback(self._sandboxes.__setitem__, sandbox_id, sandbox)
-            undo.callback(setattr, entry, "endpoints", entry.endpoints - 1)
             if endpoint.dns_names:
                 self._resolver.join(self._view(joined), _names(endpoint))
             undo.pop_all()
@@ -348,7 +396,7 @@ class Engine:
     @staticmethod
     def _free(entry: Entry, endpoint: Endpoint) -> None:
         entry.release(endpoint.ip, endpoint.ip6)
-        entry.endpoints -= 1
+        _uncount(entry)
 
     # --- names
 
@@ -398,6 +446,10 @@ class Engine:
         if self.options.host_gateway_ip:
             return self.options.host_gateway_ip
         return str(self._networks.find("bridge").spec.gateway or "")
+
+
+def _uncount(entry: Entry) -> None:
+    entry.endpoints -= 1
 
 
 def _names(endpoint: Endpoint) -> Names:

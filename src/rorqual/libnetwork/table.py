@@ -11,31 +11,35 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from rorqual import errdefs
-from rorqual.libnetwork import networks, plugins
+from rorqual.libnetwork import networks
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.ipam import pools
 from rorqual.libnetwork.ipam.allocator import Allocator
 from rorqual.libnetwork.ipam.pools import Subnet
 from rorqual.libnetwork.ipam.remote import RemoteAllocator, release_pool, request_pool
 from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, NetworkConfig, NetworkID
+from rorqual.libnetwork.plugins import NetworkPlugin
 from rorqual.libnetwork.store import Store
 from rorqual.linux.netlink import Route, RtNetlink
 
 log = logging.getLogger(__name__)
 
+_OWN_IPAM = ("default", "null")
 _PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "null"))
 Address = IPv4Address | IPv6Address
 
 
 @dataclass(slots=True)
 class Entry:
-    """A network with what is in use of it."""
+    """A network with what is in use of it. `endpoints` counts those that are being made too. `lane` is the plugin that
+    changes of it wait for, "" for none."""
 
     spec: Network
     driver: Driver
     allocator: Allocator | RemoteAllocator | None = None
     allocator6: Allocator | RemoteAllocator | None = None
     endpoints: int = 0
+    lane: str = ""
 
     def take(self, requested: str, version: int) -> Address | None:
         """An address of that family, the requested one or the next; None where the network has none of it.
@@ -83,15 +87,20 @@ class NetworkTable:
         options: ControllerOptions,
         store: Store,
         drivers: dict[str, Driver],
-        remote: Callable[[str, frozenset[str]], Driver],
+        remote: Callable[[NetworkPlugin, frozenset[str]], Driver],
+        plugin: Callable[[str, str], NetworkPlugin],
     ) -> None:
-        """`remote` finds the driver that is a plugin, given its name and the networks it knows already; it raises
-        errdefs.NotFound, Unavailable. Those found are added to `drivers`."""
-        self._options, self._store, self._drivers, self._remote = options, store, drivers, remote
+        """`plugin` gives the plugin of a name that speaks a protocol, not looked for yet; `remote` makes a driver of
+        one, given the networks that it knows already. Those made are added to `drivers`."""
+        self._options, self._store, self._drivers = options, store, drivers
+        self._remote, self._plugin = remote, plugin
+        self._local = frozenset(drivers)
         self._entries: dict[NetworkID, Entry] = {}
+        self._making: set[str] = set()  # names of networks that a plugin is being asked about
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+        """Of a copy: others may make and remove networks before it ends, and the event loop looks in too."""
+        return iter(tuple(self._entries.values()))
 
     def get(self, network_id: NetworkID) -> Entry | None:
         return self._entries.get(network_id)
@@ -113,17 +122,28 @@ class NetworkTable:
             raise errdefs.NotFound(f"network {name_or_id} not found")
         return matching[0]
 
+    def lane_of(self, driver: str, ipam_driver: str) -> str:
+        """The plugin that changes of such a network wait for, "" for none."""
+        if driver not in self._local:
+            return driver
+        return "" if ipam_driver in _OWN_IPAM else ipam_driver
+
+    def lane_for(self, config: NetworkConfig) -> str:
+        """The plugin that making this network will wait for."""
+        source = self._source(config.config_from)
+        return self.lane_of(config.driver, source.ipam_driver if source is not None else config.ipam_driver)
+
+    def _source(self, name: str) -> Network | None:
+        return next((entry.spec for entry in self if name and name in (entry.spec.name, entry.spec.id)), None)
+
     # --- at start
 
     def load(self) -> None:
-        """Those of the store, and the three that are always there. Raises errdefs.NotFound for an unknown driver."""
+        """Those of the store, and the three that are always there. No plugin is asked for anything."""
         stored = self._store.networks()
         for network, cursor, cursor6 in stored:
             known = frozenset(other.id for other, _, _ in stored if other.driver == network.driver)
-            try:
-                self._adopt(network, cursor, cursor6, known)
-            except (errdefs.NotFound, errdefs.Unavailable) as error:
-                log.error("network %s is not available: %s", network.name, error)
+            self._adopt(network, cursor, cursor6, known)
         for name, driver in _PREDEFINED:
             had = next((entry.spec for entry in self if entry.spec.name == name), None)
             spec = had or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
@@ -133,21 +153,23 @@ class NetworkTable:
                 self._store.put_network(spec)
                 self._adopt(spec)
 
-    def _driver(self, name: str, known: frozenset[str] = frozenset()) -> Driver:
-        """Raises errdefs.NotFound for one that is none, Unavailable for a plugin that does not answer."""
+    def _driver(self, name: str, known: frozenset[str] = frozenset(), *, ask: bool = False) -> Driver:
+        """With `ask` a plugin that was not met yet is looked for: raises errdefs.NotFound for a name that is none's,
+        Unavailable for one that does not answer."""
         if name not in self._drivers:
-            self._drivers[name] = self._remote(name, known)
+            plugin = self._plugin(name, "NetworkDriver")
+            self._drivers[name] = self._remote(plugin.find() if ask else plugin, known)
         return self._drivers[name]
 
     def _adopt(self, network: Network, cursor: int = 0, cursor6: int = 0, known: frozenset[str] = frozenset()) -> Entry:
-        """Take a network into memory. Raises as `_driver`."""
+        """Take a network into memory."""
         driver = self._driver(network.driver, known)
-        entry = Entry(network, driver)
+        entry = Entry(network, driver, lane=self.lane_of(network.driver, network.ipam_driver))
         if any(network.pool_ids):
-            plugin = plugins.find(network.ipam_driver, "IpamDriver")
-            entry.allocator, entry.allocator6 = (
-                RemoteAllocator(plugin, ident) if ident else None for ident in network.pool_ids
-            )
+            plugin = self._plugin(network.ipam_driver, "IpamDriver")
+            four, six = network.pool_ids
+            entry.allocator = RemoteAllocator(plugin, four, network.subnet) if four and network.subnet else None
+            entry.allocator6 = RemoteAllocator(plugin, six, network.subnet6) if six and network.subnet6 else None
         elif driver.addressed and not network.config_only:
             auxiliary = [ip_address(address) for address in network.aux_addresses.values()]
             if network.subnet is not None:
@@ -205,18 +227,25 @@ class NetworkTable:
         """Raises errdefs.Conflict when the name is taken, InvalidArgument, PermissionDenied for an overlap."""
         if config.name in ("host", "none", "default", "bridge"):
             raise errdefs.PermissionDenied(f"operation is not permitted on predefined {config.name} network")
-        if any(entry.spec.name == config.name for entry in self):
+        if config.name in self._making or any(entry.spec.name == config.name for entry in self):
             raise errdefs.Conflict(f"network with name {config.name} already exists")
         if config.config_only:
             return self._create_config_only(config)
         if config.config_from:
             config = self._configured(config)
-        driver = self._driver(config.driver)
+        self._making.add(config.name)
+        try:
+            return self._make(config)
+        finally:
+            self._making.discard(config.name)
+
+    def _make(self, config: NetworkConfig) -> Network:
+        driver = self._driver(config.driver, ask=True)
         if not config.enable_ipv4 and not config.enable_ipv6:
             raise errdefs.InvalidArgument("IPv4 or IPv6 must be enabled")
         with ExitStack() as undo:
             pool_ids = ("", "")
-            if config.ipam_driver not in ("default", "null"):
+            if config.ipam_driver not in _OWN_IPAM:
                 config, pool_ids = self._remote_pools(config, undo)
             addressed = driver.addressed and config.ipam_driver != "null"
             subnet, subnet6 = self._subnets_for(config) if addressed else (None, None)
@@ -236,7 +265,7 @@ class NetworkTable:
     def _remote_pools(self, config: NetworkConfig, undo: ExitStack) -> tuple[NetworkConfig, tuple[str, str]]:
         """The request with the subnets and gateways that its IPAM plugin gives. Raises errdefs.NotFound, Internal,
         Unavailable."""
-        plugin = plugins.find(config.ipam_driver, "IpamDriver")
+        plugin = self._plugin(config.ipam_driver, "IpamDriver").find()
         ids = ["", ""]
         for version, six in ((4, ""), (6, "6")):
             if not (config.enable_ipv4 if version == 4 else config.enable_ipv6):
@@ -250,8 +279,6 @@ class NetworkTable:
                 gateway=str(getattr(config, f"gateway{six}") or ""),
             )
             undo.callback(release_pool, plugin, pool.id)
-            if pool.subnet.version != version:
-                raise errdefs.Internal(f"plugin {plugin.name} gave {pool.subnet} for IPv{version}")
             ids[six == "6"] = pool.id
             given: dict[str, Any] = {f"subnet{six}": pool.subnet, f"gateway{six}": pool.gateway}
             config = replace(config, **given)
@@ -291,7 +318,7 @@ class NetworkTable:
 
     def _configured(self, config: NetworkConfig) -> NetworkConfig:
         """The request with the settings of the network that it names."""
-        source = next((e.spec for e in self if config.config_from in (e.spec.name, e.spec.id)), None)
+        source = self._source(config.config_from)
         if source is None or not source.config_only:
             raise errdefs.NotFound(f"configuration network {config.config_from!r} does not exist")
         own = (config.subnet, config.subnet6, config.enable_ipv6, config.ipam_options, config.labels)
@@ -339,7 +366,7 @@ class NetworkTable:
         self._store.delete_network(spec.id)
         del self._entries[spec.id]
         if any(spec.pool_ids):
-            plugin = plugins.find(spec.ipam_driver, "IpamDriver")
+            plugin = self._plugin(spec.ipam_driver, "IpamDriver")
             for ident in filter(None, spec.pool_ids):
                 release_pool(plugin, ident)
         return spec

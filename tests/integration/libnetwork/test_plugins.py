@@ -1,10 +1,12 @@
 """Remote drivers and remote IPAM: a plugin of the test's own, spoken to over its socket."""
 
+import asyncio
 import json
 import socketserver
 import threading
+import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Network
 from typing import Any
@@ -33,9 +35,10 @@ async def controller(lab, live=()):
 class Plugin:
     """Networks are bridges `pl0`; its addresses are 10.66.0.0/24's, the last first. It keeps what it was asked."""
 
-    def __init__(self, lab, name: str = "toy") -> None:
-        self.lab, self.calls, self.refuse = lab, [], ""
-        self.free = [f"10.66.0.{n}/24" for n in range(2, 255)]
+    def __init__(self, lab, name: str = "toy", net: str = "10.66.0") -> None:
+        self.lab, self.calls, self.refuse, self.odd = lab, [], "", {}
+        self.hang, self.drips, self.hung, self.go_on = "", "", threading.Event(), threading.Event()
+        self.net, self.free = net, [f"{net}.{n}/24" for n in range(2, 255)]
         plugin = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +48,13 @@ class Plugin:
                 plugin.calls.append((method, body))
                 answer = {"Err": "no, sorry"} if method == plugin.refuse else getattr(plugin, method)(body)
                 data = json.dumps(answer or {}).encode()
+                if method in plugin.odd:
+                    data = plugin.odd[method]
+                if method == plugin.hang:
+                    plugin.hung.set()
+                    while plugin.drips and not plugin.go_on.wait(0.05):
+                        self.wfile.write(b"HTTP/1.0 200 OK\r\n" if plugin.drips == "head" else b"X")
+                    plugin.go_on.wait(30)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -56,7 +66,13 @@ class Plugin:
             def log_message(self, *_: Any) -> None:
                 return
 
-        server = socketserver.ThreadingUnixStreamServer(str(lab.root / f"{name}.sock"), Handler)
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                return  # the client is gone
+
+        server = Server(str(lab.root / f"{name}.sock"), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def names(self) -> list[str]:
@@ -88,11 +104,11 @@ class Plugin:
         return {"LocalDefaultAddressSpace": "here", "GlobalDefaultAddressSpace": "there"}
 
     def RequestPool(self, _body):
-        return {"PoolID": "p1", "Pool": "10.66.0.0/24"}
+        return {"PoolID": "p1", "Pool": f"{self.net}.0/24"}
 
     def RequestAddress(self, body):
         if body["Options"]:
-            return {"Address": "10.66.0.1/24"}
+            return {"Address": f"{self.net}.1/24"}
         return {"Address": f"{body['Address']}/24" if body["Address"] else self.free.pop()}
 
     def ReleaseAddress(self, body):
@@ -175,5 +191,170 @@ def test_a_plugin_that_is_none_or_does_not_answer_is_said_so(lab: Callable) -> N
             (lab.root / "dead.sock").touch()
             with pytest.raises(errdefs.Unavailable, match="plugin dead does not answer"):
                 await c.create_network(NetworkConfig("red", driver="dead"))
+
+    lab(body)
+
+
+@pytest.mark.parametrize("method", ["CreateNetwork", "RequestPool", "Join", "RequestAddress"])
+def test_a_plugin_that_hangs_holds_up_nobody_else(lab: Callable, method: str) -> None:
+    async def body(lab):
+        plugin = Plugin(lab)
+        Plugin(lab, "other", "10.67.0")
+        async with controller(lab) as c:
+            if method in ("Join", "RequestAddress"):
+                await c.create_network(NetworkConfig("slow", driver="toy", ipam_driver="toy"))
+                await c.create_sandbox("c1")
+            plugin.hang = method
+            if method in ("Join", "RequestAddress"):
+                held = asyncio.ensure_future(c.connect("c1", "slow", EndpointConfig(name="c1")))
+            else:
+                held = asyncio.ensure_future(c.create_network(NetworkConfig("slow", driver="toy", ipam_driver="toy")))
+            await asyncio.to_thread(plugin.hung.wait, 10)
+            began = time.monotonic()
+            await c.create_network(NetworkConfig("red"))
+            await c.create_network(NetworkConfig("blue", ipam_driver="other"))
+            await c.create_sandbox("c2")
+            await c.connect("c2", "red", EndpointConfig(name="c2"))
+            await c.connect("c2", "blue", EndpointConfig(name="c2"))
+            await c.delete_sandbox("c2")
+            await c.remove_network("red")
+            assert {"bridge", "blue"} <= {network.name for network in await c.networks()}
+            with pytest.raises(errdefs.Conflict):
+                await c.create_network(NetworkConfig("slow"))
+            assert time.monotonic() - began < 5 and not held.done()
+            later = asyncio.ensure_future(c.remove_network("slow"))
+            await asyncio.sleep(0.1)
+            assert later.done() == (method == "RequestPool")  # nobody knows of it yet; else it waits for its turn
+            plugin.hang = ""
+            plugin.go_on.set()
+            await asyncio.wait_for(held, 10)
+            refused = {"RequestPool": errdefs.NotFound, "CreateNetwork": None}.get(method, errdefs.PermissionDenied)
+            with pytest.raises(refused) if refused else nullcontext():
+                await later
+
+    lab(body)
+
+
+@pytest.mark.parametrize("drips", ["", "head", "line"])
+def test_a_plugin_has_so_long_for_a_whole_answer(lab: Callable, drips: str) -> None:
+    async def body(lab):
+        plugins.TIMEOUT_S = 1.0  # this is the laboratory's own process
+        plugin = Plugin(lab)
+        plugin.hang, plugin.drips = "CreateNetwork", drips
+        async with controller(lab) as c:
+            began = time.monotonic()
+            with pytest.raises(errdefs.Unavailable, match=r"does not answer NetworkDriver\.CreateNetwork"):
+                await c.create_network(NetworkConfig("red", driver="toy"))
+            assert time.monotonic() - began < 5
+            assert [n.name for n in await c.networks() if not n.predefined] == []
+
+    lab(body)
+
+
+@pytest.mark.parametrize(
+    "method,answer",
+    [
+        ("CreateNetwork", b"[" * 100_000),
+        ("CreateNetwork", b"[]"),
+        ("CreateNetwork", b"{"),
+        ("Activate", b'{"Implements": {"a": 1}}'),
+        ("GetDefaultAddressSpaces", b'{"LocalDefaultAddressSpace": ["a"]}'),
+        ("RequestPool", b'{"PoolID": "p", "Pool": 7}'),
+        ("RequestPool", b'{"PoolID": "\\ud800", "Pool": "10.66.0.0/24"}'),
+        ("RequestPool", b'{"PoolID": "p", "Pool": "fd00::/64"}'),
+        ("RequestPool", b'{"PoolID": "p", "Pool": "10.66.0.0/24", "Data": [1]}'),
+        (
+            "RequestPool",
+            b'{"PoolID": "p", "Pool": "10.66.0.0/24", "Data": {"com.docker.network.gateway": "10.9.9.9/24"}}',
+        ),
+        ("RequestAddress", b'{"Address": "nowhere"}'),
+    ],
+)
+def test_a_network_by_odd_answers_is_refused_by_name(lab: Callable, method: str, answer: bytes) -> None:
+    async def body(lab):
+        plugin = Plugin(lab)
+        plugin.odd[method] = answer
+        async with controller(lab) as c:
+            with pytest.raises((errdefs.Internal, errdefs.Unavailable, errdefs.NotFound), match="plugin toy"):
+                await c.create_network(NetworkConfig("red", driver="toy", ipam_driver="toy"))
+            assert len(await c.networks()) == 3
+            assert plugin.names().count("RequestPool") <= plugin.names().count("ReleasePool") + (
+                method == "RequestPool"
+            )
+
+    lab(body)
+
+
+@pytest.mark.parametrize(
+    "method,answer",
+    [
+        ("RequestAddress", b'{"Address": "192.0.2.9/24"}'),
+        ("CreateEndpoint", b'{"Interface": [1]}'),
+        ("CreateEndpoint", b'{"Interface": {"MacAddress": "purple"}}'),
+        ("CreateEndpoint", b'{"Interface": {"AddressIPv6": "10.66.0.7/24"}}'),
+        ("Join", b'{"InterfaceName": "eth0"}'),
+        ("Join", b'{"InterfaceName": {"SrcName": "../../etc/passwd"}}'),
+        ("Join", b'{"InterfaceName": {"SrcName": "nosuch0"}}'),
+        ("Join", b'{"Gateway": "fd00::1"}'),
+        ("Join", b'{"StaticRoutes": [{"Destination": "everywhere"}]}'),
+        ("Join", b'{"StaticRoutes": {}, "Gateway": 5}'),
+    ],
+)
+def test_an_endpoint_by_odd_answers_is_refused_by_name(lab: Callable, method: str, answer: bytes) -> None:
+    async def body(lab):
+        plugin = Plugin(lab)
+        async with controller(lab) as c:
+            await c.create_network(NetworkConfig("red", driver="toy", ipam_driver="toy"))
+            await c.create_sandbox("c1")
+            plugin.odd[method] = answer
+            with pytest.raises(errdefs.Internal, match="plugin toy"):
+                await c.connect("c1", "red", EndpointConfig(name="c1"))
+            plugin.odd.clear()
+            assert not (await c.sandbox("c1")).endpoints
+            assert (await c.connect("c1", "red", EndpointConfig(name="c1"))).ip
+
+    lab(body)
+
+
+def test_a_plugins_static_routes_are_the_sandboxs(lab: Callable) -> None:
+    async def body(lab):
+        plugin = Plugin(lab)
+        routes = [
+            {"Destination": "192.0.2.0/24", "RouteType": 0, "NextHop": "10.66.0.1"},
+            {"Destination": "198.51.100.0/24", "RouteType": 1, "NextHop": ""},
+        ]
+        join = plugin.Join
+        plugin.Join = lambda body: join(body) | {"StaticRoutes": routes}
+        async with controller(lab) as c:
+            await c.create_network(NetworkConfig("red", driver="toy", ipam_driver="toy"))
+            sandbox = await c.create_sandbox("c1")
+            await c.connect("c1", "red", EndpointConfig(name="c1"))
+            shown = lab.run(sandbox.netns_path, "ip route")
+            assert "192.0.2.0/24 via 10.66.0.1 dev eth0" in shown and "198.51.100.0/24 dev eth0 scope link" in shown
+
+    lab(body)
+
+
+def test_the_daemon_starts_without_its_plugin_and_removes_what_was_the_plugins(lab: Callable) -> None:
+    async def body(lab):
+        plugin = Plugin(lab)
+        async with controller(lab) as c:
+            await c.create_network(NetworkConfig("red", driver="toy", ipam_driver="toy"))
+            Plugin(lab, "other", "10.67.0")
+            await c.create_network(NetworkConfig("blue", ipam_driver="other"))
+        plugin.hang = "Activate"
+        began = time.monotonic()
+        async with controller(lab) as c:
+            assert time.monotonic() - began < 5
+            for name in ("toy", "other"):
+                (lab.root / f"{name}.sock").unlink()
+            with pytest.raises(errdefs.NotFound, match="could not find plugin toy"):
+                await c.create_sandbox("c1")
+                await c.connect("c1", "red", EndpointConfig(name="c1"))
+            await c.delete_sandbox("c1")
+            for name in ("red", "blue"):
+                await c.remove_network(name)
+            assert len(await c.networks()) == 3
+            plugin.go_on.set()
 
     lab(body)

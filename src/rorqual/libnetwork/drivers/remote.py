@@ -4,13 +4,16 @@ to become the sandbox's.
     CreateNetwork, DeleteNetwork
     CreateEndpoint -> Join (the interface's name) ... Leave -> DeleteEndpoint
 
-Source: moby libnetwork/docs/remote.md. Networks of a plugin are its own to keep over restarts of this daemon.
+Source: moby libnetwork/docs/remote.md. Networks of a plugin are its own to keep over restarts of this daemon. While a
+plugin is asked, others use the engine: see `baton`.
 """
 
 import logging
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from rorqual import errdefs
@@ -18,14 +21,16 @@ from rorqual.libnetwork import interfaces
 from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.model import Endpoint, Network, PortBinding, PublishedPort, SandboxID
 from rorqual.libnetwork.netns import NamespaceDir
+from rorqual.libnetwork.plugins import Answer, NetworkPlugin
 from rorqual.linux import netlink
-from rorqual.linux.netlink import RtNetlink
-from rorqual.plugins import Plugin
+from rorqual.linux.netlink import Request, RtNetlink
 
 log = logging.getLogger(__name__)
 
 _GENERIC = "com.docker.network.generic"
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+_BY_GATEWAY = 0  # RouteType: 1 is a route to what is on the link
+_Route = tuple[IPv4Network | IPv6Network, IPv4Address | IPv6Address | None]
 
 
 class RemoteDriver:
@@ -33,7 +38,7 @@ class RemoteDriver:
 
     addressed = True
 
-    def __init__(self, plugin: Plugin, namespaces: NamespaceDir, known: frozenset[str] = frozenset()) -> None:
+    def __init__(self, plugin: NetworkPlugin, namespaces: NamespaceDir, known: frozenset[str] = frozenset()) -> None:
         self.name = plugin.name
         self._plugin = plugin
         self._namespaces = namespaces
@@ -42,9 +47,6 @@ class RemoteDriver:
 
     def close(self) -> None:
         self._netlink.close()
-
-    def _call(self, method: str, **body: Any) -> dict[str, Any]:
-        return self._plugin.call(f"NetworkDriver.{method}", body)
 
     # --- networks
 
@@ -67,12 +69,13 @@ class RemoteDriver:
             "com.docker.network.internal": network.internal,
             "com.docker.network.enable_ipv6": network.enable_ipv6,
         }
-        self._call("CreateNetwork", NetworkID=network.id, Options=options, **pools)
+        self._plugin.call("CreateNetwork", NetworkID=network.id, Options=options, **pools)
         self._known.add(network.id)
 
     def take_down(self, network: Network) -> None:
+        """Whatever the plugin says of it, as Docker does: the network of a plugin that is gone can be removed too."""
         if network.id in self._known:
-            self._call("DeleteNetwork", NetworkID=network.id)
+            self._forgiving("DeleteNetwork", NetworkID=network.id)
             self._known.discard(network.id)
 
     # --- endpoints
@@ -85,26 +88,27 @@ class RemoteDriver:
             "MacAddress": endpoint.mac,
         }
         with ExitStack() as undo:
-            made = self._call("CreateEndpoint", **ids, Interface=interface, Options=dict(endpoint.driver_opts))
+            options = dict(endpoint.driver_opts)
+            made = self._plugin.call("CreateEndpoint", **ids, Interface=interface, Options=options)
             undo.callback(self._forgiving, "DeleteEndpoint", **ids)
-            endpoint = replace(endpoint, host_interface="", **_said(made.get("Interface"), endpoint))
+            endpoint = _decided(endpoint, made.part("Interface"))
             path = self._namespaces.path_of(endpoint.sandbox_id)
-            joined = self._call("Join", **ids, SandboxKey=path, Options=dict(endpoint.driver_opts))
+            joined = self._plugin.call("Join", **ids, SandboxKey=path, Options=options)
             undo.callback(self._forgiving, "Leave", **ids)
             if not network.internal:
-                gateway, gateway6 = str(joined.get("Gateway") or ""), str(joined.get("GatewayIPv6") or "")
-                endpoint = replace(endpoint, gateway=gateway, gateway6=gateway6)
-            names = joined.get("InterfaceName") or {}
+                gateway, gateway6 = joined.address("Gateway", 4), joined.address("GatewayIPv6", 6)
+                endpoint = replace(endpoint, gateway=str(gateway or ""), gateway6=str(gateway6 or ""))
             # None is named where the plugin put it into the sandbox itself.
-            endpoint = replace(endpoint, host_interface=str(names.get("SrcName") or ""))
+            endpoint = replace(endpoint, host_interface=joined.part("InterfaceName").device("SrcName"))
+            routes = list(_routes(joined))
             if endpoint.host_interface:
                 undo.callback(self._move_back, endpoint)
-                self._move(endpoint, endpoint.host_interface)
+                self._move(endpoint, endpoint.host_interface, routes)
             undo.pop_all()
         return endpoint
 
-    def _move(self, endpoint: Endpoint, source: str) -> None:
-        """Take the interface that the plugin made into the sandbox."""
+    def _move(self, endpoint: Endpoint, source: str, routes: Sequence[_Route]) -> None:
+        """Take the interface that the plugin made into the sandbox; `routes` lead over it."""
         link = self._netlink.link(source)
         if link is None:
             raise errdefs.Internal(f"plugin {self.name} names interface {source}, which is not there")
@@ -114,11 +118,14 @@ class RemoteDriver:
             if endpoint.mac and endpoint.mac != link.mac:
                 inner.transact([netlink.set_link(name=endpoint.interface, mac=endpoint.mac)])
             interfaces.configure(self._namespaces, netns_fd, inner, endpoint)
+            inside = inner.link(endpoint.interface)
+            if routes and inside is not None:
+                inner.transact([_added(route, inside.index) for route in routes])
 
     def _forgiving(self, method: str, **ids: str) -> None:
         """What ends something on the plugin's side: its failure must not stop ours from ending."""
         try:
-            self._call(method, **ids)
+            self._plugin.call(method, **ids)
         except errdefs.Error as error:
             log.warning("network plugin %s: %s", self.name, error)
 
@@ -157,7 +164,7 @@ class RemoteDriver:
             }
             for binding in bindings
         ]
-        self._call(
+        self._plugin.call(
             "ProgramExternalConnectivity",
             NetworkID=network.id,
             EndpointID=endpoint.id,
@@ -184,16 +191,37 @@ class RemoteDriver:
         return False
 
 
-def _said(interface: Any, endpoint: Endpoint) -> dict[str, Any]:
-    """What the plugin decided of what was left to it; the rest is ours."""
-    if not isinstance(interface, dict):
-        return {}
-    found: dict[str, Any] = {}
-    if interface.get("MacAddress"):
-        found["mac"] = str(interface["MacAddress"])
-    for key, ip, prefix in (("Address", "ip", "prefix"), ("AddressIPv6", "ip6", "prefix6")):
-        text = str(interface.get(key) or "")
-        if text and not getattr(endpoint, ip):
-            address, _, length = text.partition("/")
-            found[ip], found[prefix] = address, int(length or 0)
-    return found
+def _decided(endpoint: Endpoint, interface: Answer) -> Endpoint:
+    """The endpoint with what the plugin decided of what was left to it; the rest is ours."""
+    found: dict[str, Any] = {"host_interface": ""}
+    mac = interface.mac("MacAddress")
+    if mac:
+        found["mac"] = mac
+    for key, ip, prefix, version in (("Address", "ip", "prefix", 4), ("AddressIPv6", "ip6", "prefix6", 6)):
+        given = interface.interface(key)
+        if given is not None and not getattr(endpoint, ip):
+            if given.version != version:
+                raise errdefs.Internal(f"plugin {endpoint.driver} gives {given} as {key}")
+            found[ip], found[prefix] = str(given.ip), given.network.prefixlen
+    return replace(endpoint, **found)
+
+
+def _routes(joined: Answer) -> Iterator[_Route]:
+    """Destinations, and by whom they are reached: None for those on the link itself."""
+    for route in joined.parts("StaticRoutes"):
+        destination = route.interface("Destination")
+        if destination is None:
+            raise errdefs.Internal("plugin gives a static route without a destination")
+        by_gateway = route.number("RouteType") == _BY_GATEWAY
+        yield destination.network, route.address("NextHop", destination.version) if by_gateway else None
+
+
+def _added(route: _Route, index: int) -> Request:
+    destination, gateway = route
+    return netlink.new_route(
+        gateway=gateway.packed if gateway is not None else b"",
+        oif=index,
+        destination=destination.network_address.packed,
+        prefix=destination.prefixlen,
+        family=socket.AF_INET if destination.version == 4 else socket.AF_INET6,
+    )

@@ -1,4 +1,5 @@
-"""Keeps the kernel's table equal to what the engine wants, against other programs too. Used by the engine's thread."""
+"""Keeps the kernel's table equal to what the engine wants, against other programs too. Used by the engine's threads,
+one at a time."""
 
 import logging
 import secrets
@@ -13,8 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class Firewall:
-    """The engine's table. Created by the thread that will use it, whose comm it changes: that is how the kernel's
-    notifications of our own transactions are told from others'."""
+    """The engine's table. It changes the comm of the threads that use it (the one that creates it among them): that is
+    how the kernel's notifications of our own transactions are told from others'."""
 
     def __init__(self, table: str, user_chain: str) -> None:
         self._table, self._user_chain = table, user_chain
@@ -22,6 +23,10 @@ class Firewall:
         self._bridges: dict[str, BridgeRules] = {}
         self._ports: dict[tuple[object, ...], Publication] = {}
         self._comm = f"rq-net-{secrets.token_hex(4)}"
+        self.adopt_thread()
+
+    def adopt_thread(self) -> None:
+        """What the calling thread commits is ours too."""
         name_thread(self._comm)
 
     def close(self) -> None:

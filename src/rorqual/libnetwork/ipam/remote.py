@@ -6,12 +6,11 @@ Source: moby libnetwork/docs/ipam.md.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address
 
 from rorqual import errdefs
 from rorqual.libnetwork.ipam.pools import Subnet
-from rorqual.plugins import Plugin
+from rorqual.libnetwork.plugins import NetworkPlugin
 
 log = logging.getLogger(__name__)
 
@@ -27,47 +26,39 @@ class Pool:
     gateway: IPv4Address | IPv6Address | None
 
 
-def _call(plugin: Plugin, method: str, **body: Any) -> dict[str, Any]:
-    return plugin.call(f"IpamDriver.{method}", body)
-
-
 def request_pool(
-    plugin: Plugin, *, subnet: str, part: str, options: Mapping[str, str], version: int, gateway: str
+    plugin: NetworkPlugin, *, subnet: str, part: str, options: Mapping[str, str], version: int, gateway: str
 ) -> Pool:
-    """A pool of that family; texts are "" for the plugin to choose. Raises errdefs.Internal, Unavailable."""
-    spaces = _call(plugin, "GetDefaultAddressSpaces")
-    space = str(spaces.get("LocalDefaultAddressSpace") or "")
-    answer = _call(
-        plugin, "RequestPool", AddressSpace=space, Pool=subnet, SubPool=part, Options=dict(options), V6=version == 6
+    """A pool of that family; texts are "" for the plugin to choose. What is taken and then does not fit is given back.
+    Raises errdefs.Internal, Unavailable, NotFound."""
+    space = plugin.call("GetDefaultAddressSpaces").text("LocalDefaultAddressSpace")
+    answer = plugin.call(
+        "RequestPool", AddressSpace=space, Pool=subnet, SubPool=part, Options=dict(options), V6=version == 6
     )
-    ident = str(answer.get("PoolID") or "")
-    given = _interface(plugin, "RequestPool", answer.get("Pool"))
-    said = (answer.get("Data") or {}).get(_GATEWAY)
-    if said and not gateway:
-        return Pool(ident, given.network, _interface(plugin, "RequestPool", said).ip)
+    ident = answer.text("PoolID")
     try:
-        way = _call(plugin, "RequestAddress", PoolID=ident, Address=gateway, Options={_ADDRESS_TYPE: _GATEWAY}).get(
-            "Address"
-        )
+        given = answer.interface("Pool")
+        if given is None or given.version != version:
+            raise errdefs.Internal(f"plugin {plugin.name} gave {given or 'no pool'} for IPv{version}")
+        said = None if gateway else answer.part("Data").interface(_GATEWAY)
+        if said is None:
+            said = plugin.call(
+                "RequestAddress", PoolID=ident, Address=gateway, Options={_ADDRESS_TYPE: _GATEWAY}
+            ).interface("Address")
+        if said is not None and said.ip not in given.network:
+            raise errdefs.Internal(f"plugin {plugin.name} gave the gateway {said.ip}, which is not in {given.network}")
     except errdefs.Error:
         release_pool(plugin, ident)
         raise
-    return Pool(ident, given.network, _interface(plugin, "RequestAddress", way).ip if way else None)
+    return Pool(ident, given.network, said.ip if said is not None else None)
 
 
-def release_pool(plugin: Plugin, ident: str) -> None:
+def release_pool(plugin: NetworkPlugin, ident: str) -> None:
     """Give it back; a plugin that fails to take it is logged."""
     try:
-        _call(plugin, "ReleasePool", PoolID=ident)
+        plugin.call("ReleasePool", PoolID=ident)
     except errdefs.Error as error:
         log.warning("IPAM plugin %s: %s", plugin.name, error)
-
-
-def _interface(plugin: Plugin, method: str, text: Any) -> IPv4Interface | IPv6Interface:
-    try:
-        return ip_interface(str(text))
-    except ValueError as error:
-        raise errdefs.Internal(f"plugin {plugin.name} answers {method} with no address: {text!r}") from error
 
 
 class RemoteAllocator:
@@ -75,8 +66,8 @@ class RemoteAllocator:
 
     cursor = 0  # what comes next is the plugin's business
 
-    def __init__(self, plugin: Plugin, pool_id: str) -> None:
-        self._plugin, self._pool_id = plugin, pool_id
+    def __init__(self, plugin: NetworkPlugin, pool_id: str, subnet: Subnet) -> None:
+        self._plugin, self._pool_id, self._subnet = plugin, pool_id, subnet
 
     def reserve(self, address: IPv4Address | IPv6Address) -> None:
         return  # the plugin remembers what it gave
@@ -88,11 +79,16 @@ class RemoteAllocator:
         return self._ask("")
 
     def _ask(self, wanted: str) -> IPv4Address | IPv6Address:
-        answer = _call(self._plugin, "RequestAddress", PoolID=self._pool_id, Address=wanted, Options={})
-        return _interface(self._plugin, "RequestAddress", answer.get("Address")).ip
+        answer = self._plugin.call("RequestAddress", PoolID=self._pool_id, Address=wanted, Options={})
+        given = answer.interface("Address")
+        if given is None or given.ip not in self._subnet:
+            raise errdefs.Internal(
+                f"plugin {self._plugin.name} gave {given or 'no address'}, which is not in {self._subnet}"
+            )
+        return given.ip
 
     def release(self, address: IPv4Address | IPv6Address) -> None:
         try:
-            _call(self._plugin, "ReleaseAddress", PoolID=self._pool_id, Address=str(address))
+            self._plugin.call("ReleaseAddress", PoolID=self._pool_id, Address=str(address))
         except errdefs.Error as error:
             log.warning("IPAM plugin %s: %s", self._plugin.name, error)

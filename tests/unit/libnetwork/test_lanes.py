@@ -1,0 +1,43 @@
+import asyncio
+import threading
+
+import pytest
+
+from rorqual.libnetwork.lanes import Lanes, in_own_thread
+
+
+def test_a_lane_is_one_at_a_time_in_order_and_others_pass() -> None:
+    async def body() -> list[str]:
+        lanes, seen, go = Lanes(), [], asyncio.Event()
+
+        async def held() -> None:
+            async with lanes.taken(["a", "b"]):
+                seen.append("held")
+                await go.wait()
+
+        async def passing(name: str, *names: str) -> None:
+            async with lanes.taken(names):
+                seen.append(name)
+
+        tasks = [asyncio.create_task(held())]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(passing(*words)) for words in (("b", "b"), ("c", "c"), ("ab", "b", "a"))]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert seen == ["held", "c"]
+        tasks[1].cancel()
+        go.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not lanes._lanes
+        return seen
+
+    assert asyncio.run(body()) == ["held", "c", "ab"]
+
+
+def test_a_thread_of_its_own_tells_what_came_of_it() -> None:
+    async def body() -> None:
+        assert await in_own_thread(lambda: threading.current_thread().daemon)
+        with pytest.raises(ValueError, match="bad"):
+            await in_own_thread(lambda: int("bad"))
+
+    asyncio.run(body())
