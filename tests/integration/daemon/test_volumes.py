@@ -114,6 +114,38 @@ def test_an_image_can_be_mounted_and_is_then_in_use(cli: Cli, engine: Engine) ->
     )
 
 
+def test_a_subpath_of_an_image(cli: Cli, engine: Engine) -> None:
+    script = "mkdir -p /d/deep; echo found >/d/deep/f; ln -sfn /etc /d/out; ln -sfn deep /d/in; echo plain >/plain"
+    for image in ("one", "two"):  # the second has two layers, the first that of busybox below its own
+        cli("run", "--name", f"make-{image}", "busybox" if image == "one" else "one", "sh", "-c", script)
+        cli("commit", f"make-{image}", image)
+
+    def mount(image: str, subpath: str) -> tuple[str, str]:
+        return "--mount", f"type=image,source={image},target=/s,image-subpath={subpath}"
+
+    for image in ("one", "two"):
+        script = "cat /s/f; touch /s/x 2>/dev/null || echo refused"
+        assert shell(cli, script, *mount(image, "d/deep")) == "found\nrefused\n"
+    assert shell(cli, "cat /s/f; ls /s", *mount("two", "d/in")) == "found\nf\n"
+    assert shell(cli, "cat /s", *mount("two", "plain")) == "plain\n"
+    for subpath in ("d/out", "../etc", "missing"):
+        result = cli("run", "--rm", *mount("two", subpath), "busybox", "true", code=None)
+        assert result.code in (125, 127) and ("ubpath" in result.err or "cannot access path" in result.err), result
+    assert not list((engine.exec / "subpaths").iterdir())
+    shown = engine.api(
+        "POST",
+        "/containers/create",
+        {
+            "Image": "busybox",
+            "HostConfig": {
+                "Mounts": [{"Type": "image", "Source": "two", "Target": "/s", "ImageOptions": {"Subpath": "d"}}]
+            },
+        },
+    )
+    assert shown.status == 201
+    assert engine.inspect(shown.json["Id"])["HostConfig"]["Mounts"][0]["ImageOptions"] == {"Subpath": "d"}
+
+
 def test_tmpfs_mounts_have_their_options(cli: Cli) -> None:
     shown = shell(cli, "grep ' /t ' /proc/mounts", "--mount", "type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")
     assert "size=1024k" in shown and "mode=1770" in shown and "noexec" in shown

@@ -1,7 +1,7 @@
 """What has to be mounted on the host before a container's own mounts can be made, and taken away again.
 
 local volumes with options    on <data root>/volumes/<name>/_data, while a running container uses them
-subpaths of volumes           on <exec root>/subpaths/<container>/<n>, only while the container is being created:
+subpaths of volumes, images   on <exec root>/subpaths/<container>/<n>, only while the container is being created:
                               the path is pinned beneath the volume (openat2): nobody can swap a link meanwhile
 /dev/shm of shared IPC        on <exec root>/shm/<container>, while it runs
 image mounts                  nothing: the layers' directories are given to the runtime
@@ -21,6 +21,7 @@ from typing import Protocol
 from rorqual.api.container import MountPoint
 from rorqual.daemon.remote import Mount
 from rorqual.daemon.services import localmounts
+from rorqual.daemon.services.containers import rootfs
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.volumes import LOCAL, Volume, Volumes
@@ -78,20 +79,22 @@ class VolumeMounts:
         """
         replaced: dict[str, runtime.Mount] = {}
         for number, point in enumerate(container.mounts):
+            request = requests.get(point.destination)
+            subpath = request.subpath if request is not None else ""
+            options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
             if point.type == "image":
-                replaced[point.destination] = await self._image(container, point)
+                layers = await self._image(container, point)
+                if subpath:
+                    source = await self._pin_image(container.id, number, layers, subpath)
+                    layers = runtime.Mount(point.destination, "bind", source, options)
+                replaced[point.destination] = layers
             if point.type != "volume":
                 continue
             where = await self._mount(point.name, container.id)
             if where:
-                options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
                 replaced[point.destination] = runtime.Mount(point.destination, "bind", where, options)
-            request = requests.get(point.destination)
-            if request is not None and request.subpath:
-                source = await asyncio.to_thread(
-                    self._pin, container.id, number, where or point.source, request.subpath
-                )
-                options = ("rbind", *(() if point.rw else ("ro",)), "rprivate")
+            if subpath:
+                source = await asyncio.to_thread(self._pin, container.id, number, where or point.source, subpath)
                 replaced[point.destination] = runtime.Mount(point.destination, "bind", source, options)
         if (shm := await self._shared_memory(container)) is not None:
             replaced[_SHM] = shm
@@ -199,25 +202,65 @@ class VolumeMounts:
 
     def _pin(self, id: str, number: int, volume: str, subpath: str) -> str:
         """A bind mount of what `subpath` is now, beneath the volume and nowhere else."""
-        target = self._subpaths / id / str(number)
         root = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = paths.openat2(root, subpath, os.O_PATH, resolve=_BENEATH)
-        except OSError as e:
-            reason = "it leads out of the volume" if e.errno == errno.EXDEV else (e.strerror or "").lower()
-            raise InvalidArgument(f"cannot access path {volume}/{subpath}: {reason}") from e
+            fd = _open_subpath(root, subpath, volume)
         finally:
             os.close(root)
         try:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.path.isdir(f"/proc/self/fd/{fd}"):
-                target.mkdir(mode=0o700, exist_ok=True)
-            else:
-                target.touch(mode=0o600)
+            target = self._pin_target(id, number, fd)
             mount.mount(f"/proc/self/fd/{fd}", str(target), None, mount.MS_BIND | mount.MS_REC)
         finally:
             os.close(fd)
         return str(target)
+
+    def _pin_target(self, id: str, number: int, fd: int) -> Path:
+        """Where what `fd` has pinned can be mounted: a directory or a file, as it is."""
+        target = self._subpaths / id / str(number)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            target.mkdir(mode=0o700, exist_ok=True)
+        else:
+            target.touch(mode=0o600)
+        return target
+
+    async def _pin_image(self, id: str, number: int, layers: runtime.Mount, subpath: str) -> str:
+        """As _pin, beneath an image whose layers are mounted nowhere that the host can see."""
+        scratch = self._subpaths / id / f"{number}-image"
+        plan = rootfs.Plan(
+            id,
+            str(scratch),
+            layers=(Mount(layers.type, layers.source, tuple(o for o in layers.options if o.startswith("lowerdir="))),),
+            root_only=True,
+            read_only=True,
+        )
+
+        def clone() -> int:
+            whole = rootfs.open_rootfs(plan)
+            try:
+                fd = _open_subpath(whole.fd, subpath, "image")
+                try:
+                    return mount.clone_tree_of(fd, recursive=False)
+                finally:
+                    os.close(fd)
+            finally:
+                whole.close()
+
+        def attach(tree: int) -> str:
+            target = self._pin_target(id, number, tree)
+            place = os.open(target, os.O_PATH | os.O_CLOEXEC)
+            try:
+                mount.attach(tree, place)
+            finally:
+                os.close(place)
+            return str(target)
+
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tree = await rootfs.in_own_thread(clone)
+        try:
+            return await asyncio.to_thread(attach, tree)
+        finally:
+            os.close(tree)
 
     def _unpin(self, id: str) -> None:
         """Never by a recursive removal: what is below is the volume's."""
@@ -244,6 +287,15 @@ class VolumeMounts:
         if ":" not in lower:
             return runtime.Mount(point.destination, "bind", lower, ("rbind", "ro", "rprivate"))
         return runtime.Mount(point.destination, "overlay", "overlay", ("ro", f"lowerdir={lower}"))
+
+
+def _open_subpath(root: int, subpath: str, of: str) -> int:
+    """Raises: InvalidArgument for what is not there or leads out."""
+    try:
+        return paths.openat2(root, subpath, os.O_PATH, resolve=_BENEATH)
+    except OSError as e:
+        reason = "it leads out of the volume" if e.errno == errno.EXDEV else (e.strerror or "").lower()
+        raise InvalidArgument(f"cannot access path {of}/{subpath}: {reason}") from e
 
 
 def _volumes(points: Sequence[MountPoint]) -> Iterable[MountPoint]:

@@ -202,9 +202,8 @@ def _from_mount(mount: Mount) -> Wanted:
                 raise invalid("field Source must not be empty")
             if options is not None or mount.volume_options is not None or mount.tmpfs_options is not None:
                 raise invalid("only ImageOptions may be specified")
-            if mount.image_options and mount.image_options.subpath:
-                raise invalid("subpaths of images are not supported")
-            return Wanted("image", mount.source, target, writable=False)
+            subpath = mount.image_options.subpath if mount.image_options else ""
+            return Wanted("image", mount.source, target, writable=False, subpath=subpath)
     raise invalid("mount type unknown")
 
 
