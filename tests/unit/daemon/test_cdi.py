@@ -35,6 +35,19 @@ def directory(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+YAML = """
+cdiVersion: "0.6.0"
+kind: vendor.com/class
+devices:
+- name: one
+  containerEdits:
+    env: [DEVICE=one]
+    deviceNodes:
+    - {path: /dev/one, hostPath: /dev/zero, permissions: r}
+    additionalGids: [44]
+"""
+
+
 def ask(*names: str) -> list[DeviceRequest]:
     return [DeviceRequest(driver="cdi", device_ids=names)]
 
@@ -87,3 +100,19 @@ def test_the_later_directory_wins(directory: str, tmp_path: Path) -> None:
     other = {"kind": "vendor.com/class", "devices": [{"name": "two", "containerEdits": {"env": ["LATER=1"]}}]}
     (later / "x.json").write_text(json.dumps(other))
     assert cdi.edits(ask("vendor.com/class=two"), [directory, str(later)]).env == ("LATER=1",)
+
+
+@pytest.mark.parametrize("ending", ["yaml", "yml"])
+def test_a_spec_in_yaml(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"vendor.{ending}").write_text(YAML)
+    found = cdi.edits(ask("vendor.com/class=one"), [str(tmp_path)])
+    assert found.env == ("DEVICE=one",) and found.groups == (44,)
+    assert [(d.path, d.type, d.major, d.minor) for d in found.devices] == [("/dev/one", "c", 1, 5)]
+
+
+@pytest.mark.parametrize("text", ["a: [", "!!python/object:os.system x", "[" * 5000, "- 1", "kind: 5"])
+def test_a_bad_yaml_spec_hides_no_other(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(YAML)
+    assert cdi.edits(ask("vendor.com/class=one"), [str(tmp_path)]).env == ("DEVICE=one",)
+    assert "a.yaml" in caplog.text

@@ -1,7 +1,7 @@
 """CDI devices (`--device vendor.com/class=name`, `--gpus` where a vendor has a spec): from /etc/cdi and /var/run/cdi.
 
 A spec's containerEdits are applied to the runtime-spec: variables, device nodes, mounts, hooks, groups. The later
-directory wins. Specs are JSON here; a YAML one is passed over, and named when a device of its kind is asked for.
+directory wins. Specs are JSON or YAML.
 Source: Container Device Interface 1.0, github.com/cncf-tags/container-device-interface, SPEC.md.
 """
 
@@ -112,27 +112,36 @@ def _load(directories: Sequence[str]) -> _Found:
             continue
         for file in files:
             path = f"{directory}/{file}"
-            if file.endswith((".yaml", ".yml")):
-                log.warning("CDI: %s: specs in YAML are not read", path)
-            if not file.endswith(".json"):
+            if not file.endswith((".json", ".yaml", ".yml")):
                 continue
             number += 1
             try:
                 found |= _read(path, number)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
                 log.warning("CDI: %s: %s: %s", path, type(e).__name__, e)
     return found
 
 
 def _read(path: str, number: int) -> _Found:
     with open(path, "rb") as file:
-        document = json.loads(file.read(_SPEC_MAX))
+        text = file.read(_SPEC_MAX)
+    document = json.loads(text) if path.endswith(".json") else _from_yaml(text)
     kind = str(document["kind"])
     common = _edits(document.get("containerEdits") or {})
     return {
         f"{kind}={device['name']}": (number, common, _edits(device.get("containerEdits") or {}))
         for device in document["devices"]
     }
+
+
+def _from_yaml(text: bytes) -> Any:
+    """Raises: ValueError."""
+    import yaml  # only where there is such a spec: 2 MB
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ValueError(str(e)) from e
 
 
 def _edits(data: dict[str, Any]) -> Edits:
