@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterator, KeysView
 from typing import Protocol
 
 from rorqual.daemon.services.containers.record import Container, Exec, exec_from_row, from_row
 from rorqual.daemon.store.daemondb import ContainerRow, ExecRow, Leftover
-from rorqual.errdefs import Conflict, InvalidArgument, NotFound
+from rorqual.errdefs import Conflict, InvalidArgument, NotFound, ResourceExhausted
+
+log = logging.getLogger(__name__)
 
 
 class ContainerStore(Protocol):
@@ -142,20 +145,18 @@ class Registry:
     async def add_exec(self, container: Container, new: Exec) -> None:
         """Store an exec and make it findable by its id alone."""
         self._hold(container, new)
-        try:
-            await self.save_exec(new)
-        except BaseException:
-            container.execs.pop(new.id, None)
-            self._execs.pop(new.id, None)
-            raise
+        await self.save_exec(new)
 
     def _hold(self, container: Container, new: Exec) -> None:
         container.execs[new.id] = new
         self._execs[new.id] = new
 
     async def save_exec(self, run: Exec) -> None:
-        """Write it."""
-        await self._store.put_exec(run.to_row())
+        """Write it if there is room: a full disk is cleaned up by an exec."""
+        try:
+            await self._store.put_exec(run.to_row())
+        except ResourceExhausted as e:
+            log.warning("exec %s would not be known to the next daemon: %s", run.id, e)
 
     async def drop_execs(self, container: Container, ids: Collection[str]) -> None:
         """Forget them."""
