@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rorqual.cli.gotemplate import NilMap, NilSlice, Number, Object, Struct, TemplateError, parse
 from rorqual.cli.gotemplate.docker import FUNCTIONS, HEADER_FUNCTIONS, to_json
 from rorqual.cli.gotemplate.gofmt import show, sprintf
+from rorqual.cli.gotemplate.structs import members, struct
 
 DATA: dict[str, Any] = {
     "S": "hello",
@@ -81,12 +82,36 @@ def test_templates(text: str, expected: str) -> None:
         ('{{template "x"}}', 'template: :1:11: executing "" at <{{template "x"}}>: template "x" not defined'),
         ('{{eq 1 "a"}}', 'template: :1:2: executing "" at <eq 1 "a">: error calling eq: '
          "incompatible types for comparison"),
+        ("{{index .S 9}}", 'template: :1:2: executing "" at <index .S 9>: error calling index: index out of range: 9'),
+        ("{{index .S 5}}", 'template: :1:2: executing "" at <index .S 5>: error calling index: '
+         "reflect: string index out of range"),
+        ("{{index .L 3}}", 'template: :1:2: executing "" at <index .L 3>: error calling index: '
+         "reflect: slice index out of range"),
+        ("{{call .S}}", 'template: :1:2: executing "" at <call .S>: error calling call: '
+         "non-function .S of type string"),
+        ("{{range $i, $v := .S}}{{end}}", "template: :1:18: executing \"\" at <.S>: range can't iterate over hello"),
     ],
 )  # fmt: skip
 def test_errors_are_gos(text: str, error: str) -> None:
     with pytest.raises(TemplateError) as caught:
         run(text)
     assert str(caught.value) == error
+
+
+def test_an_error_tells_what_was_written_before_it() -> None:
+    with pytest.raises(TemplateError) as caught:
+        run("{{.S}} and {{len 3}}")
+    assert caught.value.partial == "hello and "
+
+
+def test_members_that_are_structs_to_go() -> None:
+    shown = members({"Plugins": {"Volume": ["local"], "Log": None}, "Labels": {"b": "1", "a": "2"}}, {"Plugins": "t.P"})
+    whole = struct("t.T", shown)
+    assert run("{{.Plugins}} {{json .Plugins}} {{.Labels}}", whole) == (
+        '{[local] []} {"Volume":["local"],"Log":null} map[a:2 b:1]'
+    )
+    with pytest.raises(TemplateError, match=r"can't evaluate field Nope in type t\.P"):
+        run("{{.Plugins.Nope}}", whole)
 
 
 def test_missing_keys_can_be_errors() -> None:

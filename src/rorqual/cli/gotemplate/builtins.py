@@ -48,6 +48,8 @@ def _index(value: Any, *keys: Any) -> Any:
                     raise FunctionError("cannot index slice/array with nil")
                 raise FunctionError(f"cannot index slice/array with type {type_name(key)}")
             data = value.encode() if isinstance(value, str) else value
+            if key == len(data):  # Go's check lets it pass, and reflect then refuses it
+                raise FunctionError(f"reflect: {'string' if isinstance(value, str) else 'slice'} index out of range")
             if not 0 <= key < len(data):
                 raise FunctionError(f"index out of range: {key}")
             value = data[key]

@@ -71,7 +71,11 @@ class Template:
         """
         state = _State(self._name, self._text, self._defined, self._functions, missing_key_error)
         state.variables.append(("$", data))
-        state.walk_list(data, self._root)
+        try:
+            state.walk_list(data, self._root)
+        except TemplateError as e:
+            e.partial = "".join(state.out)
+            raise
         return "".join(state.out)
 
 
@@ -147,7 +151,8 @@ class _State:
         names = node.pipe.variables
         count = 0
         try:
-            for key, element in self._elements(node.pipe, value):
+            # Go tells of the node that it evaluated last.
+            for key, element in self._elements(node.pipe.commands[-1].args[-1], value):
                 count += 1
                 if names:
                     values = (element,) if len(names) == 1 else (key, element)
@@ -304,6 +309,8 @@ class _State:
             if not _fits(value, kind):
                 raise self.fail(node, f"wrong type for value; expected {kind}; got {_interface_name(value)}")
         args += final
+        if name == "call" and command.args[1:] and args[0] is not None and not callable(args[0]):
+            raise self.fail(command, f"error calling call: non-function {command.args[1]} of type {type_name(args[0])}")
         return self._call(command, name, self._functions[name], args, counted_at=node)
 
     def _argument(self, dot: Any, node: Node, kind: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rorqual.cli.gotemplate.value import Object
+from rorqual.cli.gotemplate.value import NilSlice, Object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ def struct(
         raise KeyError(name)
 
     return Rendered(type_name, field, data)
+
+
+def members(data: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    """`data` with those members that are structs to Go as such, {name: Go's type}; their missing lists are nil."""
+    out = dict(data)
+    for name, type_name in types.items():
+        member = out.get(name)
+        if isinstance(member, dict):
+            out[name] = struct(type_name, {key: NilSlice() if v is None else v for key, v in member.items()})
+    return out
 
 
 class Rendered(Object):

@@ -174,17 +174,19 @@ def _join(ip: str, port: str) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
-def _check_template(format: str) -> None:
-    """Docker tries a format out before it asks the engine. Raises: Exit."""
+def _shows_size(format: str) -> bool:
+    """Docker tries a format out before it asks the engine, to see whether it wants sizes. Raises: Exit."""
     from rorqual.cli.gotemplate import Object, TemplateError, parse
-    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+    from rorqual.cli.gotemplate.docker import FUNCTIONS
 
+    used = set()
     try:
-        template = parse("", unescape(format), FUNCTIONS)
+        template = parse("", format, FUNCTIONS)
     except TemplateError as e:
         raise Exit(1, f"failed to parse template: {e}") from e
 
     def field(name: str) -> object:
+        used.add(name)
         if name == "Label":
             return lambda key: ""
         return "" if name in _HEADERS or name in _JSON_FIELDS else _no_field(name)
@@ -193,6 +195,7 @@ def _check_template(format: str) -> None:
         template.execute(Object(_TYPE, field, _JSON_FIELDS))
     except TemplateError as e:
         raise Exit(1, f"failed to execute template: {e}") from e
+    return "Size" in used
 
 
 def _no_field(name: str) -> object:
@@ -204,12 +207,10 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     quiet = flags.boolean("quiet")
     if not format and not quiet:
         format = context.config.text("psFormat")
-    if flags.string("format"):
-        _check_template(flags.string("format"))
     last = flags.integer("last")
     if flags.boolean("latest") and last <= 0:
         last = 1
-    size = flags.boolean("size") or ".Size" in format
+    size = flags.boolean("size") or bool(format and _shows_size(format))
     containers = context.client.containers.list(
         all=flags.boolean("all"),
         limit=last if last > 0 else None,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     JSON = dict[str, Any]
 
 EXIT_TEMPLATE = 64
+_STRUCTS = {"Plugins": "system.PluginsInfo", "Swarm": "swarm.Info"}
 _GO_NAMES = {
     "HTTPProxy": "HttpProxy",
     "HTTPSProxy": "HttpsProxy",
@@ -67,17 +68,18 @@ def _formatted(info: JSON, format: str) -> None:
         sys.stdout.write(json.dumps(info, separators=(",", ":"), ensure_ascii=False) + "\n")
         return
     from rorqual.cli.gotemplate import TemplateError, parse
-    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
-    from rorqual.cli.gotemplate.structs import struct
+    from rorqual.cli.gotemplate.docker import FUNCTIONS
+    from rorqual.cli.gotemplate.structs import members, struct
 
     try:
-        template = parse("", unescape(format), FUNCTIONS)
+        template = parse("", format, FUNCTIONS)
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
-    shown = {**info, "ClientInfo": struct("*system.clientInfo", info["ClientInfo"])}
+    shown = members({**info, "ClientInfo": struct("*system.clientInfo", info["ClientInfo"])}, _STRUCTS)
     try:
         sys.stdout.write(template.execute(struct("system.dockerInfo", shown, names=_GO_NAMES, omitted=_OMITTED)) + "\n")
     except TemplateError as e:
+        sys.stdout.write(e.partial + "\n")
         raise Exit(1, str(e)) from e
 
 

@@ -35,9 +35,11 @@ def client_version(context: Context, negotiated: str) -> JSON:
         "Version": __version__,
         "ApiVersion": negotiated,
         "DefaultAPIVersion": API_VERSION,
-        "PythonVersion": platform.python_version(),
+        "GitCommit": "",  # these three for scripts that ask docker's client for them
+        "GoVersion": f"python{platform.python_version()}",
         "Os": sys.platform,
         "Arch": _MACHINES.get(platform.machine(), platform.machine()),
+        "BuildTime": "",
         "Context": context.contexts.current(),
     }
 
@@ -68,14 +70,18 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
 
 def _templated(info: JSON, format: str) -> None:
     from rorqual.cli.gotemplate import TemplateError, parse
-    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
-    from rorqual.cli.gotemplate.structs import struct
+    from rorqual.cli.gotemplate.docker import FUNCTIONS
+    from rorqual.cli.gotemplate.structs import members, struct
 
     try:
-        template = parse("version", unescape(format), FUNCTIONS)
+        template = parse("version", format, FUNCTIONS)
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
     server = info["Server"]
+    if server is not None:
+        server = members(server, {"Platform": "struct { Name string }"})
+        components = server.get("Components") or ()
+        server["Components"] = [struct("types.ComponentVersion", component) for component in components]
     shown = {
         "Client": struct("system.clientVersion", info["Client"], names=_GO_NAMES),
         "Server": struct("*types.Version", server, names=_GO_NAMES, omitted=_OMITTED) if server is not None else None,
@@ -83,7 +89,8 @@ def _templated(info: JSON, format: str) -> None:
     try:
         sys.stdout.write(template.execute(struct("system.versionInfo", shown)) + "\n")
     except TemplateError as e:
-        raise Exit(1, f"\n{e}") from e
+        sys.stdout.write(e.partial + "\n")
+        raise Exit(1, str(e)) from e
 
 
 def _client_text(client: JSON) -> str:
@@ -94,7 +101,7 @@ def _client_text(client: JSON) -> str:
         "Client: Rorqual\n"
         f" Version:           {client['Version']}\n"
         f" API version:       {api}\n"
-        f" Python version:    {client['PythonVersion']}\n"
+        f" Python version:    {client['GoVersion'].removeprefix('python')}\n"
         f" OS/Arch:           {client['Os']}/{client['Arch']}\n"
         f" Context:           {client['Context']}\n"
     )
