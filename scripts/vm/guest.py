@@ -1,7 +1,7 @@
 """The files of the virtual machine: a root file system with Python, this package and its tests, and an initial ramdisk.
 
-Everything is taken from the machine that builds it (interpreter, standard library, the libraries they need, busybox),
-the kernel from Debian's package. Nothing is installed, and no mount is made: mke2fs fills the image by itself.
+Interpreter, standard library, the libraries they need and busybox are taken from the machine that builds it, kernel and
+systemd from Debian's packages. Nothing is installed, and no mount is made: mke2fs fills the image by itself.
 """
 
 import importlib.metadata
@@ -13,6 +13,8 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import packages
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOT_MODULES = (
@@ -98,12 +100,14 @@ def build_root(work: Path, modules: Path) -> Path:
     """An ext4 image of the guest's root file system."""
     root = work / "root"
     shutil.rmtree(root, ignore_errors=True)
-    for name in ("proc", "sys", "dev", "tmp", "run", "root", "etc", "bin", "usr/bin", "modules", "var/tmp"):
+    for name in ("proc", "sys", "dev", "tmp", "run", "root", "etc", "usr/bin", "modules", "var/tmp"):
         (root / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(exist_ok=True)
+        (root / name).symlink_to(f"usr/{name}")
+    packages.unpack(packages.download(work / "packages"), root)
     (root / "tmp").chmod(0o1777)
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\n")
-    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    _configure(root)
     for number, path in enumerate(module_files(modules, GUEST_MODULES)):
         shutil.copy(path, root / f"modules/{number:02d}-{path.name}")
     _copy_python(root)
@@ -129,8 +133,39 @@ def build_root(work: Path, modules: Path) -> Path:
     return image
 
 
+_USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\nmessagebus:x:101:101::/:/bin/false\n"
+_TESTS_UNIT = """[Unit]
+Description=the tests
+DefaultDependencies=no
+Wants=dbus.socket
+After=dbus.socket sysinit.target
+[Service]
+Type=oneshot
+Delegate=yes
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+TimeoutStartSec=infinity
+ExecStart=/bin/python3 /rorqual/init.py
+"""
+
+
+def _configure(root: Path) -> None:
+    """Users, and for systemd one unit: the tests. Nothing else of what it would start is wanted here."""
+    (root / "etc/passwd").write_text(_USERS)
+    (root / "etc/group").write_text("root:x:0:\nmessagebus:x:101:\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    (root / "etc/initrd-release").unlink(missing_ok=True)
+    units = root / "etc/systemd/system"
+    units.mkdir(parents=True, exist_ok=True)
+    (units / "tests.service").write_text(_TESTS_UNIT)
+    (units / "tests.target").write_text("[Unit]\nDescription=the tests are run\nWants=tests.service\n")
+    (units / "default.target").symlink_to("tests.target")
+
+
 def _place(path: Path, root: Path) -> None:
-    """A copy at the same path; a link in the way (/lib64 -> usr/lib64) becomes a directory of the guest."""
+    """A copy at the same path."""
     target = root / str(path).lstrip("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
@@ -202,8 +237,11 @@ _INITRD_INIT = """#!/bin/busybox sh
 for m in /modules/*; do /bin/busybox insmod $m; done
 n=0; while ! [ -b /dev/vda ] && [ $n -lt 1000 ]; do /bin/busybox usleep 10000; n=$((n+1)); done
 /bin/busybox mount -t ext4 /dev/vda /root || exec /bin/busybox poweroff -f
-/bin/busybox umount /dev
-exec /bin/busybox switch_root /root /bin/python3 /rorqual/init.py
+/bin/busybox mount -t proc proc /proc
+init="/bin/python3 /rorqual/init.py"
+/bin/busybox grep -q rorqual.systemd /proc/cmdline && init=/lib/systemd/systemd
+/bin/busybox umount /proc /dev
+exec /bin/busybox switch_root /root $init
 """
 
 
@@ -211,7 +249,7 @@ def build_initrd(work: Path, modules: Path) -> Path:
     """busybox and the modules that reach the root, as a cpio archive."""
     busybox = Path(shutil.which("busybox") or sys.exit("busybox is missing: see scripts/system-packages vm"))
     archive = bytearray()
-    for name in ("bin", "dev", "root", "modules"):
+    for name in ("bin", "dev", "proc", "root", "modules"):
         archive += _entry(name, stat.S_IFDIR | 0o755, b"")
     archive += _entry("init", stat.S_IFREG | 0o755, _INITRD_INIT.encode())
     archive += _entry("bin/busybox", stat.S_IFREG | 0o755, busybox.read_bytes())

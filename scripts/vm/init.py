@@ -1,4 +1,7 @@
-"""PID 1 of the virtual machine: mounts, cgroup v2, modules, the tests, and their result on the serial port."""
+"""The program of the virtual machine: the tests, and their result on the serial port.
+
+As PID 1 it first makes mounts and cgroup v2 itself; as a service of systemd it finds all that done.
+"""
 
 import os
 import subprocess
@@ -14,7 +17,15 @@ def mount(kind: str, target: str, options: str = "") -> None:
 
 
 def prepare() -> None:
-    os.environ.update(PATH="/usr/bin:/bin", HOME="/root", PYTHONPATH="/rorqual/src:/site")
+    os.environ.update(PATH="/usr/bin:/bin:/usr/sbin", HOME="/root", PYTHONPATH="/rorqual/src:/site")
+    if os.getpid() == 1:
+        be_init()
+    for name in sorted(os.listdir("/modules")):
+        parameters = ["nr_devices=1", "gb=1"] if "null_blk" in name else []
+        subprocess.run(["busybox", "insmod", f"/modules/{name}", *parameters], check=False)
+
+
+def be_init() -> None:
     mount("proc", "/proc")
     mount("sysfs", "/sys")
     mount("devtmpfs", "/dev")
@@ -25,9 +36,6 @@ def prepare() -> None:
     # As systemd does it: nobody runs in the root group, so that all controllers can be given to the groups below.
     os.mkdir("/sys/fs/cgroup/init.scope")
     Path("/sys/fs/cgroup/init.scope/cgroup.procs").write_text("0")
-    for name in sorted(os.listdir("/modules")):
-        parameters = ["nr_devices=1", "gb=1"] if "null_blk" in name else []
-        subprocess.run(["insmod", f"/modules/{name}", *parameters], check=False)
     for name in ("fd", "stdin:fd/0", "stdout:fd/1", "stderr:fd/2"):
         link, _, target = name.partition(":")
         if not os.path.lexists(f"/dev/{link}"):

@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,11 +26,13 @@ WORK = guest.REPOSITORY / "build" / "vm"
 RESULT = b"rorqual-vm-result"
 _RUNTIME = ("cgroup_v2", "lifecycle", "spec", "mounts", "security", "hostile", "races", "rootless")
 # Not among them: other engines, which are not there, and command lines and fuzzing, which no kernel changes.
-DEFAULT = (
+PLAIN = (
     *("-q", "-ra", "--timeout=300", "tests/integration/test_cgroup_v2.py"),
     *(f"tests/integration/runc/test_{name}.py" for name in _RUNTIME),
     *("tests/integration/runc/test_command.py::test_the_whole_life", "tests/unit/runc", "tests/unit/linux"),
 )
+_WITH_SYSTEMD = ("systemd", "criu", "labels")
+SYSTEMD = ("-q", "-ra", "--timeout=300", *(f"tests/integration/runc/test_{name}.py" for name in _WITH_SYSTEMD))
 _MEMORY_MIB = 1024
 _OUTPUT_MAX = 16 << 20
 
@@ -36,6 +40,7 @@ _OUTPUT_MAX = 16 << 20
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--timeout", type=float, default=3600, help="seconds until the machine is given up (3600)")
+    parser.add_argument("--systemd", action="store_true", help="boot systemd, and run the tests that need it")
     parser.add_argument("--kvm", action="store_true", help="hardware virtualisation instead of emulation")
     parser.add_argument("pytest", nargs="*", help="arguments of pytest instead of the runtime's tests")
     chosen = parser.parse_args()
@@ -44,13 +49,27 @@ def main() -> int:
         sys.exit("qemu-system-x86_64 is missing: see scripts/system-packages vm")
     start = time.monotonic()
     vmlinuz, modules = guest.kernel(WORK)
-    initrd, image = guest.build_initrd(WORK, modules), guest.build_root(WORK, modules)
+    disk = Disk(vmlinuz, guest.build_initrd(WORK, modules), guest.build_root(WORK, modules))
     say(f"image made in {time.monotonic() - start:.0f} s; {'kvm' if chosen.kvm else 'software emulation'}")
-    command = _command(emulator, vmlinuz, initrd, image, chosen.kvm, chosen.pytest or list(DEFAULT))
-    start = time.monotonic()
-    status = watch(command, chosen.timeout)
-    say(f"virtual machine ended with {status} after {time.monotonic() - start:.0f} s")
-    return status
+    machines = [(False, PLAIN), (True, SYSTEMD)]
+    if chosen.pytest or chosen.systemd:
+        machines = [(chosen.systemd, chosen.pytest or SYSTEMD)]
+    statuses = []
+    for systemd, arguments in machines:
+        start = time.monotonic()
+        statuses.append(watch(_command(emulator, disk, chosen.kvm, arguments, systemd), chosen.timeout))
+        name = "with systemd" if systemd else "without systemd"
+        say(f"virtual machine {name} ended with {statuses[-1]} after {time.monotonic() - start:.0f} s")
+    return max(statuses)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a machine boots from; its own changes to the image are thrown away."""
+
+    kernel: Path
+    initrd: Path
+    image: Path
 
 
 def say(text: str) -> None:
@@ -58,16 +77,18 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _command(emulator: str, vmlinuz: Path, initrd: Path, image: Path, kvm: bool, pytest: list[str]) -> list[str]:
+def _command(emulator: str, disk: Disk, kvm: bool, pytest: Sequence[str], systemd: bool) -> list[str]:
     encoded = "%00".join(argument.replace(" ", "%20") for argument in pytest)
     # TSC and HPET aside, nothing that a headless machine could wait for
     line = f"console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all rorqual.pytest={encoded}"
+    if systemd:
+        line += " rorqual.systemd systemd.show_status=false systemd.unified_cgroup_hierarchy=1"
     return [
         emulator, "-nographic", "-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio",
         "-m", str(_MEMORY_MIB), "-smp", "2",
         *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", "max"]),
-        "-kernel", str(vmlinuz), "-initrd", str(initrd), "-append", line,
-        "-drive", f"file={image},format=raw,if=virtio,cache=unsafe",
+        "-kernel", str(disk.kernel), "-initrd", str(disk.initrd), "-append", line,
+        "-drive", f"file={disk.image},format=raw,if=virtio,cache=unsafe,snapshot=on",
     ]  # fmt: skip
 
 

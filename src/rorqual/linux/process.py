@@ -122,6 +122,29 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
 
 
+_PF_EXITING = 0x4
+
+
+def runs(pid: int) -> bool:
+    """Whether it still executes anything: false of one that is gone, a zombie, or past the point of no return.
+
+    The last differs from a zombie where the kernel waits in its name: the init of a pid namespace ends only when every
+    process of the namespace was reaped, those of parents outside too. Source: proc_pid_stat(5), fields 3 and 9.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        line = os.read(fd, 4096)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+    fields = line[line.rindex(b")") + 2 :].split()
+    return fields[0] not in (b"Z", b"X", b"x") and not int(fields[6]) & _PF_EXITING
+
+
 def join_session_keyring(name: str) -> int:
     """A new session keyring, so that the host's keys (they have no namespace) are out of reach."""
     text = ctypes.create_string_buffer(name.encode())

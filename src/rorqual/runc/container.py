@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from rorqual import errdefs
+from rorqual.linux import process
 from rorqual.oci import defaults, runtime
 from rorqual.oci.runtime import Hooks, Process, Resources, Spec
 from rorqual.record import record
@@ -26,6 +27,8 @@ from rorqual.runc.state import Directory, Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
+    from rorqual.runc.systemd.scope import Scope
 else:
     import _signal as signal
 
@@ -66,6 +69,13 @@ class Container:
 
     def _group(self) -> Group:
         return locate.existing(self.record.groups)
+
+    def _scope(self) -> Scope | None:
+        if not self.record.unit:
+            return None
+        from rorqual.runc.systemd import names, scope
+
+        return scope.Scope(names.Unit(self.record.unit, ""), of_user=self.record.unit_of_user)
 
     def start(self) -> list[str]:
         """Let the created process run the user's program; warnings of poststart hooks.
@@ -185,7 +195,10 @@ class Container:
         document = Resources.from_json(resources) if isinstance(resources, bytes) else resources
         if self.status == state.STOPPED:
             raise errdefs.Conflict("container not running")
-        self._group().update(document)
+        group, scope = self._group(), self._scope()
+        if scope is not None:
+            scope.update(group.planned(document))
+        group.update(document)
 
     def stats(self) -> Stats:
         return self._group().stats()
@@ -216,20 +229,25 @@ class Container:
             if not ours:
                 return []  # another delete has done it, or the create that failed
             config = self.directory.read_config() if "poststop" in self.record.hooks else b""
-            self._group().destroy()
+            scope = self._scope()
+            if scope is not None:
+                scope.stop()
+            # What ran in init's own pid namespace ended with it. What else is in the group may be anybody's.
+            left = self._group().destroy(end=not self.record.own_pid_namespace or not self.pid)
             self.directory.remove()
+        warnings = [f"cgroup {directory} is left: it has processes of others" for directory in left]
         if not config:
-            return []
+            return warnings
         chosen = Spec.from_json(config).hooks or Hooks()
-        return hooks.run_all("poststop", chosen.poststop, self.hook_state(state.STOPPED))
+        return [*warnings, *hooks.run_all("poststop", chosen.poststop, self.hook_state(state.STOPPED))]
 
     def _end(self) -> None:
-        """Kill init and wait until it is dead; being its parent's business, it isn't reaped here."""
+        """Kill init and wait until it is dead or can only die: to reap it, and execs, is their parents' business."""
         with suppress(errdefs.NotFound):
             self.kill(signal.SIGKILL)
         deadline = time.monotonic() + _SIGKILL_TIMEOUT_S
         delay = 0.0002
-        while state.is_alive(self.record.pid, self.record.start_time):
+        while state.is_alive(self.record.pid, self.record.start_time) and process.runs(self.record.pid):
             if time.monotonic() > deadline:
                 raise errdefs.Unavailable(f"container {self.id} does not end on SIGKILL")
             time.sleep(delay)
@@ -262,18 +280,19 @@ def create(
     no_pivot: bool = False,
     new_keyring: bool = True,
     rootless: bool | None = None,
+    systemd: bool = False,
 ) -> Container:
     """Build the container up to the point where only the user's program is missing.
 
     `rootfs_mounts` are performed inside the container's mount namespace on root.path, so the host never sees them.
     `no_pivot`: move the root instead, for a rootfs on the initial ramdisk. `new_keyring`: a session keyring of its own.
     `rootless`: without permission for control groups do without, if nothing asks for them (None: unless we are the
-    host's root).
+    host's root). `systemd`: linux.cgroupsPath is slice:prefix:name, and the group a unit of systemd's.
     Raises: InvalidArgument, AlreadyExists, StartError and its kinds. A create that fails leaves nothing.
     """
     document = spec if isinstance(spec, Spec) else Spec.from_json(spec)
     directory = Directory(root, container_id)
-    options = Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring, rootless)
+    options = Options(stdio, rootfs_mounts, preserve_fds, pid_file, no_pivot, new_keyring, rootless, systemd)
     creation = Creation(container_id, os.path.abspath(bundle), document, directory, options)
     with directory.making():
         try:

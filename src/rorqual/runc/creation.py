@@ -23,6 +23,10 @@ from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory, Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rorqual.runc.systemd.scope import Scope
+
 
 @record
 class Made:
@@ -44,6 +48,7 @@ class Options:
     no_pivot: bool
     new_keyring: bool
     rootless: bool | None
+    systemd: bool = False
 
 
 class Creation:
@@ -58,6 +63,8 @@ class Creation:
         self._options = options
         self._fds: list[int] = []
         self._started = False
+        self._own_pid_namespace = True
+        self._scope: Scope | None = None
 
     def undone(self) -> None:
         """After a failure, once everything has been removed: runtime.md goes on with the poststop hooks (step 12)."""
@@ -71,6 +78,7 @@ class Creation:
             raise errdefs.InvalidArgument("invalid config: process is required")
         hooks.check(self._spec.hooks)
         fresh, joined = planning.namespace_flags(self._linux)
+        self._own_pid_namespace = bool(fresh & namespaces.CLONE_NEWPID)
         user_process = planning.process_plan(
             self._spec.process,
             container_id=self._id,
@@ -81,7 +89,7 @@ class Creation:
             new_keyring=self._options.new_keyring,
             user_namespace=bool(fresh & namespaces.CLONE_NEWUSER or namespaces.CLONE_NEWUSER in joined),
         )
-        group = locate.new(self._linux.cgroups_path, self._id)
+        group = self._locate_group()
         if group.is_frozen():  # somebody else's, and ours would never get out of it
             raise StartError("container's cgroup unexpectedly frozen")
         # Before there is anything to find: a caller that is killed leaves what `delete` then removes.
@@ -102,22 +110,41 @@ class Creation:
             )
             return self._spawn(plan, group, fresh, joined, pid_namespace)
         except BaseException:
-            _destroy_quietly(group)
+            self._destroy_quietly(group)
             raise
         finally:
             for fd in self._fds:
                 os.close(fd)
 
+    def _locate_group(self) -> Group:
+        if not self._options.systemd:
+            return locate.new(self._linux.cgroups_path, self._id)
+        from rorqual.runc.systemd import names, scope  # few hosts' engines ask for it, and then each command once
+
+        of_user = _is_rootless(self._options.rootless)
+        unit = names.unit(self._linux.cgroups_path, self._id, of_user=of_user)
+        self._scope = scope.Scope(unit, of_user=of_user)
+        return locate.at(self._scope.group())
+
+    def _start_scope(self, group: Group, resources: Resources) -> None:
+        if self._scope is None:
+            return
+        from rorqual.runc.systemd import properties
+
+        wanted = properties.annotated(dict(self._spec.annotations or {}))
+        self._scope.start(group.planned(resources), resources.devices, self._id, wanted)
+
     def _create_group(self, group: Group, fresh: int, joined: dict[int, str]) -> Group:
         """The group made, or none where a rootless container may do without."""
         resources = self._linux.resources or Resources()
         try:
+            self._start_scope(group, resources)
             group.create(resources)
             return group
         except OSError as e:
             if not _is_rootless(self._options.rootless) or e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            _destroy_quietly(group)
+            self._destroy_quietly(group)
             if self._linux.cgroups_path:
                 raise errdefs.PermissionDenied(
                     "rootless needs no limits and no linux.cgroupsPath when no permission is granted for cgroups: "
@@ -241,6 +268,8 @@ class Creation:
                     on_hooks=lambda: self._on_hooks(pid),
                     on_notify=lambda fd: self._send_listener(fd, pid),
                 )
+                if self._scope is not None:
+                    self._scope.settled()
                 if self._options.pid_file is not None:
                     write_pid_file(self._options.pid_file, pid)
                 self._directory.created()
@@ -265,13 +294,23 @@ class Creation:
             start_time=process.start_time(pid) if pid else 0,
             created_ns=time.time_ns(),
             namespaces=flags,
-            own_pid_namespace=bool(fresh & namespaces.CLONE_NEWPID),
+            own_pid_namespace=self._own_pid_namespace,
             groups=group.directories(),
             oci_version=self._spec.oci_version,
             owner=os.geteuid(),
             annotations=dict(self._spec.annotations or {}),
             hooks=[name for name in ("poststart", "poststop") if getattr(self._spec.hooks, name, ())],
+            unit=self._scope.unit.name if self._scope is not None else "",
+            unit_of_user=self._scope is not None and self._scope.of_user,
         )
+
+    def _destroy_quietly(self, group: Group) -> None:
+        """After a failure, which is what the caller must see, not the clean-up's."""
+        with suppress(errdefs.Error, OSError):
+            if self._scope is not None:
+                self._scope.stop()
+        with suppress(errdefs.Error, OSError):
+            group.destroy(end=self._started and not self._own_pid_namespace)
 
     def _send_listener(self, fd: int, pid: int) -> None:
         assert self._linux.seccomp is not None
@@ -289,12 +328,6 @@ def _is_rootless(chosen: bool | None) -> bool:
     if chosen is not None:
         return chosen
     return os.geteuid() != 0 or not namespaces.in_initial_user_namespace()
-
-
-def _destroy_quietly(group: Group) -> None:
-    """After a failure, which is what the caller must see, not the clean-up's."""
-    with suppress(errdefs.Error, OSError):
-        group.destroy()
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -35,7 +35,8 @@ _ID_MAX = 1024
 @record
 class Record:
     """`start_time`: the init process's, with the pid its identity. `created_ns`: since the epoch. `namespaces`:
-    CLONE_NEW* flags of all namespaces that differ from the creator's. `groups`: controller -> directory."""
+    CLONE_NEW* flags of all namespaces that differ from the creator's. `groups`: controller -> directory. `unit`: of
+    systemd, whose groups these are, "" without; of the user's own manager with `unit_of_user`."""
 
     id: str
     bundle: str
@@ -50,6 +51,8 @@ class Record:
     owner: int
     annotations: dict[str, str]
     hooks: list[str]
+    unit: str = ""
+    unit_of_user: bool = False
 
     def to_json(self) -> bytes:
         return jsontext.dumps({name: getattr(self, name) for name in self.__match_args__}).encode()

@@ -5,8 +5,10 @@ files into which a process writes `0` to move itself there (v1: `tasks`, which s
 moving another process costs). `open_clone_fd` is the directory that a clone can put its child into (v2), None on v1.
 `joinable` is the group for a further process of the container whose init is `pid`.
 `details` are figures that only `events` tells.
-`unified` is the directory on cgroup v2, "" on v1. `kill` ends all processes at once and is false where the kernel
-offers no such thing. `destroy` may be called twice, and kills what is left.
+`planned` is what `create` or `update` would write. `unified` is the directory on cgroup v2, "" on v1. `kill` ends all
+processes at once and is false where the kernel offers no such thing.
+`destroy` removes the groups and may be called twice. With `end` it kills what is still in them; without, processes that
+are none of the container's (several may share a cgroupsPath) keep theirs, and the directories that are left are told.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from rorqual import errdefs
+from rorqual.linux import process
 from rorqual.oci.runtime import Resources
 from rorqual.runc.cgroups.settings import Writes
 from rorqual.runc.cgroups.stats import Details, Stats
@@ -34,6 +37,7 @@ else:
 class Group(Protocol):
     def create(self, resources: Resources) -> None: ...
     def update(self, resources: Resources) -> None: ...
+    def planned(self, resources: Resources) -> Writes: ...
     def directories(self) -> dict[str, str]: ...
     def open_join_fds(self) -> list[int]: ...
     def open_clone_fd(self) -> int | None: ...
@@ -50,7 +54,7 @@ class Group(Protocol):
     def details(self) -> Details: ...
     def oom_watch(self) -> int | None: ...
     def oom_kills(self) -> int: ...
-    def destroy(self) -> None: ...
+    def destroy(self, *, end: bool) -> list[str]: ...
 
 
 def write(directory: str, writes: Writes) -> None:
@@ -148,9 +152,10 @@ def pids_below(directory: str, file: str = "cgroup.procs") -> list[int]:
 _REMOVE_TIMEOUT_S = 10.0
 
 
-def remove(directories: Iterable[str]) -> None:
-    """Remove the groups with all below them, killing what still runs there.
+def remove(directories: Iterable[str], *, end: bool) -> list[str]:
+    """Remove the groups with all below them; those that are left. `end`: kill what still runs there.
 
+    Without `end` only what is on its way out is waited for: whatever runs on is none of the caller's.
     Raises: errdefs.Conflict when a group stays busy (a process that the kernel can't end now).
     """
     waiting = list(directories)
@@ -159,17 +164,20 @@ def remove(directories: Iterable[str]) -> None:
     while waiting:
         waiting = [directory for directory in waiting if not _try_remove(directory)]
         if not waiting:
-            return
+            break
         now = time.monotonic()
         deadline = deadline or now + _REMOVE_TIMEOUT_S
         if now > deadline:
             raise errdefs.Conflict(f"unable to remove cgroup {waiting[0]}: device or resource busy")
-        for directory in waiting:
-            for pid in pids_below(directory):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        pids = {pid for directory in waiting for pid in pids_below(directory)}
+        if not end and any(process.runs(pid) for pid in pids):
+            break
+        for pid in pids if end else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(delay)
         delay = min(delay * 2, 0.05)
+    return waiting
 
 
 def _try_remove(directory: str) -> bool:

@@ -35,6 +35,11 @@ def new(cgroups_path: str, container_id: str) -> Group:
         raise errdefs.InvalidArgument(
             f"invalid cgroupsPath {path!r}: systemd's slice:prefix:name needs --systemd-cgroup"
         )
+    return at(path)
+
+
+def at(path: str) -> Group:
+    """The groups that a path means. Raises: InvalidArgument."""
     relative = not path.startswith("/")
     clean = "/" + "/".join(paths.components(path))
     if clean == "/":

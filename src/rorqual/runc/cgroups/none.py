@@ -5,6 +5,7 @@ from __future__ import annotations
 from rorqual import errdefs
 from rorqual.oci.runtime import Resources
 from rorqual.runc.cgroups.group import Group as Contract
+from rorqual.runc.cgroups.settings import Writes
 from rorqual.runc.cgroups.stats import Details, Stats
 
 
@@ -17,6 +18,9 @@ class Group:
 
     def update(self, resources: Resources) -> None:
         raise _refusal("limit")
+
+    def planned(self, resources: Resources) -> Writes:
+        return []
 
     def directories(self) -> dict[str, str]:
         return {}
@@ -66,8 +70,8 @@ class Group:
     def oom_kills(self) -> int:
         return 0
 
-    def destroy(self) -> None:
-        return
+    def destroy(self, *, end: bool) -> list[str]:
+        return []
 
 
 def _refusal(what: str) -> errdefs.Error:

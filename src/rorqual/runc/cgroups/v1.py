@@ -9,7 +9,7 @@ from rorqual import errdefs
 from rorqual.linux.cgroups import Hierarchy
 from rorqual.oci.runtime import Resources
 from rorqual.runc.cgroups import blkio, cpu, cpuset, devices, group, hugetlb, memory, network, pids, rdma, stats_v1
-from rorqual.runc.cgroups.settings import Writes
+from rorqual.runc.cgroups.settings import Write, Writes
 from rorqual.runc.cgroups.stats import Details, Stats
 
 _FREEZE_TIMEOUT_S = 10.0
@@ -41,6 +41,17 @@ class Group:
 
     def update(self, resources: Resources) -> None:
         self._apply(resources, creating=False)
+
+    def planned(self, resources: Resources) -> Writes:
+        """Quota and period both, when one of them changes: they mean something together only."""
+        writes = [w for controller, decide in self._decisions(resources, creating=False) for w in decide()]
+        bandwidth = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        given = {write.file for write in writes}.intersection(bandwidth)
+        for file in bandwidth if given else ():
+            present = group.read_number(f"{self._by_controller.get('cpu', '')}/{file}")
+            if file not in given and present is not None:
+                writes.append(Write(file, str(present)))
+        return writes
 
     def _apply(self, resources: Resources, *, creating: bool) -> None:
         if resources.unified:
@@ -201,11 +212,11 @@ class Group:
     def details(self) -> Details:
         return stats_v1.details(self._by_controller)
 
-    def destroy(self) -> None:
-        if self.is_frozen():
+    def destroy(self, *, end: bool) -> list[str]:
+        if end and self.is_frozen():
             with suppress(OSError, errdefs.Error):
                 self.thaw()  # a frozen process can't die
-        group.remove(self._directories.values())
+        return group.remove(self._directories.values(), end=end)
 
 
 def _inherit_cpuset(directory: str, mountpoint: str) -> None:

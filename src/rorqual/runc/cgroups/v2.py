@@ -50,6 +50,10 @@ class Group:
         self._apply(resources)
         self._limit_devices(resources.devices)
 
+    def planned(self, resources: Resources) -> Writes:
+        """linux.resources.unified last: it is written last too."""
+        return [*self._decide(resources), *(Write(n, v.strip()) for n, v in (resources.unified or {}).items())]
+
     def _apply(self, resources: Resources) -> None:
         if resources.network is not None and (resources.network.class_id or resources.network.priorities):
             raise errdefs.InvalidArgument("invalid config: linux.resources.network is not available on cgroup v2")
@@ -212,9 +216,10 @@ class Group:
     def details(self) -> Details:
         return stats_v2.details()
 
-    def destroy(self) -> None:
-        self.kill()
-        group.remove([self._directory])
+    def destroy(self, *, end: bool) -> list[str]:
+        if end:
+            self.kill()
+        return group.remove([self._directory], end=end)
 
 
 def _ancestors(mountpoint: str, directory: str) -> list[str]:

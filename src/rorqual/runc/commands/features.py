@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespaces.TYPES),
             "capabilities": list(capabilities.NUMBERS),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(seccomp.ACTIONS),
@@ -55,5 +55,5 @@ def document() -> dict[str, Any]:
             "io.rorqual.runc.version": __version__,
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-        "potentiallyUnsafeConfigAnnotations": ["bundle"],
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
     }

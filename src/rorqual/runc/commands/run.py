@@ -65,12 +65,6 @@ def _make(line: Line, context: Context, *, detach: bool) -> runc.Container:
     spec = Spec.from_json(data)
     terminal = spec.process is not None and spec.process.terminal
     foreground.check_terminal(terminal, detach, line.get("console-socket"))
-    if context.systemd_cgroup:
-        raise InvalidArgument(
-            "systemd not running on this host, cannot use systemd cgroups manager"
-            if not os.path.isdir("/run/systemd/system")
-            else "systemd cgroup flag passed, but this runtime manages cgroups through the file system only"
-        )
     preserved, environment = foreground.passed_fds(line.number("preserve-fds") or 0)
     if environment and spec.process is not None:
         spec = replace(spec, process=replace(spec.process, env=(*spec.process.env, *environment)))
@@ -85,6 +79,7 @@ def _make(line: Line, context: Context, *, detach: bool) -> runc.Container:
         no_pivot=line.has("no-pivot"),
         new_keyring=not line.has("no-new-keyring"),
         rootless=context.is_rootless(),
+        systemd=context.systemd_cgroup,
     )
     context.warn(made.warnings)
     try:
