@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from rorqual.containerd.metadata.database import Database
 from rorqual.containerd.metadata.namespaces import Namespaces
 from rorqual.containerd.metadata.records import Kind
 from rorqual.containerd.metadata.snapshots import SnapshotTable
-from rorqual.containerd.snapshotters import fuse_overlayfs
+from rorqual.containerd.snapshotters import dmoptions, fuse_overlayfs
 from rorqual.containerd.snapshotters.available import available
 from rorqual.containerd.snapshotters.btrfs import BtrfsDriver
 from rorqual.containerd.snapshotters.contract import SIZE_LABEL, Driver, Mount
+from rorqual.containerd.snapshotters.devmapper import DevmapperDriver
 from rorqual.containerd.snapshotters.fuse_overlayfs import FuseOverlayDriver
 from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter, first_ids
+from rorqual.linux import dm
 
 pytestmark = pytest.mark.root
 
@@ -55,7 +57,7 @@ class Fixture:
                 self.snapshotter.remove_files([self.snapshotter.table.remove(ns, name).id])
         for ns, name in self.db.rows("SELECT ns, name FROM snapshots ORDER BY id"):
             self.snapshotter.remove_files([self.snapshotter.table.remove(ns, name).id])
-        for name in os.listdir(self.driver.root):
+        for name in self.directories():
             self.snapshotter.remove_files([int(name)])
         self.snapshotter.finish_removals()
 
@@ -94,11 +96,13 @@ class Fixture:
         return {name for name in os.listdir(self.driver.root) if name.isdigit()}
 
 
-DRIVERS = {
+POOL = ("dm.loopdatasize=1g", "dm.loopmetadatasize=16m", "dm.basesize=128m", "dm.fs=ext4")
+DRIVERS: dict[str, Callable[[str], Driver]] = {
     "overlayfs": OverlayDriver,
     "native": NativeDriver,
     "btrfs": BtrfsDriver,
     "fuse-overlayfs": FuseOverlayDriver,
+    "devmapper": lambda root: DevmapperDriver(root, dmoptions.parse(POOL)),
 }
 
 
@@ -129,12 +133,18 @@ def it(request: pytest.FixtureRequest, tmp_path: Path, btrfs_mount: Path | None)
         root = btrfs_mount / tmp_path.name
     if request.param == "fuse-overlayfs" and (why := fuse_overlayfs.missing()):
         pytest.skip(why)
+    if request.param == "devmapper" and not os.path.exists(dm.CONTROL):
+        pytest.skip("the kernel has no device mapper: scripts/vm has one")
     root.mkdir()
     fixture = Fixture(DRIVERS[request.param](str(root)), tmp_path)
     yield fixture
     fixture.remove_all()
     fixture.close()
-    assert os.listdir(root) == []
+    assert [name for name in os.listdir(root) if name.isdigit()] == []
+    if request.param == "devmapper":
+        assert [name for name in os.listdir("/sys/block") if name.startswith("dm-")] == []
+    else:
+        assert os.listdir(root) == []
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -374,14 +384,17 @@ async def test_a_layers_link_in_place_of_a_directory_never_leads_out(it: Fixture
 
 async def test_a_size_quota_holds_or_is_refused(it: Fixture) -> None:
     await it.layer("base", "", {"a": "1"})
-    if it.driver.name != "btrfs":
+    if it.driver.name not in ("btrfs", "devmapper"):
         with pytest.raises(errdefs.InvalidArgument):
             await it.snapshotter.prepare(NS, "k", "base", {SIZE_LABEL: "8388608"})
         assert [s.name for s in it.snapshotter.walk(NS)] == ["base"]
         return
-    with it.mounted(await it.snapshotter.prepare(NS, "k", "base", {SIZE_LABEL: "8388608"})) as root:
-        with pytest.raises(OSError, match="quota"), (root / "big").open("wb") as file:
-            for _ in range(64):
+    size, full = (8 << 20, "quota") if it.driver.name == "btrfs" else (160 << 20, "No space")
+    with it.mounted(await it.snapshotter.prepare(NS, "k", "base", {SIZE_LABEL: str(size)})) as root:
+        if it.driver.name == "devmapper":
+            assert os.statvfs(root).f_blocks * os.statvfs(root).f_frsize > 130 << 20  # grown beyond the base device
+        with pytest.raises(OSError, match=full), (root / "big").open("wb") as file:
+            for _ in range(192):
                 file.write(os.urandom(1 << 20))
                 file.flush()
                 os.fsync(file.fileno())

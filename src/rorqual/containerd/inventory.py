@@ -58,7 +58,7 @@ _WORKERS_MIN = 4  # more than Docker's three downloads at a time
 _THREADS = 6
 
 
-async def run(root: Path, state: str, address: str) -> None:
+async def run(root: Path, state: str, address: str, storage_driver: str, storage_options: Sequence[str]) -> None:
     """Serve `address` until SIGTERM or SIGINT. Raises: Unavailable when another process uses `root`."""
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="disk"))
@@ -79,7 +79,7 @@ async def run(root: Path, state: str, address: str) -> None:
     # bytes
     content = ContentStore(db, ContentTable(db, namespaces), Blobs(root / "content"))
     boot = boot_id()
-    drivers, refused = available(f"{root}/snapshots")
+    drivers, refused = available(f"{root}/snapshots", storage_driver, storage_options)
     snapshotters = _snapshotters(drivers, db, namespaces, boot)
     stable = StableStorage(db, {name: s.driver.root for name, s in snapshotters.items()}, boot)
     if torn := stable.forget_torn():
@@ -102,7 +102,7 @@ async def run(root: Path, state: str, address: str) -> None:
         TasksService(manager, containers, snapshotters),
         EventsService(exchange),
         LeasesService(db, leases, collector),
-        IntrospectionService(_uuid(root), list(snapshotters), refused),
+        IntrospectionService(_uuid(root), drivers, refused),
         CheckService(Checker(db, content, snapshotters, workers)),
         VersionService(),
     )

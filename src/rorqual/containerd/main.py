@@ -20,12 +20,13 @@ from rorqual.linux import process as linux_process
 
 _DEFAULT_ROOT = "/var/lib/rorqual"
 _DEFAULT_STATE = "/run/rorqual/containerd"
-_FLAGS = (
-    Flag(("--root",), help=f"what is kept (default {_DEFAULT_ROOT})"),
-    Flag(("--state",), help=f"what a reboot clears (default {_DEFAULT_STATE})"),
-    Flag(("-a", "--address"), help="gRPC socket (default <state>/containerd.sock)"),
-    Flag(("-l", "--log-level"), help="(default info)", choices=("debug", "info", "warning", "error")),
-)
+_ROOT = Flag(("--root",), help=f"what is kept (default {_DEFAULT_ROOT})")
+_STATE = Flag(("--state",), help=f"what a reboot clears (default {_DEFAULT_STATE})")
+_ADDRESS = Flag(("-a", "--address"), help="gRPC socket (default <state>/containerd.sock)")
+_LEVEL = Flag(("-l", "--log-level"), help="(default info)", choices=("debug", "info", "warning", "error"))
+_DRIVER = Flag(("--storage-driver",), help="snapshotter that is opened only if it is asked for: devmapper")
+_OPTION = Flag(("--storage-opt",), "list", "option of that snapshotter, dm.NAME=VALUE (repeatable)")
+_FLAGS = (_ROOT, _STATE, _ADDRESS, _LEVEL, _DRIVER, _OPTION)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = commandline.parse(
         "rorqual-containerd", "Content, snapshots, images and tasks.", _FLAGS, sys.argv[1:] if argv is None else argv
     )
-    root, state, address, level = (given.get(flag.name, [""])[-1] for flag in _FLAGS)
+    root, state, address, level = (given.get(flag.name, [""])[-1] for flag in (_ROOT, _STATE, _ADDRESS, _LEVEL))
+    driver = given.get("--storage-driver", [""])[-1]
+    options = given.get("--storage-opt", [])
     state = state or _DEFAULT_STATE
     address = address or f"{state}/containerd.sock"
     logging.basicConfig(
@@ -52,7 +55,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rorqual.containerd.inventory import run
 
     try:
-        asyncio.run(run(Path(root or _DEFAULT_ROOT).absolute(), os.path.abspath(state), os.path.abspath(address)))
+        asyncio.run(
+            run(
+                Path(root or _DEFAULT_ROOT).absolute(),
+                os.path.abspath(state),
+                os.path.abspath(address),
+                driver,
+                options,
+            )
+        )
     except errdefs.Error as e:
         print(f"rorqual-containerd: {e}", file=sys.stderr)  # noqa: T201
         sys.exit(os.EX_TEMPFAIL if isinstance(e, errdefs.Unavailable) else 1)  # another has the root: not for long

@@ -71,6 +71,7 @@ class DaemonConfig:
     default_runtime: str = BUILTIN_RUNTIME
     runtimes: Mapping[str, RuntimeBinary] = field(default_factory=dict)
     storage_driver: str = ""  # the best that works: storagedriver.choose
+    storage_opts: tuple[str, ...] = ()  # "driver.name=value" each
     default_ulimits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     default_shm_size: int = 64 << 20
     no_new_privileges: bool = False
@@ -103,6 +104,11 @@ class DaemonConfig:
         """The storage driver under containerd's name."""
         return _SNAPSHOTTERS.get(self.storage_driver, self.storage_driver)
 
+    def default_size(self) -> int:
+        """Bytes that a container may write that says nothing of it (overlay2.size); 0 for no bound."""
+        sizes = [o.partition("=")[2] for o in self.storage_opts if o.lower().startswith("overlay2.size=")]
+        return parse_size("overlay2.size", sizes[-1]) if sizes else 0
+
     def runtime(self, name: str) -> RuntimeBinary:
         """The runtime called `name`; "" is the default. Raises: InvalidArgument with Docker's text."""
         name = name or self.default_runtime
@@ -116,6 +122,11 @@ class DaemonConfig:
 
 # Docker's names of storage drivers that containerd calls otherwise
 _SNAPSHOTTERS = {"overlay2": "overlayfs", "overlay": "overlayfs", "vfs": "native", "devicemapper": "devmapper"}
+# Options of the daemon that each takes, beside those that containerd checks (dm.*).
+_STORAGE_OPTIONS = {
+    "overlayfs": ("overlay2.size", "overlay2.override_kernel_check"),
+    "btrfs": ("btrfs.min_space",),
+}
 # of the last three containerd tells why they cannot be had
 SNAPSHOTTERS = ("overlayfs", "fuse-overlayfs", "btrfs", "native", "devmapper", "zfs", "aufs")
 
@@ -165,6 +176,7 @@ _OPTIONS = (
     _Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
     _Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
     _Option("storage_driver", "storage-driver", ("-s", "--storage-driver"), "text", "snapshotter"),
+    _Option("storage_opts", "storage-opts", ("--storage-opt",), "list", "storage driver option (repeatable)"),
     _Option("default_ulimits", "default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard]"),
     _Option("default_shm_size", "default-shm-size", ("--default-shm-size",), "size", "size of /dev/shm"),
     _Option("no_new_privileges", "no-new-privileges", ("--no-new-privileges",), "bool", "by default"),
@@ -187,7 +199,6 @@ _OPTIONS = (
 _ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables", "features"}) | {
     "experimental",
     "exec-opts",
-    "storage-opts",
     "log-format",
     "builder",
     "containerd-plugins-namespace",
@@ -371,9 +382,22 @@ def _is_loopback(host: str) -> bool:
         return name == "localhost"
 
 
+def _check_storage_option(config: DaemonConfig, option: str) -> None:
+    """Raises: InvalidArgument, in Docker's words, for one that the chosen driver doesn't have."""
+    name, _ = _pair("storage-opt", option)
+    driver = config.snapshotter or "overlayfs"
+    if driver == "devmapper" and name.lower().startswith("dm."):
+        return
+    if name.lower() not in _STORAGE_OPTIONS.get(driver, ()):
+        raise InvalidArgument(f"{config.storage_driver or 'overlay2'}: unknown option {name}")
+    config.default_size()
+
+
 def _check(config: DaemonConfig) -> None:
     if config.storage_driver and config.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"error initializing graphdriver: driver not supported: {config.storage_driver}")
+    for option in config.storage_opts:
+        _check_storage_option(config, option)
     if config.log_level not in ("debug", "info", "warn", "error", "fatal", "panic"):
         raise InvalidArgument(f'invalid logging level: "{config.log_level}"')
     for label in config.labels:

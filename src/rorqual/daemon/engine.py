@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import uuid
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_network
 
 from rorqual.daemon import listen, web
@@ -93,6 +94,7 @@ class Engine:
             state=config.state_dir,
             log_level=_containerd_level(config.log_level),
             adopt_only=bool(config.containerd),
+            storage=_storage_arguments(config),
         )
         self.remote = Remote(str(config.containerd_address), config.containerd_namespace, config.snapshotter)
         self.controller = Controller(root / "network.db", config.exec_root, _network_options(config))
@@ -263,7 +265,8 @@ class Engine:
     async def serve(self) -> None:
         """Open the API's sockets."""
         engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
-        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check)
+        status = partial(self.remote.plugins.snapshotter_status, self.config.snapshotter)
+        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check, status)
         routes = [*self._routes, *system_api.SystemRoutes(system, self.events, self.remote.checks).routes()]
         self._server = web.Server(Front(routes).handle, listen.BACKLOG)
         context = listen.tls_context(self.config)
@@ -292,6 +295,12 @@ class Engine:
 
 def _containerd_level(level: str) -> str:
     return {"warn": "warning", "fatal": "critical", "panic": "critical"}.get(level, level)
+
+
+def _storage_arguments(config: DaemonConfig) -> list[str]:
+    """None for a driver that containerd has in any case."""
+    chosen = ["--storage-driver", config.snapshotter] if config.snapshotter == "devmapper" else []
+    return chosen + [word for option in config.storage_opts if chosen for word in ("--storage-opt", option)]
 
 
 def _network_options(config: DaemonConfig) -> ControllerOptions:

@@ -8,8 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
+import signal
+import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rorqual.errdefs import Unavailable
@@ -17,6 +22,7 @@ from rorqual.rpc import unixsock
 
 log = logging.getLogger(__name__)
 
+_MODULE = "rorqual.containerd.main"
 _START_TIMEOUT_S = 60.0  # it looks at every container's shim first
 _ANOTHER_S = 0.1
 
@@ -24,7 +30,12 @@ _ANOTHER_S = 0.1
 class Supervisor:
     """`ensure()` returns once containerd's socket accepts connections."""
 
-    def __init__(self, *, address: Path, root: Path, state: Path, log_level: str, adopt_only: bool) -> None:
+    def __init__(
+        self, *, address: Path, root: Path, state: Path, log_level: str, adopt_only: bool, storage: Sequence[str]
+    ) -> None:
+        """`storage` are containerd's arguments of storage: one that runs with others is replaced."""
+        self._storage = list(storage)
+        self._checked = adopt_only
         self._address = address
         self._root = root
         self._state = state
@@ -35,6 +46,9 @@ class Supervisor:
     async def ensure(self) -> None:
         """Raises: Unavailable when none answers and none can be started."""
         async with self._lock:
+            if self._answers() and not self._checked:
+                self._checked = True
+                await asyncio.to_thread(self._end_one_with_other_storage)
             if self._answers():
                 return
             if self._adopt_only:
@@ -48,9 +62,28 @@ class Supervisor:
             return False
         return True
 
+    def _end_one_with_other_storage(self) -> None:
+        """Containers go on without it, and the next one finds them."""
+        with unixsock.connect(self._address, timeout_s=1.0) as sock:
+            pid, _, _ = struct.unpack("=3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        pidfd = os.pidfd_open(pid)
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+            started = arguments[arguments.index("--log-level") + 2 :] if _MODULE in arguments else self._storage
+            if started == self._storage:
+                return
+            log.info("rorqual-containerd (pid %d) has other storage options: it is started anew", pid)
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(_START_TIMEOUT_S * 1000)
+        finally:
+            os.close(pidfd)
+
     async def _start(self) -> None:
-        argv = [sys.executable, "-m", "rorqual.containerd.main", "--root", str(self._root)]
+        argv = [sys.executable, "-m", _MODULE, "--root", str(self._root)]
         argv += ["--state", str(self._state), "--address", str(self._address), "--log-level", self._log_level]
+        argv += self._storage
         log.info("starting rorqual-containerd on %s", self._address)
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         process: subprocess.Popen[bytes] | None = None

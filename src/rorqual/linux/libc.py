@@ -68,6 +68,7 @@ NR_CLONE3 = 435
 NR_CLOSE_RANGE = 436
 NR_OPENAT2 = 437
 NR_MOUNT_SETATTR = 442
+NR_QUOTACTL_FD = 443
 
 _OLDER = {
     "x86_64": {"seccomp": 317, "keyctl": 250, "ioprio_set": 251, "sched_setattr": 314, "bpf": 321, "getpid": 39},

@@ -31,3 +31,22 @@ def begin_writeback(fd: int, offset: int = 0) -> None:
     Only a hint: a file system that cannot is left alone.
     """
     _libc.sync_file_range(fd, offset, 0, _SYNC_FILE_RANGE_WRITE)
+
+
+def write_durably(path: str, text: str) -> None:
+    """Make `path` a file with `text`, or leave it as it was: either would survive power loss. Raises OSError."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    """Put the names in a directory on stable storage. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

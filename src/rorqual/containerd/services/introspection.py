@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,7 @@ from typing import Any
 
 from rorqual.containerd.filters import select
 from rorqual.containerd.services.calls import receive
+from rorqual.containerd.snapshotters.contract import Driver
 from rorqual.errdefs import NotFound
 from rorqual.rpc.proto import introspection_pb2 as pb
 from rorqual.rpc.proto import platform_pb2, rpcstatus_pb2, version_pb2
@@ -17,6 +20,7 @@ from rorqual.rpc.proto.version_grpc import VersionBase
 from rorqual.version import __version__
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _UNKNOWN = 2  # gRPC's code
 _GRPC_SERVICES = (
     "containers",
@@ -36,8 +40,9 @@ _GRPC_SERVICES = (
 class IntrospectionService(IntrospectionBase):
     """`uuid` is this data root's, for as long as it lives."""
 
-    def __init__(self, uuid: str, snapshotters: Sequence[str], refused: Mapping[str, str]) -> None:
+    def __init__(self, uuid: str, drivers: Sequence[Driver], refused: Mapping[str, str]) -> None:
         self._uuid = uuid
+        self._drivers = {driver.name: driver for driver in drivers}
         machine = platform.machine()
         here = platform_pb2.Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
 
@@ -48,7 +53,7 @@ class IntrospectionService(IntrospectionBase):
 
         self._plugins = [
             plugin("content.v1", "content"),
-            *(plugin("snapshotter.v1", name, local=True) for name in snapshotters),
+            *(plugin("snapshotter.v1", name, local=True) for name in self._drivers),
             *(plugin("snapshotter.v1", name, local=True, refused=why) for name, why in sorted(refused.items())),
             plugin("metadata.v1", "sqlite"),
             plugin("differ.v1", "walking", local=True),
@@ -61,7 +66,17 @@ class IntrospectionService(IntrospectionBase):
 
     async def Plugins(self, stream: Any) -> None:
         found = select((await receive(stream)).filters, self._plugins, _field)
-        await stream.send_message(pb.PluginsResponse(plugins=found))
+        await stream.send_message(pb.PluginsResponse(plugins=[await self._told(plugin) for plugin in found]))
+
+    async def _told(self, plugin: pb.Plugin) -> pb.Plugin:
+        """With what a snapshotter says of itself, as JSON: [[key, value], ...]."""
+        driver = self._drivers.get(plugin.id) if plugin.type == _SNAPSHOTTER else None
+        if driver is None or not (status := await asyncio.to_thread(driver.status)):
+            return plugin
+        told = pb.Plugin()
+        told.CopyFrom(plugin)
+        told.exports["status"] = json.dumps(status)
+        return told
 
     async def Server(self, stream: Any) -> None:
         await receive(stream)

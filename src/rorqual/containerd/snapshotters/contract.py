@@ -98,8 +98,17 @@ class Driver(Protocol):
         The directories `implied` take owner, mode, times and xattrs of the parent's. Raises: the snapshot is lost.
         """
 
+    def seal(self, snapshot_id: int) -> None:
+        """It is to be committed: nobody writes to it any more, so what kept it writable can go. May come twice."""
+
     def remove(self, snapshot_id: int) -> None:
         """Remove the directory. Raises FileNotFoundError, OSError."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """What `docker info` tells of it beyond its name: (key, value) each."""
+
+    def close(self) -> None:
+        """The process ends, containers go on: give up what none of them needs."""
 
 
 def quota_of(labels: Labels) -> int:

@@ -66,6 +66,16 @@ class FuseOverlayDriver:
         """See Driver."""
         self._overlay.stack(snapshot_id, chain, implied)
 
+    def seal(self, snapshot_id: int) -> None:
+        """Nothing: what is mounted goes with the snapshot."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """Nothing."""
+        return []
+
+    def close(self) -> None:
+        """Nothing."""
+
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""
         merged = f"{self.root}/{snapshot_id}/merged"

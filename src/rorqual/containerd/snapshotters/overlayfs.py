@@ -6,6 +6,8 @@
 A layer's directory doesn't depend on its parents: layers can be unpacked in any order and given their parent at commit.
 The mount is the client's: 128 layers make a lowerdir longer than the page that mount(2) takes, so it goes through
 fsconfig's lowerdir+ or relative paths there. Source: Documentation/filesystems/overlayfs.rst.
+
+`--storage-opt size=` is a project quota on <root>/<id>, where the file system keeps them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from rorqual.containerd.metadata.records import Kind, Labels
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import InvalidArgument
-from rorqual.linux import removal
+from rorqual.linux import projectquota, removal
 
 # Docker's words
 _NO_QUOTA = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
@@ -40,10 +42,14 @@ class OverlayDriver:
 
     def create(self, snapshot_id: int, chain: list[int], kind: Kind, labels: Labels) -> None:
         """See Driver."""
-        if quota_of(labels):
-            raise InvalidArgument(_NO_QUOTA)
         top = f"{self.root}/{snapshot_id}"
         os.mkdir(top, 0o700)
+        if max_bytes := quota_of(labels):
+            try:
+                self._limit(snapshot_id, max_bytes)
+            except BaseException:
+                os.rmdir(top)
+                raise
         upper = f"{top}/fs"
         os.mkdir(upper, 0o755)
         if kind is Kind.ACTIVE:
@@ -82,9 +88,56 @@ class OverlayDriver:
         if implied:
             inherit_directories(self.layer(snapshot_id), [self.layer(i) for i in chain], implied)
 
+    def seal(self, snapshot_id: int) -> None:
+        """Nothing: a directory is all there is."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """Nothing."""
+        return []
+
+    def close(self) -> None:
+        """Nothing."""
+
     def remove(self, snapshot_id: int) -> None:
         """See Driver."""
-        removal.remove_tree(f"{self.root}/{snapshot_id}")
+        top = f"{self.root}/{snapshot_id}"
+        limited = self._project(snapshot_id) if _project_at(top) == self._project(snapshot_id) else 0
+        removal.remove_tree(top)
+        if limited:
+            self._set_limit(self.root, limited, 0)
+
+    def _project(self, snapshot_id: int) -> int:
+        return projectquota.project_below(os.stat(self.root).st_ino, snapshot_id)
+
+    def _limit(self, snapshot_id: int, max_bytes: int) -> None:
+        """Before anything is in it: upperdir and workdir take the project over. Raises InvalidArgument."""
+        project = self._project(snapshot_id)
+        try:
+            self._set_limit(f"{self.root}/{snapshot_id}", project, max_bytes)
+        except OSError as e:
+            if projectquota.is_missing(e):
+                raise InvalidArgument(_NO_QUOTA) from e
+            raise
+
+    def _set_limit(self, directory: str, project: int, max_bytes: int) -> None:
+        fd = projectquota.open_directory(directory)
+        try:
+            projectquota.limit(fd, project, max_bytes)
+            if max_bytes:
+                projectquota.assign(fd, project)
+        finally:
+            os.close(fd)
+
+
+def _project_at(directory: str) -> int:
+    """0 too where the file system has no projects."""
+    fd = projectquota.open_directory(directory)
+    try:
+        return projectquota.project_of(fd)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
 
 
 def _forget_volatile(top: str) -> None:

@@ -75,6 +75,8 @@ class TreeSnapshotter:
             implied, chain = self.table.implied(snapshot.id), self.table.chain(parent_id)
             await asyncio.to_thread(self.driver.stack, snapshot.id, chain, implied)
             self.table.committed(ns, parent)  # it may have been removed meanwhile
+        if self.table.get(ns, key).kind is Kind.ACTIVE:
+            await asyncio.to_thread(self.driver.seal, snapshot.id)
         self.table.commit(ns, name, key, parent_id, kept, usage)
 
     def _parent_at_commit(self, ns: str, snapshot: Snapshot, parent: str) -> int | None:
@@ -104,7 +106,9 @@ class TreeSnapshotter:
             return self.table.usage(snapshot.id)
         if snapshot.kind is Kind.VIEW:
             return Usage(0, 0)
-        return await asyncio.to_thread(measure, self.driver.layer(snapshot.id))
+        directory = self.driver.layer(snapshot.id)
+        await asyncio.to_thread(self.driver.ensure, directory)
+        return await asyncio.to_thread(measure, directory)
 
     def walk(self, ns: str) -> list[Snapshot]:
         """See Snapshotter."""
@@ -133,6 +137,7 @@ class TreeSnapshotter:
     def close(self) -> None:
         """Finish the removal under way; cleanup finds the rest at the next start."""
         self._remover.shutdown(wait=True, cancel_futures=True)
+        self.driver.close()
 
     async def _new(
         self, ns: str, key: str, parent: str, labels: Labels, kind: Kind, pinned: bool, transient: bool

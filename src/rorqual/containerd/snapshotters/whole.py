@@ -23,3 +23,13 @@ class WholeTrees:
 
     def ensure(self, source: str) -> None:
         """Nothing: a directory is enough."""
+
+    def seal(self, snapshot_id: int) -> None:
+        """Nothing: a directory is all there is."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """Nothing."""
+        return []
+
+    def close(self) -> None:
+        """Nothing."""

@@ -7,6 +7,7 @@ made again.
 
 from __future__ import annotations
 
+from rorqual.daemon.remote.plugins import Plugins
 from rorqual.daemon.remote.service import Mount
 from rorqual.daemon.remote.storage import GC_ROOT, SIZE_LABEL, Checks, Content, ImageRecord, Images, Leases, Snapshots
 from rorqual.daemon.remote.tasks import Containers, Exit, TaskEvent, TaskEvents, Tasks, TaskState
@@ -16,6 +17,7 @@ from rorqual.rpc.proto import (
     content_grpc,
     events_grpc,
     images_grpc,
+    introspection_grpc,
     leases_grpc,
     snapshots_grpc,
     tasks_grpc,
@@ -56,6 +58,7 @@ class Remote:
         self.containers = Containers(containers_grpc.ContainersStub(channel), metadata)
         self.tasks = Tasks(tasks_grpc.TasksStub(channel), metadata)
         self.snapshots = Snapshots(snapshots_grpc.SnapshotsStub(channel), channel, metadata, snapshotter)
+        self.plugins = Plugins(introspection_grpc.IntrospectionStub(channel), metadata)
         self.images = Images(images_grpc.ImagesStub(channel), metadata)
         self.content = Content(content_grpc.ContentStub(channel), metadata)
         self.checks = Checks(channel)

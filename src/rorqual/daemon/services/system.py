@@ -55,7 +55,9 @@ class System:
         library: Library,
         events: Events,
         login: Login,
+        driver_status: Callable[[], Awaitable[tuple[tuple[str, str], ...]]],
     ) -> None:
+        self._driver_status = driver_status
         self._config = config
         self._id = engine_id
         self._registry = registry
@@ -102,6 +104,8 @@ class System:
         running = states.count("running") + states.count("restarting")
         paused = states.count("paused")
         facts = await asyncio.to_thread(_host_facts)
+        # the others have nothing to tell: no call for them
+        driver_status = await self._driver_status() if config.snapshotter == "devmapper" else ()
         runtimes = {BUILTIN_RUNTIME: RuntimeInfo(path="rorqual-runc")}
         runtimes |= {name: RuntimeInfo(r.path, r.args or None) for name, r in config.runtimes.items()}
         return Info(
@@ -112,7 +116,7 @@ class System:
             containers_stopped=len(states) - running - paused,
             images=len(self._library.by_id()),
             driver=config.storage_driver,
-            driver_status=(("driver-type", "io.containerd.snapshotter.v1"),),
+            driver_status=(("driver-type", "io.containerd.snapshotter.v1"), *driver_status),
             plugins=PluginsInfo(
                 volume=("local",), network=("bridge", "host", "null"), authorization=None, log=logconfig.DRIVERS
             ),

@@ -59,14 +59,14 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
 
 def storage_labels(host: HostConfig, config: DaemonConfig) -> dict[str, str]:
     """What --storage-opt asks of the container's snapshot. Raises: InvalidArgument, with Docker's texts."""
-    labels = {}
-    for key, value in (host.storage_opt or {}).items():
-        if config.snapshotter != "btrfs":
-            raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    options = host.storage_opt or {}
+    if options and config.snapshotter in ("native", "fuse-overlayfs"):
+        raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    for key in options:
         if key.lower() != "size":
             raise InvalidArgument(f"Unknown option {key}")
-        labels[SIZE_LABEL] = str(parse_size("storage-opt size", value))
-    return labels
+    sizes = [parse_size("storage-opt size", value) for value in options.values()] or [config.default_size()]
+    return {SIZE_LABEL: str(sizes[-1])} if sizes[-1] else {}
 
 
 def default_cgroupns() -> str:
