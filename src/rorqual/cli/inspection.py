@@ -40,6 +40,22 @@ _NULL_POINTERS = frozenset(
 )  # fmt: skip
 
 
+# Go's names of fields that are spelt otherwise in JSON: a template may use either.
+_GO_NAMES = {
+    "ID": "Id", "HostIP": "HostIp", "NanoCPUs": "NanoCpus", "CPUShares": "CpuShares", "CPUPeriod": "CpuPeriod",
+    "CPUQuota": "CpuQuota", "CPURealtimePeriod": "CpuRealtimePeriod", "CPURealtimeRuntime": "CpuRealtimeRuntime",
+    "CPUCount": "CpuCount", "CPUPercent": "CpuPercent", "DNS": "Dns", "DNSOptions": "DnsOptions",
+    "DNSSearch": "DnsSearch",
+}  # fmt: skip
+# An image's fields that its JSON leaves out when they are empty.
+_IMAGE_OMITTED = ("Author", "Comment", "DockerVersion", "OsVersion", "Parent", "Variant")
+_IMAGE_TEXTS = frozenset(("User", "WorkingDir", "StopSignal"))
+_IMAGE_CONFIG = (
+    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck",
+    "OnBuild", "Shell",
+)  # fmt: skip
+
+
 # Structs told by fields they always have, and the fields that their JSON leaves out when empty.
 _OMITTED: tuple[tuple[frozenset[str], dict[str, Any]], ...] = (
     (frozenset(("Running", "Pid", "Dead")), {"Health": None}),
@@ -84,7 +100,7 @@ def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) ->
         except errdefs.Error as e:
             failures.append(f"template parsing error: {e}")
     if format == "json":
-        sys.stdout.write("".join(compact(b"[" + d + b"]")[1:-1] + "\n" for d in raw))
+        sys.stdout.write(compact(b"[" + b",".join(raw) + b"]") + "\n")
     elif render is None:
         sys.stdout.write(indent(b"[" + b",".join(raw) + b"]") + "\n")
     else:
@@ -105,7 +121,11 @@ def _renderer(format: str) -> Callable[[bytes], str]:
 
     def render(data: bytes) -> str:
         value = json.loads(data, parse_float=Number, object_pairs_hook=_with_empties)
-        return template.execute(value, missing_key_error=True)
+        try:
+            return template.execute(value, missing_key_error=True)
+        except TemplateError:
+            # Docker, too, tries Go's struct first, and then what the engine sent; errors are the second's.
+            return template.execute(json.loads(data, parse_float=Number), missing_key_error=True)
 
     return render
 
@@ -113,11 +133,14 @@ def _renderer(format: str) -> Callable[[bytes], str]:
 def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     from rorqual.cli.gotemplate import NilMap, NilSlice, Struct
 
+    def empty(key: str) -> Any:
+        return None if key in _NULL_POINTERS else NilMap() if key in _MAPS else NilSlice()
+
     # The engine's objects are structs, printed {a b} and in their order, but for those known to be maps.
     out = Struct()
     for key, value in pairs:
-        if value is None and key not in _NULL_POINTERS:
-            out[key] = NilMap() if key in _MAPS else NilSlice()
+        if value is None:
+            out[key] = empty(key)
         elif key in _MAPS and isinstance(value, Struct):
             out[key] = dict(value)
         else:
@@ -125,6 +148,13 @@ def _with_empties(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for marks, omitted in _OMITTED:
         if marks <= out.keys():
             out.omitted = {k: v for k, v in omitted.items() if k not in out}
+    if "RootFS" in out and isinstance(out.get("Config"), Struct):
+        config = out["Config"]
+        config.omitted = {k: "" if k in _IMAGE_TEXTS else empty(k) for k in _IMAGE_CONFIG if k not in config}
+        out.omitted = {k: "" for k in _IMAGE_OMITTED if k not in out}
+    if out.keys() == {"Type", "Config"} and isinstance(out["Config"], Struct):  # LogConfig
+        out["Config"] = dict(out["Config"])
+    out.spelt = {name: key for name, key in _GO_NAMES.items() if key in out}
     return out
 
 

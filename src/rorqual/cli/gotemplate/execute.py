@@ -280,8 +280,9 @@ class _State:
             except KeyError:
                 raise self.fail(node, f"can't evaluate field {name} in type {value.type_name}") from None
         if isinstance(value, dict):
-            if name in value:
-                return value[name]
+            key = value.key(name) if isinstance(value, Struct) else name
+            if key in value:
+                return value[key]
             if isinstance(value, Struct) and name in value.omitted:
                 return value.omitted[name]
             if self._missing_key_error:

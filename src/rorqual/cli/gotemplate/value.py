@@ -32,14 +32,20 @@ class Object:
 class Struct(dict):  # type: ignore[type-arg]  # dict[str, Any] would import typing with every command
     """A JSON object that is a struct in Go: printed as `{a b}` instead of `map[x:a y:b]`.
 
-    `omitted` are fields that JSON leaves out when they are empty, with the values they then have.
+    `omitted` are fields that JSON leaves out when they are empty, with the values they then have; `spelt` has Go's
+    names of fields that JSON spells otherwise.
     """
 
-    __slots__ = ("omitted",)
+    __slots__ = ("omitted", "spelt")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.omitted: dict[str, Any] = {}
+        self.spelt: dict[str, str] = {}
+
+    def key(self, name: str) -> str:
+        """The JSON's name of the field that is `name` in Go; "" for a name that only JSON has."""
+        return self.spelt.get(name) or ("" if name in self.spelt.values() else name)
 
 
 class NilMap(dict):  # type: ignore[type-arg]  # as above
