@@ -235,7 +235,7 @@ class Container:
             # What ran in init's own pid namespace ended with it. What else is in the group may be anybody's.
             left = self._group().destroy(end=not self.record.own_pid_namespace or not self.pid)
             self.directory.remove()
-        warnings = [f"cgroup {directory} is left: it has processes of others" for directory in left]
+        warnings = [f"cgroups with processes of others are left: {', '.join(left)}"] if left else []
         if not config:
             return warnings
         chosen = Spec.from_json(config).hooks or Hooks()

@@ -307,7 +307,7 @@ class Creation:
     def _destroy_quietly(self, group: Group) -> None:
         """After a failure, which is what the caller must see, not the clean-up's."""
         with suppress(errdefs.Error, OSError):
-            if self._scope is not None:
+            if self._scope is not None and self._scope.is_ours:
                 self._scope.stop()
         with suppress(errdefs.Error, OSError):
             group.destroy(end=self._started and not self._own_pid_namespace)

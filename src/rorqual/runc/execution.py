@@ -11,7 +11,7 @@ from rorqual.oci.runtime import Linux, Process, Seccomp, Spec
 from rorqual.record import replace
 from rorqual.runc import hooks, planning, seccomp, state
 from rorqual.runc.cgroups import locate
-from rorqual.runc.process import child, parent, sync
+from rorqual.runc.process import child, parent, scheduling, sync
 from rorqual.runc.process.child import Stdio
 from rorqual.runc.state import Directory, Record
 
@@ -87,6 +87,7 @@ def execute(
         container_id=made.id,
         seccomp=linux.seccomp,
         cache_dir=f"{directory.root}/.seccomp",
+        personality=scheduling.personality(linux.personality),
         preserve_fds=preserve_fds,
         new_keyring=False,
         user_namespace=bool(made.namespaces & namespaces.CLONE_NEWUSER),

@@ -91,11 +91,7 @@ def process_plan(
         raise InvalidArgument("invalid config: process.args must not be empty")
     if not process.cwd.startswith("/"):
         raise InvalidArgument(f"invalid config: process.cwd must be absolute, not {process.cwd!r}")
-    # Refused rather than ignored: whoever asks for confinement must not run without it.
-    if process.apparmor_profile not in ("", "unconfined") and not labels.apparmor_is_enabled():
-        raise InvalidArgument("invalid config: process.apparmorProfile: AppArmor is not enabled on this host")
-    if process.selinux_label:
-        raise InvalidArgument("invalid config: process.selinuxLabel: SELinux is not supported")
+    labels.check(process.apparmor_profile, process.selinux_label)
     environment = _environment(process.env)
     size = process.console_size
     affinity = process.exec_cpu_affinity or CPUAffinity()
@@ -244,18 +240,13 @@ def init_plan(
 
 
 def _refuse_unsupported(linux: Linux) -> None:
-    """Members that nothing here acts on yet: said, not skipped."""
-    given = {
-        "linux.mountLabel": linux.mount_label,
-        "linux.intelRdt": linux.intel_rdt,
-    }
-    reasons = {
-        "linux.mountLabel": "SELinux is not supported",
-        "linux.intelRdt": "Intel RDT is not supported or enabled",
-    }
-    for member, present in given.items():
-        if present:
-            raise InvalidArgument(f"invalid config: {member}: {reasons[member]}")
+    """What nothing here or in this kernel would act on: said, not skipped."""
+    if linux.mount_label and not labels.selinux_is_enabled():
+        raise InvalidArgument(f"invalid config: linux.mountLabel: {labels.NOT_SELINUX}")
+    if linux.mount_label and ('"' in linux.mount_label or "\0" in linux.mount_label):
+        raise InvalidArgument(f"invalid config: linux.mountLabel cannot be {linux.mount_label!r}")
+    if linux.intel_rdt:
+        raise InvalidArgument("invalid config: linux.intelRdt: Intel RDT is not supported or enabled")
 
 
 def _mask(joined: dict[int, str]) -> int:
@@ -294,6 +285,7 @@ def _rootfs_plan(
         made_read_only=linux.readonly_paths,
         groups=groups,
         own_mounts=own_mounts,
+        mount_label=linux.mount_label,
         read_only_later=tuple(e.mount.destination for e in entries if e.read_only_later),
     )
 

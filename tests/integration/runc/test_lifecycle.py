@@ -248,6 +248,41 @@ def test_delete_ends_what_a_shared_pid_namespace_leaves(bundle: Bundle) -> None:
     assert not any(os.path.exists(directory) for directory in made.record.groups.values())
 
 
+def test_delete_leaves_others_in_a_shared_group_alone(bundle: Bundle) -> None:
+    """Two containers with one cgroupsPath: the end of the one, or a create that fails, is not the other's."""
+    path = f"/{bundle.prefix}/shared"
+    shared = bundle.spec("sleep", "100", linux={"cgroups_path": path})
+    first, second = bundle.create(shared), bundle.create(shared)
+    second.start()
+    started = time.monotonic()
+    (warning,) = first.delete(force=True)
+    assert warning.startswith("cgroups with processes of others are left: ")
+    assert time.monotonic() - started < 5
+    with pytest.raises(ExecutableNotFound):
+        bundle.create(bundle.spec("nope", linux={"cgroups_path": path}))
+    assert second.status == state.RUNNING
+    directory = next(iter(second.record.groups.values()))
+    assert str(second.pid) in (Path(directory) / "cgroup.procs").read_text().split()
+    assert second.delete(force=True) == []
+    assert not Path(directory).exists()
+    for made in (first, second):
+        wait(made.pid)
+
+
+def test_delete_waits_for_no_exec_that_its_parent_has_not_collected(bundle: Bundle) -> None:
+    """The kernel ends a pid namespace's init only once all its processes were reaped; this one's parent is us."""
+    made = bundle.create(bundle.spec("sleep", "100"))
+    made.start()
+    pid, _ = made.exec(Process(args=("true",), env=("PATH=/bin",)))
+    wait_for(lambda: " Z " in Path(f"/proc/{pid}/stat").read_text(), "the exec's end")
+    started = time.monotonic()
+    made.delete(force=True)
+    assert time.monotonic() - started < 5
+    assert not any(Path(directory).exists() for directory in made.record.groups.values())
+    assert wait(pid) == 0
+    assert wait(made.pid) == -signal.SIGKILL
+
+
 def test_a_failed_create_leaves_nothing(bundle: Bundle) -> None:
     spec = bundle.spec("true")
     broken = replace(

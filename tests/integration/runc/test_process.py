@@ -91,6 +91,10 @@ def test_an_exec_runs_on_its_cpus_and_init_does_not(bundle: Bundle) -> None:
 
 def test_personality(bundle: Bundle) -> None:
     assert bundle.sh("busybox uname -m", linux={"personality": Personality("LINUX32")}) in ("i686\n", "armv8l\n")
+    made = bundle.create(bundle.spec("sleep", "100", linux={"personality": Personality("LINUX32")}))
+    made.start()
+    for pid in (made.pid, made.exec(Process(args=("sleep", "100"), env=("PATH=/bin",)))[0]):
+        assert int(Path(f"/proc/{pid}/personality").read_text(), 16) & 0xFF == 0x08  # PER_LINUX32
     for bad in (Personality("BSD"), Personality("LINUX", ("ADDR_NO_RANDOMIZE",))):
         with pytest.raises(errdefs.InvalidArgument, match=r"linux\.personality"):
             bundle.create(bundle.spec("true", linux={"personality": bad}))

@@ -353,8 +353,9 @@ def test_a_job_that_does_not_succeed_is_an_error_and_leaves_no_process(systemd: 
     systemd.result = "failed"
     with pytest.raises(errdefs.Unavailable, match=r"creating systemd unit `box-1\.scope`: got `failed`"):
         started()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    (holder,) = systemd.units["box-1.scope"]["PIDs"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(holder, 0)
 
 
 def test_systemds_reason_is_told(systemd: FakeSystemd) -> None:

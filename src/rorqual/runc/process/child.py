@@ -99,7 +99,7 @@ def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: S
     isolate(end, frozenset(kept), stdio, plan.process.preserve_fds)
     if plan.new_user_namespace:
         _wait_for(end, sync.MAPPED)  # dumpable until then: the files to write would be root's, not the parent's
-    profile = labels.open_apparmor(plan.process.apparmor_profile)
+    profiles = _open_labels(plan.process)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     _enter_namespaces(plan)
@@ -109,7 +109,7 @@ def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: S
     except OSError as e:
         raise Refusal(f"error preparing rootfs: {os.fsdecode(e.filename or '')} {reason(e)}") from e
     identity.reopen_null()
-    executable = _become(plan.process, prepared.identity, prepared.slave, end, plan.warnings, profile)
+    executable = _become(plan.process, prepared.identity, prepared.slave, end, plan.warnings, profiles)
     environment = _environment(plan.process, prepared.identity)
     process.set_parent_death_signal(0)
     sync.send(end, sync.READY, prepared.master, warnings=plan.warnings)
@@ -166,18 +166,22 @@ def _become(
     slave: int | None,
     end: sync.End,
     warnings: list[str],
-    profile: int | None,
+    profiles: labels.Opened,
 ) -> bytes:
-    """`profile`: where the AppArmor profile is written to."""
     if plan.keyring:
+        labels.label_keys(profiles, plan.selinux_label)
         with suppress(OSError):  # ENOSYS, EPERM, EDQUOT: kernels and sandboxes without keyrings
             process.join_session_keyring(plan.keyring)
     identity.own_session(slave)
     process.cloexec_from(3 + plan.preserve_fds)  # now, since a seccomp profile may not know close_range(2)
     identity.set_limits(plan, warnings)
     scheduling.apply(plan)
-    labels.apply_apparmor(profile, plan.apparmor_profile)
+    labels.apply(profiles, plan.apparmor_profile, plan.selinux_label)
     return identity.become(plan, who, _Listener(end))
+
+
+def _open_labels(plan: ProcessPlan) -> labels.Opened:
+    return labels.open_files(plan.apparmor_profile, plan.selinux_label, keyring=bool(plan.keyring))
 
 
 def _environment(plan: ProcessPlan, who: users.Identity) -> dict[bytes, bytes]:
@@ -209,7 +213,7 @@ def execute(
     """A further process of a running container. The pid namespace was joined by the clone, `joined` before it."""
     isolate(end, frozenset({pidfd, *join_fds}), stdio, plan.preserve_fds)
     scheduling.set_cpus(plan.initial_cpus, "initial")
-    profile = labels.open_apparmor(plan.apparmor_profile)
+    profiles = _open_labels(plan)
     process.prctl(process.PR_SET_DUMPABLE, 0)
     join_groups(join_fds)
     warnings: list[str] = []
@@ -232,7 +236,7 @@ def execute(
     os.close(root_fd)
     identity.reopen_null()
     scheduling.set_cpus(plan.final_cpus, "final")
-    executable = _become(plan, who, slave, end, warnings, profile)
+    executable = _become(plan, who, slave, end, warnings, profiles)
     environment = _environment(plan, who)
     process.set_parent_death_signal(0)
     sync.send(end, sync.READY, master, warnings=warnings)

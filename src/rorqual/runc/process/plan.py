@@ -65,7 +65,8 @@ class ProcessPlan:
 @record
 class RootfsPlan:
     """The container's file system. `own_mounts`: in a mount namespace of its own; without, only chroot.
-    `read_only_later`: mounts to be made read-only once all is in place."""
+    `read_only_later`: mounts to be made read-only once all is in place. `mount_label`: SELinux's, of all files of the
+    file systems that are mounted afresh."""
 
     path: str
     mounts: tuple[RootMount, ...]
@@ -81,6 +82,7 @@ class RootfsPlan:
     own_mounts: bool
     read_only_later: tuple[str, ...]
     no_pivot: bool = False
+    mount_label: str = ""
 
 
 @record

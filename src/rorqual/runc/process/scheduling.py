@@ -55,8 +55,8 @@ def personality(given: Personality | None) -> int | None:
     """linux.personality as personality(2) takes it. Raises: InvalidArgument."""
     if given is None:
         return None
-    if given.flags:
-        raise InvalidArgument("invalid config: linux.personality.flags are not supported")
+    if given.flags:  # config-linux.md: "Currently no flag values are supported."
+        raise InvalidArgument(f"invalid config: linux.personality.flags {given.flags[0]!r} is not known")
     try:
         return _PERSONALITIES[given.domain]
     except KeyError:

@@ -8,8 +8,10 @@ from rorqual.linux import mount
 _CHUNK = 1 << 20
 
 
-def mount_with_contents(target_fd: int, attributes: int, data: str | None) -> None:
+def mount_with_contents(target_fd: int, attributes: int, data: str | None, label: str = "") -> None:
     """Mount a tmpfs with MOUNT_ATTR_* over `target_fd`, filled with a copy of the directory that it covers.
+
+    `label`: SELinux's, of all files in it.
 
     The old directory stays reachable through `target_fd`, which pins what lies below the new mount.
     """
@@ -17,6 +19,8 @@ def mount_with_contents(target_fd: int, attributes: int, data: str | None) -> No
         (key, value if separator else None)
         for key, separator, value in (part.partition("=") for part in (data or "").split(",") if part)
     )
+    if label:
+        options = (*options, ("context", label))
     fresh = mount.new_filesystem("tmpfs", options, attributes)
     try:
         source = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target_fd)

@@ -12,8 +12,9 @@ from rorqual.linux import paths
 from rorqual.runc.errors import Refusal, reason
 
 
-def mask(root_fd: int, masked: tuple[str, ...]) -> None:
-    """Files by /dev/null, directories by an empty read-only tmpfs; what doesn't exist needs no mask."""
+def mask(root_fd: int, masked: tuple[str, ...], label: str = "") -> None:
+    """Files by /dev/null, directories by an empty read-only tmpfs with that SELinux label; what doesn't exist needs no
+    mask."""
     if not masked:
         return
     null = _open_null()
@@ -26,7 +27,7 @@ def mask(root_fd: int, masked: tuple[str, ...]) -> None:
             try:
                 if stat.S_ISDIR(os.fstat(target).st_mode):
                     if empty < 0:
-                        empty = _empty_directory()
+                        empty = _empty_directory(label)
                         _attach(empty, target, path)
                     else:
                         _cover(empty, target, path)
@@ -49,12 +50,12 @@ def _open_null() -> int:
     return null
 
 
-def _empty_directory() -> int:
+def _empty_directory(label: str) -> int:
     """One tmpfs for all masked directories: a mount each, but only one filesystem.
 
     The first mask is this very mount, the others are copies of it: older kernels copy no mount that isn't attached.
     """
-    options = (("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755"))
+    options = (("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755"), *((("context", label),) if label else ()))
     return linux_mount.new_filesystem("tmpfs", options, linux_mount.MOUNT_ATTR_RDONLY)
 
 

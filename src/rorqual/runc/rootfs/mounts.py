@@ -14,6 +14,7 @@ from rorqual.linux import paths
 from rorqual.oci.runtime import Mount
 from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
+from rorqual.runc.process import labels
 from rorqual.runc.rootfs import cgroupfs, copyup
 from rorqual.runc.rootfs.options import Options
 
@@ -33,6 +34,8 @@ _PROC_FILES = frozenset(
         "sys/crypto/fips_enabled",
     )
 )
+# Those that have their labels from the kernel's policy, or no option for one.
+_UNLABELLED = frozenset({"proc", "sysfs", "mqueue"})
 
 
 @record
@@ -53,10 +56,10 @@ class Planned:
         return self.mount.type == "tmpfs" and not self.is_bind and bool(self.options.flags & linux_mount.MS_RDONLY)
 
 
-def perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:
-    """Raises: Refusal with the text that Docker's users know."""
+def perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups, label: str = "") -> None:
+    """`label`: SELinux's, of the files of a new file system. Raises: Refusal with the text that Docker's users know."""
     try:
-        _perform(root_fd, planned, groups)
+        _perform(root_fd, planned, groups, label)
     except OSError as e:
         raise failed(planned, e) from e
 
@@ -67,7 +70,7 @@ def failed(planned: Planned, error: OSError) -> Refusal:
     return Refusal(f'error mounting "{m.source or m.type}" to rootfs at "{m.destination}": {details}')
 
 
-def _perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:
+def _perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups, label: str) -> None:
     kind = planned.mount.type
     if planned.is_bind:
         _bind(root_fd, planned)
@@ -78,14 +81,27 @@ def _perform(root_fd: int, planned: Planned, groups: cgroupfs.Groups) -> None:
             cgroupfs.mount(target, planned.options, groups)
             return
         data = _data(planned, target)
+        context = "" if kind in _UNLABELLED else label
         if kind == "tmpfs" and planned.options.copy_up:
-            copyup.mount_with_contents(target, planned.options.attributes()[0] & ~linux_mount.MOUNT_ATTR_RDONLY, data)
+            attributes = planned.options.attributes()[0] & ~linux_mount.MOUNT_ATTR_RDONLY
+            copyup.mount_with_contents(target, attributes, data, context)
         else:
             source = planned.mount.source or kind
-            linux_mount.mount_at(source, target, kind, _mount_flags(planned), data)
+            linux_mount.mount_at(source, target, kind, _mount_flags(planned), labels.mount_data(data, context))
     finally:
         os.close(target)
+    if kind == "mqueue" and label:
+        _label_root(root_fd, planned.mount.destination, label)
     _change_mounted(root_fd, planned)
+
+
+def _label_root(root_fd: int, destination: str, label: str) -> None:
+    """Of a message queues' file system the namespace has one, mounted without options: its directory is labelled."""
+    mounted = paths.open_in_root(root_fd, destination, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.setxattr(mounted, "security.selinux", label.encode() + b"\0")
+    finally:
+        os.close(mounted)
 
 
 def _mount_flags(planned: Planned) -> int:

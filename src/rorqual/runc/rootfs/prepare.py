@@ -49,7 +49,7 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
         _loopback_up()
     root_fd = root.mount(rootfs.path, rootfs.mounts) if rootfs.own_mounts else paths.open_root(rootfs.path)
     for entry in rootfs.entries:
-        mounts.perform(root_fd, entry, rootfs.groups)
+        mounts.perform(root_fd, entry, rootfs.groups, rootfs.mount_label)
     if rootfs.make_dev:
         devices.make(root_fd, list(rootfs.nodes), bind=rootfs.bind_nodes)
     hooks()
@@ -60,7 +60,7 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
         identity.write_oom_score(plan.process.oom_score_adj, plan.warnings)
     who = users.resolve(root_fd, plan.process.user, want_home=b"HOME" not in plan.process.environment)
     masks.make_read_only(root_fd, rootfs.made_read_only)
-    masks.mask(root_fd, rootfs.masked)
+    masks.mask(root_fd, rootfs.masked, rootfs.mount_label)
     _enter(plan, root_fd)
     return Prepared(who, master, slave)
 

@@ -29,6 +29,7 @@ class Scope:
     def __init__(self, unit: Unit, *, of_user: bool) -> None:
         self.unit = unit
         self.of_user = of_user
+        self.is_ours = False  # a unit of that name that somebody else made is not for this process to end
         self._holder: _Holder | None = None
 
     def group(self) -> str:
@@ -53,6 +54,7 @@ class Scope:
             holder.end()
             raise
         self._holder = holder
+        self.is_ours = True
 
     def settled(self) -> None:
         """The container's first process is in the group now."""
