@@ -1,8 +1,10 @@
 """Storage drivers: each runs containers of an image of several layers, keeps them over restarts, and leaves nothing."""
 
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from support.processes import wait_for
 
 pytestmark = pytest.mark.root
 
-DRIVERS = ("vfs", "overlay2", "btrfs", "fuse-overlayfs")
+DRIVERS = ("vfs", "overlay2", "btrfs", "fuse-overlayfs", "devicemapper")
+POOL = ("dm.loopdatasize=2g", "dm.loopmetadatasize=16m", "dm.basesize=160m", "dm.fs=ext4")
 
 
 @pytest.fixture
@@ -34,12 +37,16 @@ def btrfs_root(tmp_path: Path) -> Iterator[Path]:
 def driver(request: pytest.FixtureRequest) -> str:
     if request.param == "fuse-overlayfs" and not shutil.which("fuse-overlayfs"):
         pytest.skip("fuse-overlayfs is not installed")
+    if request.param == "devicemapper" and not os.path.exists("/dev/mapper/control"):
+        pytest.skip("the kernel has no device mapper: scripts/vm has one")
     return str(request.param)
 
 
 @pytest.fixture
 def engine(driver: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
     arguments = [f"--storage-driver={driver}"]
+    if driver == "devicemapper":
+        arguments += [word for option in POOL for word in ("--storage-opt", option)]
     if driver == "btrfs":
         arguments.append(f"--data-root={request.getfixturevalue('btrfs_root')}/data")
     with Engine(*arguments) as made:
@@ -67,6 +74,72 @@ def test_containers_of_layered_images_run_and_are_kept(engine: Engine, driver: s
     docker("rm", "-f", container, "one")
     docker("rmi", "-f", "layered", "busybox")
     wait_for(lambda: not snapshots(engine), "the snapshots are gone")
+
+
+CHANGES = """
+mkdir -p /new/dir && echo 1 > /new/dir/file && ln /new/dir/file /new/link && ln -s nowhere /new/symlink
+mknod /new/fifo p; chmod 4755 /new/dir/file
+rm -r /image/gone; echo more >> /image/kept; chmod 700 /image/mode; touch /image/again; rm /image/again
+rm -r /image/replaced; echo file > /image/replaced
+"""
+IMAGE = """
+mkdir -p /image/gone/below /image/mode /image/replaced/below /image/untouched
+echo 1 > /image/gone/below/file; echo 2 > /image/kept; echo 3 > /image/untouched/file; ln /image/kept /image/linked
+"""
+DIFF = """C /image
+D /image/gone
+C /image/kept
+C /image/linked
+C /image/mode
+C /image/replaced
+A /new
+A /new/dir
+A /new/dir/file
+A /new/fifo
+A /new/link
+A /new/symlink"""
+
+
+def test_diff_commit_and_export_are_the_same_with_each(engine: Engine, driver: str, tmp_path: Path) -> None:
+    docker = engine.docker
+    docker("run", "--name", "first", "busybox", "sh", "-c", IMAGE)
+    docker("commit", "first", "base")
+    docker("run", "--name", "one", "--hostname", "h", "-t", "base", "sh", "-c", CHANGES)
+    # an overlay sees one name of a hard link change when it is copied up by that name: the other keeps its old content
+    wanted = DIFF.replace("C /image/linked\n", "") if driver == "overlay2" else DIFF
+    assert docker.out("diff", "one") == wanted
+    docker("commit", "one", "changed")
+    archive = tmp_path / "saved.tar"
+    docker("save", "-o", str(archive), "changed")
+    members = layer_members(archive)
+    assert {name for name in members if name.startswith((".wh", "etc", "dev", "proc", "sys", ".docker"))} == set()
+    assert {"image/.wh.gone", "image/kept", "image/mode", "image/replaced", "new/dir/file", "new/fifo"} <= set(members)
+    assert not {name for name in members if "untouched" in name or name == "image/again"}
+    assert members["new/dir/file"].mode == 0o4755 and members["new/link"].linkname == "new/dir/file"
+    listing = "cat /image/kept /image/replaced /new/link; stat -c '%a %h' /new/dir/file; ls /image"
+    wanted_listing = "2\nmore\nfile\n1\n4755 2\nkept\nlinked\nmode\nreplaced\nuntouched"
+    assert docker.out("run", "--rm", "changed", "sh", "-c", listing) == wanted_listing
+    docker("export", "-o", str(tmp_path / "exported.tar"), "one")
+    with tarfile.open(tmp_path / "exported.tar") as exported:
+        names = set(exported.getnames())
+    assert {"new/fifo", "image/untouched/file"} <= names and "image/gone" not in names
+
+
+def test_a_container_that_changed_nothing_adds_no_layer(engine: Engine) -> None:
+    docker = engine.docker
+    docker("run", "--name", "one", "busybox", "true")
+    assert docker.out("diff", "one") == ""
+    docker("commit", "one", "same")
+    layers = "{{len .RootFS.Layers}}"
+    assert docker.out("inspect", "-f", layers, "same") == docker.out("inspect", "-f", layers, "busybox")
+
+
+def layer_members(archive: Path) -> dict[str, tarfile.TarInfo]:
+    """Of the uppermost layer in an archive of `save`."""
+    with tarfile.open(archive) as saved:
+        manifest = json.load(saved.extractfile("manifest.json"))  # type: ignore[arg-type]
+        with tarfile.open(fileobj=saved.extractfile(manifest[0]["Layers"][-1])) as layer:
+            return {member.name.strip("/"): member for member in layer}
 
 
 def test_a_size_quota_holds_or_is_refused(engine: Engine, driver: str) -> None:

@@ -26,6 +26,7 @@ from rorqual.daemon.remote import Remote
 from rorqual.daemon.services.containers import views
 from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams
+from rorqual.daemon.services.containers.changes import ContainerChanges
 from rorqual.daemon.services.containers.create import Creator
 from rorqual.daemon.services.containers.execs import Execs
 from rorqual.daemon.services.containers.exits import Exits
@@ -203,7 +204,7 @@ class Engine:
                 self.registry,
                 Archives(self.remote.snapshots, self.volume_mounts, self.networking, self.events, str(root / "tmp")),
                 StatsReader(self.remote.tasks, self.registry),
-                self.remote.snapshots,
+                ContainerChanges(self.remote.snapshots, self.lease),
                 self.background,
             ).routes(),
             *exec_api.ExecRoutes(self.registry, execs, self.background).routes(),

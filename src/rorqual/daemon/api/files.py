@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -13,9 +12,8 @@ from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
-from rorqual.daemon.remote import Snapshots
-from rorqual.daemon.services.containers import changes
 from rorqual.daemon.services.containers.archive import Archives, PathStat
+from rorqual.daemon.services.containers.changes import ContainerChanges
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.stats import StatsReader
@@ -33,7 +31,7 @@ class FileRoutes:
     registry: Registry
     archives: Archives
     stats: StatsReader
-    snapshots: Snapshots
+    container_changes: ContainerChanges
     background: Background
 
     def routes(self) -> list[Route]:
@@ -78,8 +76,7 @@ class FileRoutes:
     async def changes(self, call: Call) -> web.StreamResponse:
         """GET /containers/{id}/changes."""
         container = self._get(call)
-        upper, lowers = changes.directories(await self.snapshots.mounts(container.snapshot_key))
-        return http.json_response(await asyncio.to_thread(changes.changes, upper, lowers) or None)
+        return http.json_response(await self.container_changes.of(container) or None)
 
     async def export(self, call: Call) -> web.StreamResponse:
         """GET /containers/{id}/export."""

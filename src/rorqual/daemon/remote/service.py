@@ -32,6 +32,10 @@ def mounts_of(mounts: Sequence[mount_pb2.Mount]) -> tuple[Mount, ...]:
     return tuple(Mount(m.type, m.source, tuple(m.options)) for m in mounts)
 
 
+def mounts_to(mounts: Sequence[Mount]) -> list[mount_pb2.Mount]:
+    return [mount_pb2.Mount(type=m.type, source=m.source, options=m.options) for m in mounts]
+
+
 class Service:
     """A stub, and the metadata of every call."""
 

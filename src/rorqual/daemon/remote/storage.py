@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import field_mask_pb2
 
-from rorqual.daemon.remote.service import Mount, Service, mounts_of, ns
+from rorqual.daemon.remote.service import Mount, Service, mounts_of, mounts_to, ns
 from rorqual.errdefs import AlreadyExists, DataLoss, NotFound
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
@@ -85,28 +87,31 @@ class Snapshots(Service):
         answer = await self._call("Usage", snapshots_pb2.UsageRequest(snapshotter=self.snapshotter, key=key))
         return int(answer.size)
 
-    async def layer(self, key: str, parent: str, lease: str) -> Descriptor:
-        """What the writable snapshot `key` has changed of `parent`, as a layer blob that `lease` holds."""
+    @asynccontextmanager
+    async def beside_parent(self, key: str, lease: str) -> AsyncIterator[tuple[tuple[Mount, ...], tuple[Mount, ...]]]:
+        """(the parent's mounts, none if it has no parent; the snapshot's own), in the block. Raises: NotFound."""
+        stat = snapshots_pb2.StatSnapshotRequest(snapshotter=self.snapshotter, key=key)
+        parent = (await self._call("Stat", stat)).info.parent
+        if not parent:
+            yield (), await self.mounts(key)
+            return
+        view = f"{key}-compared-{secrets.token_hex(8)}"
+        held = Service(self._stub, {**self._metadata, "containerd-lease": lease})  # it goes even if we are killed
+        request = snapshots_pb2.ViewSnapshotRequest(snapshotter=self.snapshotter, key=view, parent=parent)
+        await held._make("View", request, AlreadyExists)
+        try:
+            yield await self.mounts(view), await self.mounts(key)
+        finally:
+            await asyncio.shield(self.remove(view))
+
+    async def layer(self, key: str, lease: str) -> Descriptor:
+        """What the writable snapshot `key` has changed of its parent, as a layer blob that `lease` holds."""
         from rorqual.rpc.proto import diff_grpc, diff_pb2
 
-        view, left = f"{key}-compared", ()
-        if parent:
-            request = snapshots_pb2.ViewSnapshotRequest(snapshotter=self.snapshotter, key=view, parent=parent)
-            await self._make("View", request, AlreadyExists)
-        try:
-            if parent:
-                left = (
-                    await self._call("Mounts", snapshots_pb2.MountsRequest(snapshotter=self.snapshotter, key=view))
-                ).mounts
-            right = (
-                await self._call("Mounts", snapshots_pb2.MountsRequest(snapshotter=self.snapshotter, key=key))
-            ).mounts
-            metadata = {**self._metadata, "containerd-lease": lease}
-            diffs = Service(diff_grpc.DiffStub(self._channel), metadata)
-            made = (await diffs._call("Diff", diff_pb2.DiffRequest(left=left, right=right))).diff
-        finally:
-            if parent:
-                await asyncio.shield(self.remove(view))
+        async with self.beside_parent(key, lease) as (left, right):
+            diffs = Service(diff_grpc.DiffStub(self._channel), {**self._metadata, "containerd-lease": lease})
+            request = diff_pb2.DiffRequest(left=mounts_to(left), right=mounts_to(right))
+            made = (await diffs._call("Diff", request)).diff
         return Descriptor(made.media_type, Digest(made.digest), made.size)
 
 

@@ -1,4 +1,5 @@
-"""diff: what a container has changed in its image's files, from its own overlayfs directory and those below.
+"""diff: what a container has changed in its image's files: from its own overlayfs directory and those below, or, where
+a storage driver keeps whole trees, by comparing the two.
 
 Only directories are opened, by path beneath their layer, no link followed; a hostile tree can only make its own answer
 long. Source: Engine API 1.56, ContainerChanges; overlayfs.rst (whiteouts, opaque directories).
@@ -6,35 +7,62 @@ long. Source: Engine API 1.56, ContainerChanges; overlayfs.rst (whiteouts, opaqu
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rorqual.api.container import FilesystemChange
-from rorqual.daemon.remote import Mount
-from rorqual.daemon.services.images import initlayer
+from rorqual.daemon.remote import Snapshots
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.images import initlayer, layering
+from rorqual.daemon.services.images.stores import Lease
+from rorqual.distribution.pack.compare import Kind, compare
 from rorqual.errdefs import NotImplementedHere, ResourceExhausted
 from rorqual.linux import paths
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+_KINDS = {Kind.MODIFIED: MODIFIED, Kind.ADDED: ADDED, Kind.DELETED: DELETED}
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 # An answer of a million entries is some 100 MB; a container may hold more files than that.
 _CHANGES_MAX = 1_000_000
 
 
-def directories(mounts: Sequence[Mount]) -> tuple[str, list[str]]:
-    """The container's own directory and those below it, the uppermost first.
+class ContainerChanges:
+    """GET /containers/{id}/changes, with any storage driver."""
 
-    Raises: NotImplementedHere for a storage driver whose snapshots are whole copies.
-    """
-    if len(mounts) == 1 and mounts[0].type == "overlay":
-        options = dict(option.partition("=")[::2] for option in mounts[0].options)
-        if "upperdir" in options:
-            return options["upperdir"], [lower for lower in options.get("lowerdir", "").split(":") if lower]
-    if len(mounts) == 1 and mounts[0].type == "bind" and "/snapshots/overlayfs/" in mounts[0].source:
-        return mounts[0].source, []  # an image without layers: all that is there is the container's
-    raise NotImplementedHere("diff needs a storage driver that keeps a container's changes apart (overlay2)")
+    def __init__(self, snapshots: Snapshots, lease: Lease) -> None:
+        self._snapshots = snapshots
+        self._lease = lease
+
+    async def of(self, container: Container) -> list[FilesystemChange]:
+        """All changes, parents first. Raises: as `changes`; NotImplementedHere for files out of reach."""
+        mounts = await self._snapshots.mounts(container.snapshot_key)
+        if (directories := layering.stacked(mounts)) is not None:
+            return await asyncio.to_thread(changes, *directories)
+        async with (
+            self._lease.held() as lease,
+            self._snapshots.beside_parent(container.snapshot_key, lease) as (parent, own),
+        ):
+            trees = layering.whole(parent, own)
+            if trees is None:
+                raise NotImplementedHere("diff needs a storage driver whose files are directories")
+            return await asyncio.to_thread(compared, *trees)
+
+
+def compared(old: str | None, new: str) -> list[FilesystemChange]:
+    """As `changes`, of two whole trees; `old` None: all is new."""
+    with ExitStack() as stack:
+        after = layering.opened(new, stack)
+        if old is None:
+            return changes(new, [])
+        before = layering.opened(old, stack)
+        found = _Found()
+        for change in compare(before, after, layering.rules(before, after), below_added=True):
+            found.tell(change.name, _KINDS[change.kind])
+        return found.sorted()
 
 
 def changes(upper: str, lowers: Sequence[str]) -> list[FilesystemChange]:
@@ -51,20 +79,46 @@ def changes(upper: str, lowers: Sequence[str]) -> list[FilesystemChange]:
             os.close(fd)
 
 
+class _Found:
+    """The answer, as it grows."""
+
+    def __init__(self) -> None:
+        self._changes: list[FilesystemChange] = []
+        self._told: set[bytes] = set()
+
+    def tell(self, path: bytes, kind: int) -> None:
+        """Add it; a directory that looks as before is told with the first change in it."""
+        above = path.rpartition(b"/")[0]
+        while above and above not in self._told:
+            self._add(above, MODIFIED)
+            above = above.rpartition(b"/")[0]
+        if path not in self._told:
+            self._add(path, kind)
+
+    def _add(self, path: bytes, kind: int) -> None:
+        self._told.add(path)
+        if len(self._changes) >= _CHANGES_MAX:
+            raise ResourceExhausted(f"more than {_CHANGES_MAX} changes")
+        self._changes.append(FilesystemChange("/" + path.decode("utf-8", "replace"), kind))
+
+    def sorted(self) -> list[FilesystemChange]:
+        """Parents first, each directory's names sorted."""
+        self._changes.sort(key=lambda change: change.path.split("/"))
+        return self._changes
+
+
 class _Walk:
     def __init__(self, upper: int, lowers: list[int]) -> None:
         self._upper = upper
         self._skip = initlayer.skipper(upper, lowers)
-        self._found: list[FilesystemChange] = []
-        self._told: set[bytes] = set()  # directories that are in the answer
+        self._found = _Found()
         # Directories to look into: path, and the layers below whose directory of that path is merged with it.
         self._waiting: list[tuple[bytes, list[int]]] = [(b"", lowers)]
 
     def run(self) -> list[FilesystemChange]:
         while self._waiting:
             self._directory(*self._waiting.pop())
-        self._found.sort(key=lambda change: change.path.split("/"))
-        return self._found
+        return self._found.sorted()
 
     def _directory(self, path: bytes, lowers: list[int]) -> None:
         fd = paths.open_beneath(self._upper, path or b".", _DIRECTORY)
@@ -81,28 +135,18 @@ class _Walk:
 
     def _entry(self, path: bytes, name: bytes, info: os.stat_result, lowers: list[int], below: Sequence[int]) -> None:
         if stat.S_ISCHR(info.st_mode) and info.st_rdev == 0:
-            self._tell(path, DELETED)
+            self._found.tell(path, DELETED)
             return
         if self._skip(path, info):
             return
         old = _lookup(name, below)
         is_directory = stat.S_ISDIR(info.st_mode)
         if old is None:
-            self._tell(path, ADDED)
+            self._found.tell(path, ADDED)
         elif not (is_directory and stat.S_ISDIR(old.st_mode) and _looks_the_same(info, old)):
-            self._tell(path, MODIFIED)
+            self._found.tell(path, MODIFIED)
         if is_directory:
             self._waiting.append((path, self._merged(path, name, lowers, below)))
-
-    def _tell(self, path: bytes, kind: int) -> None:
-        """Add it; a directory that looks as before is told with the first change in it."""
-        parent = path.rpartition(b"/")[0]
-        if parent and parent not in self._told:
-            self._tell(parent, MODIFIED)
-        self._told.add(path)
-        if len(self._found) >= _CHANGES_MAX:
-            raise ResourceExhausted(f"more than {_CHANGES_MAX} changes")
-        self._found.append(FilesystemChange("/" + path.decode("utf-8", "replace"), kind))
 
     def _merged(self, path: bytes, name: bytes, lowers: list[int], below: Sequence[int]) -> list[int]:
         """The layers below whose directory of that path is seen through this one's."""

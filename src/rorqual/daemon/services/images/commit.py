@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from rorqual.api import codec
 from rorqual.api.config import ContainerConfig
-from rorqual.daemon.remote import Mount, Snapshots
+from rorqual.daemon.remote import Snapshots
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.events import Events
-from rorqual.daemon.services.images import changes, initlayer
+from rorqual.daemon.services.images import changes, initlayer, layering
 from rorqual.daemon.services.images.library import Library, LocalImage
 from rorqual.daemon.services.images.making import MadeLayer, Maker
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.daemon.spec import merge
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
+from rorqual.distribution.pack.compare import pack_changes
 from rorqual.errdefs import Conflict
 from rorqual.oci.image import ContainerConfig as ImageConfig
 from rorqual.oci.image import Healthcheck
@@ -76,8 +78,7 @@ class Committer:
         config = self._config(container, options)
         base = await self._library.find(container.image_id)
         async with self._lease.held():
-            parent = base.image.chain_ids[-1] if base.image.chain_ids else ""
-            made = await self._layer(container, parent, pause=options.pause)
+            made = await self._layer(container, pause=options.pause)
             try:
                 document = _document(base, container, config, options, made)
                 layers = list(base.manifest.layers)
@@ -108,16 +109,21 @@ class Committer:
         changed = changes.apply(given, options.changes)
         return merge.merge(changed, image_config(container.config))
 
-    async def _layer(self, container: Container, parent: str, *, pause: bool) -> MadeLayer | None:
+    async def _layer(self, container: Container, *, pause: bool) -> MadeLayer | None:
         """The container's changes; None when there are none."""
-        directories = _directories(await self._snapshots.mounts(container.snapshot_key))
+        mounts = await self._snapshots.mounts(container.snapshot_key)
         async with AsyncExitStack() as stack:
             if pause and container.state.running and container.state.status != "paused":
                 await stack.enter_async_context(self._paused(container))
-            if directories is None:
-                return await self._compared(container, parent)
-            upper, lowers = directories
-            stream = await stack.enter_async_context(Stream(lambda write: _pack(upper, lowers, write)))
+            if (directories := layering.stacked(mounts)) is not None:
+                pack = partial(_pack, *directories)
+            else:
+                compared = self._snapshots.beside_parent(container.snapshot_key, self._lease.id)
+                trees = layering.whole(*await stack.enter_async_context(compared))
+                if trees is None:
+                    return await self._compared(container)
+                pack = partial(_pack_compared, *trees)
+            stream = await stack.enter_async_context(Stream(pack))
             pieces = aiter(stream)
             first = await anext(pieces)
             if len(first) == _EMPTY_TAR_BYTES:
@@ -125,9 +131,9 @@ class Committer:
                 return None
             return await self._maker.layer(_behind(first, pieces))
 
-    async def _compared(self, container: Container, parent: str) -> MadeLayer | None:
-        """As `_layer`, for a snapshot that is a whole tree: containerd compares it with its parent."""
-        descriptor = await self._snapshots.layer(container.snapshot_key, parent, self._lease.id)
+    async def _compared(self, container: Container) -> MadeLayer | None:
+        """As `_layer`, for a snapshot whose files only its containerd can reach."""
+        descriptor = await self._snapshots.layer(container.snapshot_key, self._lease.id)
         made = await self._maker.stored(descriptor)
         if made is None or made.diff_id == _EMPTY_DIFF_ID:
             if made is not None:
@@ -157,22 +163,7 @@ async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield piece
 
 
-def _directories(mounts: tuple[Mount, ...]) -> tuple[str, list[str]] | None:
-    """The container's own directory and those below it, the uppermost first.
-
-    None for a snapshotter that doesn't keep them apart.
-    """
-    if len(mounts) == 1 and mounts[0].type == "overlay":
-        options = dict(option.partition("=")[::2] for option in mounts[0].options)
-        if "upperdir" in options:
-            return options["upperdir"], options.get("lowerdir", "").split(":")
-    if len(mounts) == 1 and mounts[0].type == "bind" and "/snapshots/overlayfs/" in mounts[0].source:
-        # An image without layers: what is in the snapshot is the container's.
-        return mounts[0].source, []
-    return None
-
-
-def _pack(upper: str, lowers: list[str], write: Write) -> Packed:
+def _pack(upper: str, lowers: Sequence[str], write: Write) -> Packed:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     fds = [os.open(upper, flags)]
     try:
@@ -184,6 +175,13 @@ def _pack(upper: str, lowers: list[str], write: Write) -> Packed:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _pack_compared(old: str | None, new: str, write: Write) -> Packed:
+    with ExitStack() as stack:
+        after = layering.opened(new, stack)
+        before = layering.opened(old, stack) if old is not None else None
+        return pack_changes(before, after, write, layering.rules(before, after))
 
 
 def _document(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 # Empty files, mounted over.
 STUBS = frozenset((b"etc/hostname", b"etc/hosts", b"etc/resolv.conf", b"dev/console", b".dockerenv"))
-_DIRECTORIES = frozenset((b"dev", b"dev/pts", b"dev/shm", b"dev/mqueue", b"proc", b"sys", b"etc"))
+DIRECTORIES = frozenset((b"dev", b"dev/pts", b"dev/shm", b"dev/mqueue", b"proc", b"sys", b"etc"))
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,7 +29,7 @@ def skipper(upper_fd: int, lower_fds: Sequence[int]) -> Callable[[bytes, os.stat
 
     def skip(name: bytes, info: os.stat_result) -> bool:
         if stat.S_ISDIR(info.st_mode):
-            return name in _DIRECTORIES and _only_stubs(upper_fd, name) and _unchanged(lower_fds, name, info)
+            return name in DIRECTORIES and _only_stubs(upper_fd, name) and _unchanged(lower_fds, name, info)
         return is_stub(name, info)
 
     return skip
@@ -44,7 +44,7 @@ def _only_stubs(upper_fd: int, name: bytes) -> bool:
             whole = name + b"/" + child
             info = os.stat(child, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode):
-                if whole not in _DIRECTORIES or os.listdir(os.fsdecode(b"/proc/self/fd/%d/%b" % (fd, child))):
+                if whole not in DIRECTORIES or os.listdir(os.fsdecode(b"/proc/self/fd/%d/%b" % (fd, child))):
                     return False
             elif not is_stub(whole, info):
                 return False
