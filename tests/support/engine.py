@@ -219,20 +219,25 @@ class Engine:
             (self.root / "daemon.json").write_text("{}")
         return [command("rorquald"), *(f"{k}={v}" for k, v in flags.items() if k not in given), *self.arguments]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the daemon, and so all below it, is started with."""
+        name, value = self.marker.split("=")
+        return {**os.environ, name: value}
+
     def inside(self) -> Any:
         """A context in which this thread's sockets and programs are in the engine's network."""
         return self.network.entered() if self.network else nullcontext()
 
     def start(self, timeout_s: float = 20) -> None:
         """Start rorquald and wait until it answers; the processes below it may already be there."""
-        name, value = self.marker.split("=")
         with self.inside(), self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 self.daemon_argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, name: value},
+                env=self.environment,
                 start_new_session=True,
             )
 

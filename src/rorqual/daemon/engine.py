@@ -96,6 +96,7 @@ class Engine:
             log_level=_containerd_level(config.log_level),
             adopt_only=bool(config.containerd),
             storage=_storage_arguments(config),
+            release=lambda: self.remote.release.version(),
         )
         self.remote = Remote(str(config.containerd_address), config.containerd_namespace, config.snapshotter)
         self.controller = Controller(root / "network.db", config.exec_root, _network_options(config))
@@ -267,7 +268,16 @@ class Engine:
         """Open the API's sockets."""
         engine_id = self.database.fact("engine-id", str(uuid.uuid4()))
         status = partial(self.remote.plugins.snapshotter_status, self.config.snapshotter)
-        system = System(self.config, engine_id, self.registry, self.library, self.events, self._login.check, status)
+        system = System(
+            self.config,
+            engine_id,
+            self.registry,
+            self.library,
+            self.events,
+            self._login.check,
+            status,
+            self.remote.release.version,
+        )
         routes = [*self._routes, *system_api.SystemRoutes(system, self.events, self.remote.checks).routes()]
         self._server = web.Server(Front(routes).handle, listen.BACKLOG)
         context = listen.tls_context(self.config)

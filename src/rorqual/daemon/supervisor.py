@@ -14,11 +14,12 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from rorqual.errdefs import Unavailable
+from rorqual.errdefs import Error, Unavailable
 from rorqual.rpc import unixsock
+from rorqual.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,19 @@ class Supervisor:
     """`ensure()` returns once containerd's socket accepts connections."""
 
     def __init__(
-        self, *, address: Path, root: Path, state: Path, log_level: str, adopt_only: bool, storage: Sequence[str]
+        self,
+        *,
+        address: Path,
+        root: Path,
+        state: Path,
+        log_level: str,
+        adopt_only: bool,
+        storage: Sequence[str],
+        release: Callable[[], Awaitable[str]],
     ) -> None:
-        """`storage` are containerd's arguments of storage: one that runs with others is replaced."""
+        """One that runs with other arguments of storage than `storage`, or is of another `release`, is replaced."""
         self._storage = list(storage)
+        self._release = release
         self._checked = adopt_only
         self._address = address
         self._root = root
@@ -48,7 +58,7 @@ class Supervisor:
         async with self._lock:
             if self._answers() and not self._checked:
                 self._checked = True
-                await asyncio.to_thread(self._end_one_with_other_storage)
+                await asyncio.to_thread(self._end_another, await self._release_there())
             if self._answers():
                 return
             if self._adopt_only:
@@ -62,17 +72,25 @@ class Supervisor:
             return False
         return True
 
-    def _end_one_with_other_storage(self) -> None:
-        """Containers go on without it, and the next one finds them."""
+    async def _release_there(self) -> str:
+        try:
+            return await self._release()
+        except Error as e:
+            log.warning("rorqual-containerd does not tell its release: %s", e)
+            return ""
+
+    def _end_another(self, release: str) -> None:
+        """After an upgrade, or a change of options. Containers go on without it, and the next one finds them."""
         with unixsock.connect(self._address, timeout_s=1.0) as sock:
             pid, _, _ = struct.unpack("=3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         pidfd = os.pidfd_open(pid)
         try:
             arguments = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
             started = arguments[arguments.index("--log-level") + 2 :] if _MODULE in arguments else self._storage
-            if started == self._storage:
+            if started == self._storage and release == __version__:
                 return
-            log.info("rorqual-containerd (pid %d) has other storage options: it is started anew", pid)
+            reason = "other storage options" if started != self._storage else f"release {release or 'unknown'}"
+            log.info("rorqual-containerd (pid %d) has %s: it is started anew", pid, reason)
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)

@@ -1,7 +1,9 @@
 """Restart policies over the life of the daemon."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -70,6 +72,24 @@ def test_a_killed_process_is_started_again_and_a_stopped_one_is_not(cli: Cli, en
     assert engine.inspect("keeps")["RestartCount"] == 1
     cli("stop", "-t", "0", "keeps")
     assert state(engine, "keeps")["Status"] == "exited"
+
+
+def test_one_that_is_just_being_started_again_can_be_removed_and_stopped(cli: Cli, engine: Engine) -> None:
+    def dying(name: str) -> None:
+        cli("run", "-d", "--name", name, "--restart", "always", "busybox", "sleep", "1000")
+        os.kill(engine.inspect(name)["State"]["Pid"], signal.SIGKILL)
+        # The count rises just before the start: what follows comes while that is under way.
+        wait_for(lambda: engine.inspect(name)["RestartCount"] == 1, "it is started again", interval_s=0.001)
+
+    for _ in range(3):
+        dying("removed")
+        cli("rm", "-f", "removed")
+    dying("refused")
+    refusal = cli("rm", "refused", code=1)
+    assert re.search(r'cannot remove container "/?refused": container is (running|restarting): stop', refusal.err)
+    dying("stopped")
+    cli("stop", "-t", "0", "stopped")
+    assert engine.inspect("stopped")["State"]["Status"] == "exited"
 
 
 def test_the_policy_can_be_changed(cli: Cli, engine: Engine) -> None:

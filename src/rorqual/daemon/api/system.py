@@ -57,7 +57,7 @@ class SystemRoutes:
 
     async def version(self, call: Call) -> web.StreamResponse:
         """GET /version."""
-        return http.json_response(self.system.version())
+        return http.json_response(await self.system.version())
 
     async def info(self, call: Call) -> web.StreamResponse:
         """GET /info."""

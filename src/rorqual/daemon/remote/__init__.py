@@ -7,7 +7,7 @@ made again.
 
 from __future__ import annotations
 
-from rorqual.daemon.remote.plugins import Plugins
+from rorqual.daemon.remote.plugins import Plugins, Release
 from rorqual.daemon.remote.service import Mount
 from rorqual.daemon.remote.storage import GC_ROOT, SIZE_LABEL, Checks, Content, ImageRecord, Images, Leases, Snapshots
 from rorqual.daemon.remote.tasks import Containers, Exit, TaskEvent, TaskEvents, Tasks, TaskState
@@ -21,6 +21,7 @@ from rorqual.rpc.proto import (
     leases_grpc,
     snapshots_grpc,
     tasks_grpc,
+    version_grpc,
 )
 
 __all__ = [
@@ -52,7 +53,7 @@ class Remote:
         self.address = address
         self.namespace = namespace
         self._channel = channel = UnixChannel(address, patience_s=_PATIENCE_S)
-        # Apart: who follows the events is who has containerd started again, and must not wait for that.
+        # Apart: who follows the events or asks for the release has containerd started again, and must not wait for it.
         self._event_channel = UnixChannel(address)
         metadata = scope(namespace)
         self.containers = Containers(containers_grpc.ContainersStub(channel), metadata)
@@ -64,6 +65,7 @@ class Remote:
         self.checks = Checks(channel)
         self.leases = Leases(leases_grpc.LeasesStub(channel), metadata)
         self.events = TaskEvents(events_grpc.EventsStub(self._event_channel), metadata, namespace)
+        self.release = Release(version_grpc.VersionStub(self._event_channel), metadata)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,11 +1,21 @@
-"""What containerd tells of its parts."""
+"""What containerd tells of itself and its parts."""
 
 from __future__ import annotations
 
 import json
 
+from google.protobuf.empty_pb2 import Empty
+
 from rorqual.daemon.remote.service import Service
 from rorqual.rpc.proto import introspection_pb2
+
+
+class Release(Service):
+    """containerd.services.version.v1."""
+
+    async def version(self) -> str:
+        """Raises: Unavailable."""
+        return str((await self._call("Version", Empty())).version)
 
 
 class Plugins(Service):

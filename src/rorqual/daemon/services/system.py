@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform as host
 from collections.abc import Awaitable, Callable
@@ -32,10 +33,13 @@ from rorqual.daemon.services import clock, logconfig
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.library import Library
+from rorqual.errdefs import Error
 from rorqual.version import API_VERSION, MIN_API_VERSION, __version__
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 Login = Callable[[AuthConfig], Awaitable[str]]
+
+log = logging.getLogger(__name__)
 
 
 def _built() -> str:
@@ -56,7 +60,9 @@ class System:
         events: Events,
         login: Login,
         driver_status: Callable[[], Awaitable[tuple[tuple[str, str], ...]]],
+        containerd: Callable[[], Awaitable[str]],
     ) -> None:
+        self._containerd = containerd
         self._driver_status = driver_status
         self._config = config
         self._id = engine_id
@@ -65,7 +71,7 @@ class System:
         self._events = events
         self.login = login
 
-    def version(self) -> Version:
+    async def version(self) -> Version:
         """GET /version."""
         kernel, arch = host.release(), _ARCHITECTURES.get(host.machine(), host.machine())
         details = {
@@ -83,7 +89,7 @@ class System:
             platform=PlatformName("Rorqual Engine"),
             components=(
                 ComponentVersion("Engine", __version__, details),
-                ComponentVersion("rorqual-containerd", __version__, {"GitCommit": ""}),
+                ComponentVersion("rorqual-containerd", await self._containerd_release(), {"GitCommit": ""}),
                 ComponentVersion("rorqual-runc", __version__, {"GitCommit": ""}),
             ),
             version=__version__,
@@ -96,6 +102,14 @@ class System:
             kernel_version=kernel,
             build_time=_built(),
         )
+
+    async def _containerd_release(self) -> str:
+        """It may be another's, or away for a moment."""
+        try:
+            return await self._containerd()
+        except Error as e:
+            log.warning("containerd does not tell its release: %s", e)
+            return ""
 
     async def info(self) -> Info:
         """GET /info."""
@@ -158,7 +172,7 @@ class System:
             swarm=SwarmInfo(local_node_state="inactive"),
             live_restore_enabled=True,
             init_binary="docker-init",
-            containerd_commit=Commit(__version__),
+            containerd_commit=Commit(await self._containerd_release()),
             runc_commit=Commit(__version__),
             init_commit=Commit(""),
             security_options=("name=seccomp,profile=builtin",),

@@ -236,31 +236,40 @@ class Lifecycle:
         """Raises: Conflict."""
         if container.removing:
             raise Conflict(f"removal of container {container.id} is already in progress")
-        if container.state.running:
-            if not force:
-                reason = "is paused and must be unpaused first"
-                if container.state.status != "paused":
-                    reason = "is running: stop the container before removing or force remove"
-                raise Conflict(f'cannot remove container "/{container.name}": container {reason}')
-            container.removing = True
-            try:
-                await self._kill_and_wait(container)
-            except BaseException:
-                container.removing = False
-                raise
-        elif container.state.status == "restarting" and not force:
-            raise Conflict(
-                f'cannot remove container "/{container.name}": container is restarting: stop the container before '
-                "removing or force remove"
-            )
-        async with container.lock:
-            # A container made with --rm was removed by its own end.
-            if self._registry.by_id(container.id) is container:
-                await self._remover.remove(container, volumes=volumes)
+        if not force:
+            _need_removable(container)
+        container.removing = True
+        try:
+            while True:
+                if container.state.running and force:
+                    await self._kill_and_wait(container)
+                async with container.lock:
+                    if self._registry.by_id(container.id) is not container:
+                        return  # made with --rm: its own end removed it
+                    if not force:
+                        _need_removable(container)
+                    if not container.state.running:
+                        await self._remover.remove(container, volumes=volumes)
+                        return
+                    # A start that held the lock has ended: once more.
+        except BaseException:
+            container.removing = False
+            raise
 
     def pruned(self, freed: int) -> None:
         """Tell that stopped containers were removed together."""
         self._events.publish("container", "prune", "", {"reclaimed": str(freed)})
+
+
+def _need_removable(container: Container) -> None:
+    reasons = {
+        "paused": "paused and must be unpaused first",
+        "running": "running: stop the container before removing or force remove",
+        "restarting": "restarting: stop the container before removing or force remove",
+    }
+    reason = reasons.get(container.state.status)
+    if reason is not None:
+        raise Conflict(f'cannot remove container "/{container.name}": container is {reason}')
 
 
 def _need_running(container: Container) -> None:
