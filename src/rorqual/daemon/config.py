@@ -58,6 +58,8 @@ class DaemonConfig:
     icc: bool = True
     ip_masq: bool = True
     ip: str = "0.0.0.0"
+    userland_proxy: bool = True
+    input_policy: str = "bypass"
     default_address_pools: tuple[Mapping[str, Any], ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -152,7 +154,7 @@ _OPTIONS = (
     _Option("log_level", "log-level", ("-l", "--log-level"), "text", "debug, info, warn, error or fatal"),
     _Option("containerd", "containerd", ("--containerd",), "text", "socket of a running containerd to adopt"),
     _Option("containerd_namespace", "containerd-namespace", ("--containerd-namespace",), "text", "namespace to use"),
-    _Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge"),
+    _Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge; none for no default network"),
     _Option("bip", "bip", ("--bip",), "text", "address and prefix of the default bridge"),
     _Option("fixed_cidr", "fixed-cidr", ("--fixed-cidr",), "text", "range of the default bridge's containers"),
     _Option("fixed_cidr_v6", "fixed-cidr-v6", ("--fixed-cidr-v6",), "text", "IPv6 subnet of the default bridge"),
@@ -163,6 +165,10 @@ _OPTIONS = (
     _Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
     _Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),
     _Option("ip", "ip", ("--ip",), "text", "default address of published ports"),
+    _Option("userland_proxy", "userland-proxy", ("--userland-proxy",), "bool", "serve IPv6 clients of IPv4 containers"),
+    _Option(
+        "input_policy", "input-policy", ("--input-policy",), "text", "published ports bypass or obey the host's own"
+    ),
     _Option("default_address_pools", "default-address-pools", ("--default-address-pool",), "pools", "base=…,size=…"),
     _Option("dns", "dns", ("--dns",), "list", "DNS server of containers (repeatable)"),
     _Option("dns_search", "dns-search", ("--dns-search",), "list", "DNS search domain (repeatable)"),
@@ -195,8 +201,8 @@ _OPTIONS = (
     _Option("tlskey", "tlskey", ("--tlskey",), "text", "its key"),
 )
 
-# Docker's keys that mean nothing here or are always so: containers always survive, there is no proxy process.
-_ACCEPTED = frozenset({"live-restore", "userland-proxy", "iptables", "ip6tables", "features"}) | {
+# Docker's keys that mean nothing here or are always so: containers always survive, the firewall is nftables.
+_ACCEPTED = frozenset({"live-restore", "iptables", "ip6tables", "features"}) | {
     "experimental",
     "exec-opts",
     "log-format",
@@ -410,6 +416,10 @@ def _check(config: DaemonConfig) -> None:
             IPv4Interface(config.bip)
         except ValueError as e:
             raise InvalidArgument(f"invalid value {config.bip!r} for bip: {e}") from e
+    if config.input_policy not in ("bypass", "obey"):
+        raise InvalidArgument(f"invalid input-policy {config.input_policy!r}: bypass or obey")
+    if config.input_policy == "obey" and not config.userland_proxy:
+        raise InvalidArgument("input-policy obey needs userland-proxy: it is what then serves published ports")
     if config.max_concurrent_downloads < 1:
         raise InvalidArgument(f"invalid max concurrent downloads: {config.max_concurrent_downloads}")
     if config.max_concurrent_uploads < 1:

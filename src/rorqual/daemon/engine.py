@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from functools import partial
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_network
 
 from rorqual.daemon import listen, web
@@ -316,8 +317,15 @@ def _storage_arguments(config: DaemonConfig) -> list[str]:
 
 def _network_options(config: DaemonConfig) -> ControllerOptions:
     pools = tuple(AddressPool(ip_network(p["base"]), p["size"]) for p in config.default_address_pools)
+    bridge = config.bridge != "none"
+    # Without one, the table's name is made of what else is an engine's own.
+    table = "" if bridge else f"rorqual_{sha256(os.fsencode(config.exec_root)).hexdigest()[:8]}"
     return ControllerOptions(
         bridge_name=config.bridge,
+        table_name=table or None,
+        default_network=bridge,
+        userland_proxy=config.userland_proxy,
+        input_policy="obey" if config.input_policy == "obey" else "bypass",
         bip=IPv4Interface(config.bip) if config.bip else None,
         fixed_cidr=IPv4Network(config.fixed_cidr) if config.fixed_cidr else None,
         fixed_cidr6=IPv6Network(config.fixed_cidr_v6) if config.fixed_cidr_v6 else None,

@@ -65,13 +65,14 @@ class Engine:
         self.namespaces = NamespaceDir(f"{exec_root}/netns")
         self._store = Store(store_path)
         self._firewall = Firewall(options.table, options.user_chain)
-        bridge = BridgeDriver(options, self.namespaces, self._firewall)
+        self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
+        bridge = BridgeDriver(options, self.namespaces, self._firewall, self._resolver)
+        self._resolver.ports = bridge.proxies
         parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
         self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
         self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver, self._plugin)
         self._publisher = Publisher(self._networks)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
-        self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
         self._resolver_idle = 0
 
     def adopt_thread(self) -> None:
@@ -445,7 +446,8 @@ class Engine:
         """What `host-gateway` stands for in --add-host."""
         if self.options.host_gateway_ip:
             return self.options.host_gateway_ip
-        return str(self._networks.find("bridge").spec.gateway or "")
+        default = next((entry.spec for entry in self._networks if entry.spec.name == "bridge"), None)
+        return str(default.gateway or "") if default is not None else ""
 
 
 def _uncount(entry: Entry) -> None:

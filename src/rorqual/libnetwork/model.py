@@ -48,7 +48,10 @@ DEFAULT_POOLS = (
 class ControllerOptions:
     """How one engine's networks are set up. `bip` is the default bridge's own address with its subnet (--bip);
     `fixed_cidr` the part of that subnet containers get; `port_range` the ports an unspecified host port is taken
-    from (None: the kernel's ip_local_port_range); `table_name` the nftables table (None: the bridge's name)."""
+    from (None: the kernel's ip_local_port_range); `table_name` the nftables table (None: the bridge's name);
+    `userland_proxy` whether a process serves the IPv6 clients that the kernel cannot lead to a container;
+    `input_policy` "obey" lets it serve all clients of published ports, so that what the host's own firewall says of
+    its input is true of them; without `default_network` there is no network `bridge`."""
 
     bridge_name: str = "rorqual0"
     bip: IPv4Interface | None = None
@@ -65,6 +68,9 @@ class ControllerOptions:
     table_name: str | None = None
     user_chain: str = "rorqual-user"
     port_range: tuple[int, int] | None = None
+    userland_proxy: bool = True
+    input_policy: Literal["bypass", "obey"] = "bypass"
+    default_network: bool = True
 
     def __post_init__(self) -> None:
         check_interface_name(self.bridge_name)

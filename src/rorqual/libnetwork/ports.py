@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 
-SO_ATTACH_FILTER = 26
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+_BACKLOG = 1024
 _DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)  # one BPF instruction: ret #0, keep no byte
 _TYPES: dict[Proto, tuple[int, int]] = {
     "tcp": (socket.SOCK_STREAM, 0),
@@ -125,16 +126,38 @@ class PortAllocator:
                 self._let_go(key, address)
             raise
 
-    def restore(self, port: PublishedPort, owner: str) -> None:
-        """Take a port that has been published since before this process; one that others bound meanwhile is logged."""
+    def restore(self, port: PublishedPort, owner: str, *, served: bool = False) -> None:
+        """Take a port that has been published since before this process; one that others bound meanwhile is logged.
+        `served`: a process of ours has its socket."""
         key, address = _Key(port.proto, port.host_port), ip_address(port.host_ip)
         self._taken.setdefault(key, {})[address] = owner
+        if served:
+            return
         try:
             self._hold(key, address)
         except PortUnavailable as error:
             log.warning(
                 "published port %s:%d/%s is also bound by another program: %s", address, key.port, key.proto, error
             )
+
+    def listener(self, port: PublishedPort) -> socket.socket:
+        """A socket on a port that is taken, which now gets what is sent there; the caller's to pass on and close. From
+        then on it is what keeps others off the port.
+
+        Raises PortUnavailable when another program has it, OSError.
+        """
+        key, address = _Key(port.proto, port.host_port), ip_address(port.host_ip)
+        sock = self._held.pop((key, address), None) or self._bound(key, address)
+        if sock is None:
+            raise PortUnavailable(f"no sockets of {port.proto} for {shown(address)}:{key.port}")
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            if sock.type == socket.SOCK_STREAM:
+                sock.listen(_BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def rename(self, port: PublishedPort, owner: str) -> None:
         """Its owner is called otherwise."""
@@ -173,13 +196,25 @@ class PortAllocator:
         self._taken.setdefault(key, {})[address] = owner
 
     def _hold(self, key: _Key, address: Address) -> None:
+        sock = self._bound(key, address)
+        if sock is None:
+            return
+        if len(self._held) < self._may_hold:
+            self._held[key, address] = sock
+        else:
+            sock.close()
+
+    @staticmethod
+    def _bound(key: _Key, address: Address) -> socket.socket | None:
+        """A socket on the port, into which nothing comes; None where there are no such sockets to be had. Raises
+        PortUnavailable."""
         kind, number = _TYPES[key.proto]
         try:
             family = socket.AF_INET if address.version == 4 else socket.AF_INET6
             sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, number)
         except OSError as error:
             if error.errno in _CANNOT_TEST:
-                return
+                return None
             raise
         try:
             _drop_everything(sock)
@@ -198,10 +233,17 @@ class PortAllocator:
             where = f"{key.proto}{address.version} {shown(address)}:{key.port}"
             program = program_on(key.proto, key.port) if error.errno == errno.EADDRINUSE else ""
             raise PortUnavailable(f"listen {where}: bind: {text}" + (f" (by {program})" if program else "")) from error
-        if len(self._held) < self._may_hold:
-            self._held[key, address] = sock
-        else:
-            sock.close()
+        return sock
+
+
+def ipv6_can_listen() -> bool:
+    """Whether programs of this host can be called by IPv6 at all."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+            sock.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _drop_everything(sock: socket.socket) -> None:

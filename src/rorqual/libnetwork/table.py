@@ -146,6 +146,11 @@ class NetworkTable:
             self._adopt(network, cursor, cursor6, known)
         for name, driver in _PREDEFINED:
             had = next((entry.spec for entry in self if entry.spec.name == name), None)
+            if name == "bridge" and not self._options.default_network:
+                if had is not None:  # the engine was started otherwise before
+                    self._entries.pop(had.id).driver.take_down(had)
+                    self._store.delete_network(had.id)
+                continue
             spec = had or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
             if name == "bridge":
                 spec = self._default_bridge(spec)

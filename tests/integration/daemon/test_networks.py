@@ -293,7 +293,7 @@ def test_ports_are_published_and_closed_while_it_runs(engine: Engine) -> None:
     assert from_host(engine, 18101) == "hello" and from_host(engine, 18100) == ""
     cli("restart", "-t", "0", "web")
     wait_for(lambda: from_host(engine, 18101) == "hello", "the server answers again")
-    assert cli.out("port", "web") == "80/tcp -> 0.0.0.0:18101"
+    assert cli.out("port", "web").splitlines() == ["80/tcp -> 0.0.0.0:18101", "80/tcp -> [::]:18101"]
     assert "port 99/tcp is not published" in cli("update", "--publish-rm", "99", "web", code=1).err
 
 

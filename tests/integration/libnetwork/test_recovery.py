@@ -125,9 +125,11 @@ def test_200_sandboxes_leave_nothing(lab: Callable) -> None:
     async def body(lab):
         async with controller(lab) as c:
             await c.create_sandbox("first")
-            await c.connect("first", "bridge")
+            await c.connect("first", "bridge", EndpointConfig(port_bindings=(PortBinding(80),)))
             await c.delete_sandbox("first")
-            fds = len(os.listdir("/proc/self/fd"))
+            (resolver,) = lab.resolvers()
+            pids = ("self", resolver)
+            fds = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
 
             async def one(n):
                 await c.create_sandbox(f"c{n}")
@@ -141,7 +143,7 @@ def test_200_sandboxes_leave_nothing(lab: Callable) -> None:
             assert os.listdir(lab.exec_root + "/netns") == []
             for name in ("publish", "publish-any", "loopback-ports"):
                 assert elements(lab, name) == []
-            assert len(os.listdir("/proc/self/fd")) == fds
+            assert [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids] == fds
             mounts = lab.run(None, f"cat /proc/{os.getpid()}/mountinfo")
             assert mounts.count(lab.exec_root + "/netns/") == 0
         store = Store(lab.db)
@@ -258,7 +260,7 @@ def test_purge_leaves_the_machine_as_it_was(lab: Callable) -> None:
             await c.create_sandbox(name)
             ports = tuple(PortBinding(80, proto) for proto in ("tcp", "udp", "sctp"))
             endpoint = await c.connect(name, "bridge", EndpointConfig(port_bindings=ports))
-            assert [p.proto for p in endpoint.ports] == ["tcp", "udp", "sctp"]
+            assert [p.proto for p in endpoint.ports] == ["tcp", "tcp", "udp", "udp", "sctp"]
         await c.stop(purge=True)
         await gone(lambda: veths(lab))
         assert state()[0] == before
@@ -282,5 +284,28 @@ def test_a_network_that_cannot_be_stops_no_other_from_starting(lab: Callable) ->
             with pytest.raises((OSError, errdefs.Error)):
                 await c.connect("c2", "blue", EndpointConfig(name="c2"))
             assert [e.network_name for e in (await c.sandbox("c2")).endpoints] == ["red"]
+
+    lab(body)
+
+
+def test_without_a_default_network_there_is_no_bridge_and_others_work(lab: Callable) -> None:
+    async def body(lab):
+        async with controller(lab) as c:
+            assert "rorqual0" in lab.run(None, "ip link")
+        async with controller(lab, default_network=False, table_name="rorqual_x") as c:
+            assert [network.name for network in await c.networks()] == ["host", "none"]
+            assert "rorqual0" not in lab.run(None, "ip link")
+            await c.create_network(NetworkConfig("red"))
+            ns = (await c.create_sandbox("c1")).netns_path
+            await c.connect("c1", "red", EndpointConfig(name="c1", port_bindings=(PortBinding(80, host_port=8080),)))
+            lab.serve(ns, 80)
+            assert await lab.call(lab.neighbour, "10.9.0.1", 8080) == "hello 10.9.0.2"
+            assert "localhost" in await c.hosts(await c.sandbox("c1"))
+            with pytest.raises(errdefs.NotFound):
+                await c.connect("c1", "bridge", EndpointConfig())
+            with pytest.raises(errdefs.PermissionDenied, match="predefined bridge network"):
+                await c.create_network(NetworkConfig("bridge"))
+        async with controller(lab, ("c1",)) as c:
+            assert {"bridge", "red"} < {network.name for network in await c.networks()}
 
     lab(body)

@@ -133,7 +133,8 @@ def test_port_conflicts_name_the_owner(lab: Callable) -> None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(("0.0.0.0", 8080))
             _, e3 = await container(c, "c3", PortBinding(80), PortBinding(81), PortBinding(82, "udp"))
-            first, second, third = (p.host_port for p in e3.ports)
+            assert [p.host_ip for p in e3.ports] == ["0.0.0.0", "::"] * 3
+            first, second, third = (p.host_port for p in e3.ports if p.host_ip == "0.0.0.0")
             assert 32768 <= first < second <= 60999 and 32768 <= third <= 60999
             _, e4 = await container(c, "c4", PortBinding(80, host_port=8079, host_port_end=8085))
             assert e4.ports[0].host_port == 8079

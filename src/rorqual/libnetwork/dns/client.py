@@ -9,11 +9,13 @@ import array
 import json
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +23,14 @@ from rorqual import errdefs
 from rorqual.libnetwork.dns import server
 from rorqual.libnetwork.model import EndpointID, NetworkID, SandboxID
 from rorqual.libnetwork.netns import NamespaceDir
+from rorqual.libnetwork.proxied import PortProxies
 from rorqual.linux.nftables import Nft
 
 log = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.11"
 _ANSWER_S = 10.0  # a machine under load starts a Python in that time
+_LIVES_S = 1.0  # at least, or starting it again is of no use
 _NAT = """add table ip rorqual_dns
 flush table ip rorqual_dns
 add chain ip rorqual_dns output {{ type nat hook output priority -100; policy accept; }}
@@ -102,6 +106,10 @@ class Resolver:
         self._wanted, self._connected = wanted, connected
         self._sock: socket.socket | None = None
         self._known: set[SandboxID] = set()
+        self.ports: PortProxies | None = None  # what it serves besides; set before `start`
+        self.known_ports: set[str] = set()
+        self._syncing = False
+        self._spawned_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -111,15 +119,15 @@ class Resolver:
 
     @property
     def serving(self) -> bool:
-        """Whether the process has a sandbox to answer."""
-        return bool(self._known)
+        """Whether the process has a sandbox to answer, or ports to serve."""
+        return bool(self._known or self.ports)
 
     def start(self) -> None:
         """At the daemon's start: find the process of before, or start one if there is somebody to answer."""
         wanted = self._wanted()
         if wanted.views:
             self._sync()
-        elif self._dial():
+        elif self._dial() and not self.known_ports:
             self.retire()
 
     def close(self) -> None:
@@ -137,6 +145,8 @@ class Resolver:
                 self._send({"op": "exit"})
             except OSError:
                 pass  # it ended by itself
+            with _Path(self._directory) as path, suppress(FileNotFoundError):
+                os.unlink(path)
         self.close()
         if self._process is not None:
             try:
@@ -150,7 +160,10 @@ class Resolver:
         if self._sock is None:
             return
         self.close()
-        if self._wanted().views:
+        if time.monotonic() - self._spawned_s < _LIVES_S:
+            log.error("the DNS resolver ends at its start; the next container will try it again")
+            return
+        if self._wanted().views or self.ports:
             log.warning("the DNS resolver ended, starting it again")
             if self._process is not None:
                 self._process.poll()  # no zombie
@@ -197,16 +210,56 @@ class Resolver:
             self.close()
             self._sync()
 
+    # --- ports
+
+    def ensure(self) -> bool:
+        """See proxied.Process."""
+        if self._sock is not None:
+            return True
+        if self._syncing:
+            raise errdefs.Internal("the DNS resolver ended at its start")
+        self._sync()
+        return False
+
+    def order(self, order: dict[str, Any], fds: list[int], *, awaited: bool = False) -> None:
+        """See proxied.Process."""
+        with ExitStack() as stack:
+            read = -1
+            if awaited:  # it closes the other end when it has done, or by its own end
+                read, write = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, read)
+                fds = [*fds, write]
+            try:
+                self._send(order, fds)
+            except OSError as error:
+                self.close()
+                raise errdefs.Unavailable(f"the DNS resolver ended: {error}") from error
+            finally:
+                if awaited:
+                    os.close(write)
+            if awaited and not select.select([read], [], [], _ANSWER_S)[0]:
+                raise errdefs.Internal(f"the DNS resolver does not answer {order['op']}")
+
     # --- the process
 
     def _sync(self) -> None:
         """Have a process that knows all that is wanted, and nothing else. Raises errdefs.Internal."""
+        self._syncing = True
         try:
+            self._tell_all()
+        finally:
+            self._syncing = False
+
+    def _tell_all(self) -> None:
+        try:
+            wanted = self._wanted()
             if not self._dial():
                 self._spawn()
-                if not self._dial():
+                if not wanted.views:
+                    # Ports are told of at once and served when it has started: the kernel does most without it.
+                    self._use(self._connection(), set(), set())
+                elif not self._dial():
                     raise errdefs.Internal("the DNS resolver does not answer")
-            wanted = self._wanted()
             self._send({"op": "begin"})
             for names in wanted.names:
                 self._send(names.order())
@@ -216,6 +269,8 @@ class Resolver:
                 self._known.discard(ident)
             for view in wanted.views:
                 self._put(view)
+            if self.ports is not None:
+                self.ports.sync()
         except OSError as error:
             self.close()
             raise errdefs.Internal(f"cannot reach the DNS resolver: {error}") from error
@@ -260,18 +315,19 @@ class Resolver:
 
     def _dial(self) -> bool:
         """Connect to a running process; False where there is none. One of another version is ended."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            sock.settimeout(_ANSWER_S)
-            with _Path(self._directory) as path:
-                sock.connect(path)
+            sock = self._connection()
+        except OSError:
+            return False
+        try:
             sock.send(b'{"op":"hello"}')
             data = sock.recv(server.PACKET_MAX)
             hello = json.loads(data) if data else {}
-            known = set(hello.get("sandboxes", ()))
+            known, ports = set(hello.get("sandboxes", ())), set(hello.get("ports", ()))
             while hello.get("more") and hello["version"] == server.VERSION:
                 hello = json.loads(sock.recv(server.PACKET_MAX))
                 known.update(hello["sandboxes"])
+                ports.update(hello["ports"])
         except (OSError, ValueError):
             sock.close()
             return False
@@ -285,10 +341,26 @@ class Resolver:
                 sock.recv(1)  # its end
             sock.close()
             return False
+        self._use(sock, known, ports)
+        return True
+
+    def _connection(self) -> socket.socket:
+        """Raises OSError."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            sock.settimeout(_ANSWER_S)
+            with _Path(self._directory) as path:
+                sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _use(self, sock: socket.socket, known: set[str], ports: set[str]) -> None:
         self._sock = sock
         self._known = {SandboxID(ident) for ident in known}
+        self.known_ports = ports
         self._connected(sock.fileno())
-        return True
 
     def _spawn(self) -> None:
         """Start the process. It inherits the socket it listens on, so there is nothing to wait for."""
@@ -299,6 +371,7 @@ class Resolver:
                 listener.bind(path)
                 os.chmod(path, 0o600)
             listener.listen(8)
+            self._spawned_s = time.monotonic()
             argv = [sys.executable, "-m", "rorqual.libnetwork.dns.server"]
             # Its complaints go where the daemon's do; it has nothing else to say.
             self._process = subprocess.Popen(

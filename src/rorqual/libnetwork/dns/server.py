@@ -1,11 +1,12 @@
-"""The resolver process: answers at 127.0.0.11 in every sandbox that has names to ask for, one process an engine.
+"""The resolver process, one an engine: answers at 127.0.0.11 in every sandbox that has names to ask for, and serves
+those clients of published ports that the kernel cannot lead to a container (`portproxy`).
 
 It outlives the daemon, as containers do: what it knows is in its memory, and what it listens on are sockets that the
 daemon opened inside the sandboxes and passed here. The daemon talks to it by the socket that is its standard input,
 SOCK_SEQPACKET, one JSON object a packet, fds by SCM_RIGHTS:
 
-    {"op": "hello"}                      the answers: {"version": n, "sandboxes": [id, ...], "more": b}, until not more;
-                                         nothing else is answered
+    {"op": "hello"}                      the answers: {"version": n, "sandboxes": [id, ...], "ports": [key, ...],
+                                         "more": b}, until not more; nothing else is answered
     {"op": "sandbox", "id", "networks": [id, ...], "links": {network id: {alias: name}},
      "servers": [[address, from_host], ...], "forward": b}   + fds when new: UDP socket, listening TCP socket, namespace
     {"op": "drop-sandbox", "id"}
@@ -13,9 +14,12 @@ SOCK_SEQPACKET, one JSON object a packet, fds by SCM_RIGHTS:
     {"op": "drop-endpoint", "network", "id"}
     {"op": "begin"} ... {"op": "commit"} the endpoints between them are all there are: they take the place of those
                                          known before at the commit, so that nobody is asked in between
+    {"op": "port", "key", "proto", "target": [address, port]}   + 1 fd: the bound (and listening) socket
+    {"op": "drop-ports", "keys": [...]}                         + 1 fd, closed when that is done
     {"op": "exit"}
 
-It ends when told so, or when it has no sandbox and the daemon is gone. Single-threaded; imports as little as it can.
+It ends when told so, or when it has neither sandbox nor port and the daemon is gone. Single-threaded; imports as little
+as it can.
 """
 
 import array
@@ -31,6 +35,7 @@ import time
 from rorqual.libnetwork.dns import message
 from rorqual.libnetwork.dns.forward import PENDING_MAX, Forwarder, Question
 from rorqual.libnetwork.dns.zone import Directory, View
+from rorqual.libnetwork.portproxy import PortProxy
 from rorqual.linux import capabilities
 
 TYPE_CHECKING = False
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     JSON = dict[str, Any]
     Handler = Callable[[int], None]
 
-VERSION = 1  # of what is said on the socket, and of what is answered: another daemon's resolver is replaced
+VERSION = 2  # of what is said on the socket, and of what is answered: another daemon's resolver is replaced
 PACKET_MAX = 1 << 17
 _BURST = 64  # datagrams read from one sandbox before the others have their turn
 _CONNECTIONS_MAX = 64  # TCP clients of one sandbox
@@ -79,6 +84,7 @@ class Server:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._forwarder = Forwarder(self._watch, self._unwatch)
+        self._ports = PortProxy(self._watch, self._unwatch)
         self._directory = Directory()
         self._next: Directory | None = None
         self._sandboxes: dict[str, _Sandbox] = {}
@@ -91,11 +97,11 @@ class Server:
         self._watch(self._listener.fileno(), select.EPOLLIN, self._accept_control)
         while not self._done:
             now = time.monotonic()
-            wait = self._forwarder.expire(now)
+            waits = [self._forwarder.expire(now), self._ports.expire(now)]
             if any(sandbox.connections for sandbox in self._sandboxes.values()):
                 self._drop_idle(now)
-                wait = min(wait or _CONNECTION_IDLE_S, _CONNECTION_IDLE_S)
-            ready = self._epoll.poll(-1 if wait is None else wait)
+                waits.append(_CONNECTION_IDLE_S)
+            ready = self._epoll.poll(min((wait for wait in waits if wait is not None), default=-1))
             # What the daemon says first: a name told before it is asked for is known.
             ready.sort(key=lambda item: item[0] not in self._controls)
             for fd, events in ready:
@@ -153,7 +159,7 @@ class Server:
         self._unwatch(sock.fileno())
         sock.close()
         self._next = None
-        if not self._sandboxes and not self._controls:
+        if not self._sandboxes and not self._ports.keys() and not self._controls:
             self._done = True
 
     def _obey(self, sock: socket.socket, order: "JSON", fds: list[int]) -> None:
@@ -161,6 +167,12 @@ class Server:
         if op == "sandbox":
             self._put_sandbox(order, fds)
             return
+        if op == "port" and len(fds) == 1:
+            address, port = order["target"]
+            self._ports.put(order["key"], order["proto"], (address, port), socket.socket(fileno=fds.pop()))
+        elif op == "drop-ports":
+            for key in order["keys"]:
+                self._ports.drop(key)
         for fd in fds:
             os.close(fd)
         if op == "endpoint":
@@ -170,10 +182,12 @@ class Server:
         elif op == "drop-sandbox":
             self._drop_sandbox(order["id"])
         elif op == "hello":
-            idents = list(self._sandboxes)
-            for at in range(0, max(len(idents), 1), _HELLO_IDS):
-                part, more = idents[at : at + _HELLO_IDS], at + _HELLO_IDS < len(idents)
-                sock.send(json.dumps({"version": VERSION, "sandboxes": part, "more": more}).encode())
+            idents, keys = list(self._sandboxes), self._ports.keys()
+            size = max(len(idents), len(keys), 1)
+            for at in range(0, size, _HELLO_IDS):
+                end = at + _HELLO_IDS
+                answer = {"version": VERSION, "sandboxes": idents[at:end], "ports": keys[at:end], "more": end < size}
+                sock.send(json.dumps(answer).encode())
         elif op == "begin":
             self._next = Directory()
         elif op == "commit" and self._next is not None:

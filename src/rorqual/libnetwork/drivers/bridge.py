@@ -33,7 +33,8 @@ from rorqual.libnetwork.model import (
     SandboxID,
 )
 from rorqual.libnetwork.netns import NamespaceDir
-from rorqual.libnetwork.ports import Address, PortAllocator, PortUnavailable
+from rorqual.libnetwork.ports import Address, PortAllocator, PortUnavailable, ipv6_can_listen
+from rorqual.libnetwork.proxied import PortProxies, Process, Proxied, proxied
 from rorqual.linux import netlink
 from rorqual.linux.netlink import Link, Request, RtNetlink
 
@@ -63,12 +64,19 @@ class BridgeDriver:
     name = "bridge"
     addressed = True
 
-    def __init__(self, options: ControllerOptions, namespaces: NamespaceDir, firewall: Firewall) -> None:
+    def __init__(
+        self, options: ControllerOptions, namespaces: NamespaceDir, firewall: Firewall, process: Process
+    ) -> None:
+        """`process` serves the ports that the kernel cannot."""
         self._options = options
         self._namespaces = namespaces
         self._firewall = firewall
         self._netlink = RtNetlink()
         self._ports = PortAllocator(options.port_range)
+        self._process = process
+        self.proxies = PortProxies(process, self._ports)
+        self._proxy = options.userland_proxy and ipv6_can_listen()
+        self._obey = options.input_policy == "obey"
         self._bridges: dict[str, int] = {}  # device name -> ifindex
         self._lingering: dict[str, float] = {}  # host interface -> when its sandbox ended (monotonic)
         self._restored = False
@@ -188,31 +196,37 @@ class BridgeDriver:
         routed: dict[tuple[int, Proto], None] = {}
         try:
             for binding in bindings:
+                if self._obey and binding.proto == "sctp":
+                    raise errdefs.InvalidArgument("sctp ports cannot be published with input-policy obey")
                 addresses, opens = self._addresses_of(binding, network, endpoint)
                 if addresses:
                     ports += self._ports.allocate(binding, addresses, endpoint.name or endpoint.sandbox_id[:12])
                 if opens:
                     routed[binding.container_port, binding.proto] = None
-            self._firewall.publish(_publications(network, endpoint, ports, tuple(routed)))
+            self._firewall.publish(self._publications(network, endpoint, ports, tuple(routed)))
         except BaseException:
             for port in ports:
                 self._ports.release(port)
             raise
         self._forget_flows(ports)
+        self.proxies.put(self._proxied(endpoint, ports))
         return Opened(tuple(ports), tuple(routed))
 
     def _addresses_of(self, binding: PortBinding, network: Network, endpoint: Endpoint) -> tuple[list[Address], bool]:
         """On which of the host's addresses the binding is published, and whether it is opened without rewriting."""
         if network.internal:
             return [], False
-        four, six = (endpoint.ip != "" and network.gateway_mode != "isolated"), bool(endpoint.ip6)
+        four = endpoint.ip != "" and network.gateway_mode != "isolated"
+        # Clients by IPv6 of a container without it are served by the process, like those by IPv4.
+        served = self._proxy and four and not endpoint.ip6 and binding.proto != "sctp"
+        six = bool(endpoint.ip6) or served
         wanted: list[Address]
         if binding.host_ip:
             try:
                 wanted = [ip_address(binding.host_ip)]
             except ValueError as error:
                 raise errdefs.InvalidArgument(f"invalid IP address in port binding: {binding.host_ip}") from error
-            if wanted[0].version == 6 and wanted[0].is_loopback:
+            if wanted[0].version == 6 and wanted[0].is_loopback and not self._proxy:
                 raise errdefs.InvalidArgument(
                     f"cannot publish on {wanted[0]}: the kernel does not route it; use 127.0.0.1"
                 )
@@ -229,14 +243,42 @@ class BridgeDriver:
         else:
             default = ip_address(network.binding or str(self._options.default_bind_address))
             wanted = [default] if (four if default.version == 4 else six) else []
-            if six and (network.binding6 or default.version == 6 or default.is_unspecified):
-                wanted = [*(a for a in wanted if a.version == 4), ip_address(network.binding6 or "::")]
-        modes = {4: network.gateway_mode, 6: network.gateway_mode6}
+            binding6 = "" if served else network.binding6
+            if six and (binding6 or default.version == 6 or default.is_unspecified):
+                wanted = [*(a for a in wanted if a.version == 4), ip_address(binding6 or "::")]
+        modes = {4: network.gateway_mode, 6: network.gateway_mode if served else network.gateway_mode6}
         natted = [address for address in wanted if modes[address.version] in ("nat", "nat-unprotected")]
         return natted, any(modes[address.version] == "routed" for address in wanted)
 
+    def _proxied(self, endpoint: Endpoint, ports: Sequence[PublishedPort]) -> list[Proxied]:
+        """Those of the endpoint's ports that the process serves."""
+        return proxied(ports, _own(endpoint), everything=self._obey) if self._proxy or self._obey else []
+
+    def _publications(
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        ports: Sequence[PublishedPort],
+        routed: Sequence[tuple[int, Proto]],
+    ) -> list[Publication]:
+        """What the kernel has to know of these ports."""
+        own = _own(endpoint)
+        found = []
+        for port in () if self._obey else ports:
+            address = ip_address(port.host_ip)
+            if address.version in own and not (address.version == 6 and address.is_loopback):
+                target = own[address.version]
+                found.append(
+                    Publication(port.proto, address, port.host_port, target, port.container_port, loopback6=self._proxy)
+                )
+        for version, mode in ((4, network.gateway_mode), (6, network.gateway_mode6)):
+            if mode == "routed" and version in own:
+                found += [Publication(proto, own[version], 0, own[version], number) for number, proto in routed]
+        return found
+
     def unpublish(self, network: Network, endpoint: Endpoint) -> None:
-        self._firewall.unpublish(_publications(network, endpoint, endpoint.ports, endpoint.routed_ports))
+        self._firewall.unpublish(self._publications(network, endpoint, endpoint.ports, endpoint.routed_ports))
+        self.proxies.drop(self._proxied(endpoint, endpoint.ports))
         for port in endpoint.ports:
             self._ports.release(port)
         self._forget_flows(endpoint.ports)
@@ -257,6 +299,7 @@ class BridgeDriver:
 
     def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
         joined: set[SandboxID] = set()
+        wanted_proxies: list[Proxied] = []
         by_id = {network.id: network for network in networks}
         links = {link.name: link for link in self._netlink.links()}
         for endpoint in endpoints:
@@ -265,17 +308,21 @@ class BridgeDriver:
                     joined.add(endpoint.sandbox_id)
             except OSError as error:  # one broken container must not keep the others from their ports
                 log.error("cannot repair the network of sandbox %s: %s", endpoint.sandbox_id, error)
+            served = self._proxied(endpoint, endpoint.ports)
+            theirs = {one.port for one in served if one.key in self._process.known_ports}
             for port in endpoint.ports:
-                self._ports.restore(port, endpoint.name or endpoint.sandbox_id[:12])
+                self._ports.restore(port, endpoint.name or endpoint.sandbox_id[:12], served=port in theirs)
+            wanted_proxies += served
         publications = [
             publication
             for endpoint in endpoints
-            for publication in _publications(
+            for publication in self._publications(
                 by_id[endpoint.network_id], endpoint, endpoint.ports, endpoint.routed_ports
             )
         ]
         self._firewall.replace([rules_of(network) for network in networks], publications)
         self._restored = True
+        self.proxies.restore(wanted_proxies)
         wanted = {endpoint.host_interface for endpoint in endpoints}
         ours = set(self._bridges.values())
         for link in links.values():
@@ -336,23 +383,9 @@ def _has_address(network: Network) -> bool:
     return network.gateway_mode != "isolated" and network.options.get(INHIBIT_IPV4, "").lower() not in ("1", "true")
 
 
-def _publications(
-    network: Network,
-    endpoint: Endpoint,
-    ports: Sequence[PublishedPort],
-    routed: Sequence[tuple[int, Proto]],
-) -> list[Publication]:
-    own: dict[int, Address] = {ip_address(ip).version: ip_address(ip) for ip in (endpoint.ip, endpoint.ip6) if ip}
-    found = []
-    for port in ports:
-        address = ip_address(port.host_ip)
-        if address.version in own:
-            target = own[address.version]
-            found.append(Publication(port.proto, address, port.host_port, target, port.container_port))
-    for version, mode in ((4, network.gateway_mode), (6, network.gateway_mode6)):
-        if mode == "routed" and version in own:
-            found += [Publication(proto, own[version], 0, own[version], number) for number, proto in routed]
-    return found
+def _own(endpoint: Endpoint) -> dict[int, Address]:
+    """Its addresses by IP version."""
+    return {address.version: address for address in map(ip_address, filter(None, (endpoint.ip, endpoint.ip6)))}
 
 
 def _sysctl(path: str, value: str) -> None:

@@ -68,13 +68,14 @@ class BridgeRules:
 @dataclass(frozen=True, slots=True)
 class Publication:
     """Packets to `host_ip`:`host_port` (0.0.0.0 or ::: any address of this host) go to `ip`:`port`. With `host_port`
-    0 nothing is rewritten: `port` of `ip` itself is open."""
+    0 nothing is rewritten: `port` of `ip` itself is open. `loopback6`: somebody serves [::1], else it is refused."""
 
     proto: Proto
     host_ip: IPv4Address | IPv6Address
     host_port: int
     ip: IPv4Address | IPv6Address
     port: int
+    loopback6: bool = False
 
 
 def _elements(bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> dict[str, list[str]]:
@@ -109,7 +110,7 @@ def _elements(bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> d
         target = f"{port.ip} . {port.port}"
         if port.host_ip in (ANY, ANY6):
             add(f"publish-any{six}", f"{port.proto} . {port.host_port} : {target}")
-            if six:
+            if six and not port.loopback6:
                 add("refused6", f"{port.proto} . {port.host_port}")
             continue
         key = f"{port.host_ip} . {port.proto} . {port.host_port}"
@@ -170,7 +171,7 @@ def _rules(user_chain: str) -> list[str]:
         *(f"nat-prerouting {rule}" for rule in published),
         *(f"nat-output {rule}" for rule in published),
         # The kernel sends nothing from ::1 over a device, whatever it is rewritten to later. Who tries ::1 of a
-        # published port is told so at once, and goes on to 127.0.0.1.
+        # published port that no process serves is told so at once, and goes on to 127.0.0.1.
         "output ip6 daddr ::1 meta l4proto . th dport @refused6 meta l4proto tcp reject with tcp reset",
         "output ip6 daddr ::1 meta l4proto . th dport @refused6 reject",
         # A container answers its neighbour directly: without this, the answer to a rewritten call would not be.

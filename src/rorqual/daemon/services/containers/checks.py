@@ -22,7 +22,7 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
     """`host` with the daemon's defaults filled in. Raises: InvalidArgument."""
     host = replace(
         host,
-        network_mode=_network_mode(host.network_mode),
+        network_mode=_network_mode(host.network_mode, config),
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or ("host" if host.privileged else default_cgroupns()),
         runtime=host.runtime or config.default_runtime,
@@ -76,8 +76,10 @@ def default_cgroupns() -> str:
     return "private" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "host"
 
 
-def _network_mode(mode: str) -> str:
-    return "bridge" if mode in ("", "default") else mode
+def _network_mode(mode: str, config: DaemonConfig) -> str:
+    """Without a default bridge, who asks for that, or for nothing, has no network; as Docker's."""
+    mode = "bridge" if mode in ("", "default") else mode
+    return "none" if mode == "bridge" and config.bridge == "none" else mode
 
 
 def _modes(host: HostConfig) -> None:
@@ -154,12 +156,12 @@ def container_config(config: ContainerConfig) -> None:
     health.check(config.healthcheck)
 
 
-def endpoints(host: HostConfig, networks: NetworkingConfig | None) -> None:
+def endpoints(host: HostConfig, networks: NetworkingConfig | None, config: DaemonConfig) -> None:
     """Raises: InvalidArgument for networks asked for beside a mode that has none."""
     ports.bindings(ContainerConfig(), host)
     wanted = dict(networks.endpoints_config) if networks else {}
     if host.network_mode in ("host", "none") or host.network_mode.startswith("container:"):
-        extra = [n for n in wanted if n != host.network_mode]
+        extra = [n for n in wanted if _network_mode(n, config) != host.network_mode]
         if extra:
             raise InvalidArgument(
                 f"conflicting options: cannot attach both user-defined and {host.network_mode} networks"

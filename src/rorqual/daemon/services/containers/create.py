@@ -106,7 +106,7 @@ class Creator:
         """The new container and warnings. Raises: InvalidArgument, NotFound (image), Conflict (name)."""
         given = request.host_config or HostConfig()
         host = checks.host_config(replace(given, runtime=given.runtime or request.runtime), self._config)
-        checks.endpoints(host, request.networking_config)
+        checks.endpoints(host, request.networking_config, self._config)
         user_config = _plain_config(request)
         user_config = replace(user_config, healthcheck=health.from_labels(user_config.labels, user_config.healthcheck))
         checks.container_config(user_config)
@@ -260,7 +260,7 @@ def _endpoints(request: CreateRequest, host: HostConfig) -> dict[str, EndpointSe
     given = request.networking_config.endpoints_config if request.networking_config else {}
     endpoints = {network_name(name): settings or EndpointSettings() for name, settings in given.items()}
     if host.network_mode in ("host", "none") or host.network_mode.startswith("container:"):
-        return endpoints
+        return {name: settings for name, settings in endpoints.items() if name == host.network_mode}
     return {network_name(host.network_mode): EndpointSettings(), **endpoints}
 
 
