@@ -34,10 +34,10 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Digits compare by their value."""
+    """Digits compare by their value, and come before all else."""
     import re
 
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
 COMMAND = Command(
