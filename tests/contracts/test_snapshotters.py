@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ class Fixture:
         finally:
             subprocess.run(["umount", str(point)], check=True)
 
-    async def layer(self, name: str, parent: str, files: dict[str, str | None]) -> None:
+    async def layer(
+        self, name: str, parent: str, files: Mapping[str, str | None], modes: Mapping[str, int] | None = None
+    ) -> None:
         """A committed snapshot with some files written and some (None) removed."""
         mounts = await self.snapshotter.prepare(NS, f"{name}-key", parent, {})
         with self.mounted(mounts) as root:
@@ -90,6 +92,8 @@ class Fixture:
                 else:
                     (root / path).parent.mkdir(parents=True, exist_ok=True)
                     (root / path).write_text(text)
+            for path, mode in (modes or {}).items():
+                (root / path).chmod(mode)
         await self.snapshotter.commit(NS, name, f"{name}-key", {})
 
     def directories(self) -> set[str]:
@@ -330,7 +334,7 @@ async def test_a_parent_given_at_commit(it: Fixture) -> None:
 
 async def test_a_layer_unpacked_alone_hides_and_replaces_what_its_parent_has(it: Fixture) -> None:
     files = {"gone": "1", "kept": "2", "opaque/below": "3", "dir-to-file/x": "4", "file-to-dir": "5", "merged/a": "6"}
-    await it.layer("base", "", files)  # type: ignore[arg-type]
+    await it.layer("base", "", {**files, "merged/a2": "6", "merged/c": "7"}, {"merged": 0o3777})
     await it.snapshotter.prepare(NS, "k", "", {})
     layer = Path(it.driver.layer(it.snapshotter.stat(NS, "k").id))  # as the unpacker fills it
     os.mknod(layer / "gone", stat.S_IFCHR)
@@ -342,6 +346,9 @@ async def test_a_layer_unpacked_alone_hides_and_replaces_what_its_parent_has(it:
     (layer / "file-to-dir" / "y").write_text("9")
     (layer / "merged").mkdir(mode=0o750)
     (layer / "merged" / "b").write_text("10")
+    (layer / "merged" / "c").write_text("11")
+    os.mknod(layer / "merged" / "a2", stat.S_IFCHR)
+    os.utime(layer / "merged", (10**9, 10**9))
     os.link(layer / "merged" / "b", layer / "linked")
     os.symlink("/etc/passwd", layer / "link")
     (layer / "link-target").mkdir()
@@ -355,10 +362,12 @@ async def test_a_layer_unpacked_alone_hides_and_replaces_what_its_parent_has(it:
             "file-to-dir/y": "9",
             "merged/a": "6",
             "merged/b": "10",
+            "merged/c": "11",
             "linked": "10",
         }
         assert (root / "linked").stat().st_nlink == 2
         assert stat.S_IMODE((root / "merged").stat().st_mode) == 0o750
+        assert (root / "merged").stat().st_mtime == 10**9
         assert os.readlink(root / "link") == "/etc/passwd"
         assert not (root / "gone").exists()
     with it.mounted(await it.snapshotter.prepare(NS, "c", "top", {})) as root:

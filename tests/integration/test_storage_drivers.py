@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from support.engine import Engine
 from support.processes import wait_for
 
 pytestmark = pytest.mark.root
+
 
 DRIVERS = ("vfs", "overlay2", "btrfs", "fuse-overlayfs", "devicemapper")
 POOL = ("dm.loopdatasize=2g", "dm.loopmetadatasize=16m", "dm.basesize=160m", "dm.fs=ext4")
@@ -140,6 +143,34 @@ def layer_members(archive: Path) -> dict[str, tarfile.TarInfo]:
         manifest = json.load(saved.extractfile("manifest.json"))  # type: ignore[arg-type]
         with tarfile.open(fileobj=saved.extractfile(manifest[0]["Layers"][-1])) as layer:
             return {member.name.strip("/"): member for member in layer}
+
+
+def test_pruning_everything_leaves_nothing(engine: Engine) -> None:
+    docker = engine.docker
+    docker("run", "--name", "one", "-v", "vol:/vol", "busybox", "sh", "-c", "echo x > /vol/x; echo y > /y")
+    docker("commit", "one", "second")
+    docker("run", "--name", "two", "second", "sh", "-c", "cat /y > /z")
+    docker("commit", "two", "third")
+    docker("network", "create", "net")
+    docker("volume", "rm", "-f", "vol", code=None)
+    docker("system", "prune", "-a", "-f")
+    docker("volume", "prune", "-a", "-f")
+    wait_for(lambda: not any(rows(engine).values()), f"no row is left: {rows(engine)}", 20)
+    wait_for(lambda: not snapshots(engine) and not blobs(engine), "no snapshot and no blob is left", 20)
+    assert list((engine.data / "volumes").glob("*/_data")) == []
+    engine.rorqual("system", "check")
+    engine.import_busybox()
+    assert docker.out("run", "--rm", "busybox", "echo", "again") == "again"
+
+
+def rows(engine: Engine) -> dict[str, int]:
+    tables = ("images", "content", "ingests", "snapshots", "containers", "leases", "lease_resources")
+    with closing(sqlite3.connect(f"file:{engine.data}/meta.db?mode=ro", uri=True)) as db:
+        return {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+def blobs(engine: Engine) -> list[Path]:
+    return [path for path in (engine.data / "content").rglob("*") if path.is_file()]
 
 
 def test_a_size_quota_holds_or_is_refused(engine: Engine, driver: str) -> None:

@@ -179,6 +179,13 @@ def test_missing_parents_are_made_and_told(target: Target) -> None:
     assert stat.S_IMODE((target / "a/b").stat().st_mode) == 0o755
 
 
+def test_a_directory_whose_entry_comes_after_what_is_in_it_is_not_implied(target: Target) -> None:
+    late = directory(b"a/b", mode=0o711) + member(b"c/.wh.gone") + directory(b"./c/", mode=0o700)
+    result = target.apply(member(b"a/b/f", b"x"), late)
+    assert result.implied_dirs == (b"a",)
+    assert stat.S_IMODE((target / "a/b").stat().st_mode) == 0o711
+
+
 def test_many_directories_do_not_use_up_descriptors(target: Target) -> None:
     target.apply(*(directory(b"d%d" % n) + member(b"d%d/f" % n, b"x") for n in range(3000)))
     assert len(list(target.root.iterdir())) == 3000

@@ -28,6 +28,8 @@ def stack(layer: str, target: str, parent: str, implied: Sequence[str]) -> None:
         copy_tree(layer, target)
         for name in marks.whiteouts:
             os.unlink(name, dir_fd=target_fd)
+        for name, status in marks.merged:
+            _look_as(name, status, target_fd)
         for name in marks.opaque:
             fd = os.open(name or b".", _DIR, dir_fd=target_fd)
             try:
@@ -38,6 +40,16 @@ def stack(layer: str, target: str, parent: str, implied: Sequence[str]) -> None:
         os.close(layer_fd)
         os.close(target_fd)
     inherit_directories(target, [parent], implied)
+
+
+def _look_as(name: bytes, status: os.stat_result, target_fd: int) -> None:
+    """Mode and times of the layer's: cp keeps special bits of a directory that is there, unlinking changes its time."""
+    fd = os.open(name, _DIR, dir_fd=target_fd)
+    try:
+        os.fchmod(fd, stat.S_IMODE(status.st_mode))
+        os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(fd)
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -57,6 +69,7 @@ class _Marks:
     def __init__(self) -> None:
         self.whiteouts: list[bytes] = []
         self.opaque: list[bytes] = []
+        self.merged: list[tuple[bytes, os.stat_result]] = []  # directories of both; how they are to look
 
 
 def _make_way(layer: int, target: int, prefix: bytes, marks: _Marks) -> None:
@@ -82,6 +95,7 @@ def _make_way(layer: int, target: int, prefix: bytes, marks: _Marks) -> None:
         elif is_dir:
             if below is None:
                 os.mkdir(name, 0o700, dir_fd=target)
+            marks.merged.append((prefix + name, own))
             _descend(layer, target, name, prefix, marks)
 
 

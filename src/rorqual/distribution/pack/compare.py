@@ -53,12 +53,12 @@ class Rules:
     timeless: frozenset[bytes] = frozenset()
 
 
-def compare(old: int, new: int, rules: Rules, *, below_added: bool) -> Iterator[Change]:
-    """The changes from the directory `old` to `new`, whose fds stay the caller's. `below_added`: each new name.
+def compare(old: int, new: int, rules: Rules, *, links: _Links | None = None) -> Iterator[Change]:
+    """The changes from the directory `old` to `new`, whose fds stay the caller's.
 
     Raises: Conflict for a directory that is moved meanwhile; ResourceExhausted for a tree that is too deep; OSError.
     """
-    walk = _Walk(rules, below_added)
+    walk = _Walk(rules, links)
     with (
         closing(_Directory(old)) as left,
         Levels(os.dup(new), os.fstat(new), b"") as above,
@@ -72,15 +72,36 @@ def pack_changes(old: int | None, new: int, write: Write, rules: Rules) -> Packe
         packer = Packer(write, Options(skip=rules.skip))
         packer.tree(new)
         return packer.finish()
-    found = _Found()
-    for change in compare(old, new, rules, below_added=False):
+    found, links = _Found(), _Links()
+    for change in compare(old, new, rules, links=links):
         found.note(change)
+    for name in links.of_changed_files():
+        found.note(Change(name, Kind.MODIFIED))
     packer = Packer(write, Options(skip=found.skip(rules.skip)))
     for name in found.gone:
         directory, slash, base = name.rpartition(b"/")
         packer.member(Member(directory + slash + b".wh." + base, mode=0))
     packer.tree(new)
     return packer.finish()
+
+
+class _Links:
+    """Files with several names: one that got a name is in the layer by its old ones too, to be one file there."""
+
+    def __init__(self) -> None:
+        self._unchanged: dict[tuple[int, int], list[bytes]] = {}
+        self._changed: set[tuple[int, int]] = set()
+
+    def note(self, name: bytes, info: os.stat_result, *, same: bool) -> None:
+        key = (info.st_dev, info.st_ino)
+        if same:
+            self._unchanged.setdefault(key, []).append(name)
+        else:
+            self._changed.add(key)
+
+    def of_changed_files(self) -> Iterator[bytes]:
+        for key in self._changed & self._unchanged.keys():
+            yield from self._unchanged[key]
 
 
 class _Found:
@@ -98,6 +119,10 @@ class _Found:
             name = name.rpartition(b"/")[0]
         elif change.whole:
             self.whole.add(name)
+            if name.rpartition(b"/")[0] in self.whole:
+                return
+        elif name.rpartition(b"/")[0] in self.whole:
+            return  # comes with its directory
         while name and name not in self.changed:
             self.changed.add(name)
             name = name.rpartition(b"/")[0]
@@ -109,11 +134,7 @@ class _Found:
             if name in self.changed:
                 return False
             parent = name.rpartition(b"/")[0]
-            if parent not in self.whole or (hidden is not None and hidden(name, info)):
-                return True
-            if stat.S_ISDIR(info.st_mode):
-                self.whole.add(name)
-            return False
+            return parent not in self.whole or (hidden is not None and hidden(name, info))
 
         return skip
 
@@ -134,9 +155,9 @@ class _Directory:
 
 
 class _Walk:
-    def __init__(self, rules: Rules, below_added: bool) -> None:
+    def __init__(self, rules: Rules, links: _Links | None) -> None:
+        self._links = links
         self._rules = rules
-        self._below_added = below_added
 
     def run(self, old: int, above: Levels) -> Iterator[Change]:
         """Takes `old` over."""
@@ -190,10 +211,13 @@ class _Walk:
             return self._both_directories(new, old, whole, name)
         if self._rules.skip is not None and self._rules.skip(whole, now):
             return None, -1, -1
-        if then is not None and not is_directory and _same(old, new, name, then, now):
+        same = then is not None and not is_directory and _same(old, new, name, then, now)
+        if self._links is not None and now.st_nlink > 1 and not is_directory:
+            self._links.note(whole, now, same=same)
+        if same:
             return None, -1, -1
         kind = Kind.ADDED if then is None else Kind.MODIFIED
-        child = os.open(name, _DIR, dir_fd=new) if is_directory and self._below_added else -1
+        child = os.open(name, _DIR, dir_fd=new) if is_directory else -1
         return Change(whole, kind, whole=is_directory), child, -1
 
     def _both_directories(self, new: int, old: int, whole: bytes, name: bytes) -> tuple[Change | None, int, int]:

@@ -59,8 +59,8 @@ class Tree:
         self._below = below.strip(b"/")
         self._mounts = mounts
         self._open: dict[bytes, int] = {}
-        # Directories made because a name went through them, without an entry of their own.
-        self.implied: list[bytes] = []
+        # Directories made because a name went through them, without an entry of their own, in the order of making.
+        self.implied: dict[bytes, None] = {}
 
     def close(self) -> None:
         self.forget()
@@ -116,7 +116,9 @@ class Tree:
         return fd, base
 
     def adopt(self, name: bytes, fd: int) -> None:
-        """Takes over `fd`, the just made directory `name`: its entries are what comes next."""
+        """Takes over `fd`, the directory `name`, which has its own entry: those in it are what comes next."""
+        if self.implied:
+            self.implied.pop(b"/".join(filter(None, (self._below, self.clean(name)))), None)
         self._keep(name.rstrip(b"/"), fd)
 
     def _keep(self, key: bytes, fd: int) -> int:
@@ -139,7 +141,7 @@ class Tree:
         parent = self._make(head, links)
         try:
             os.mkdir(base, 0o755, dir_fd=parent)
-            self.implied.append(path)
+            self.implied[path] = None
             self._made(parent, base)
         except FileExistsError:
             # A link to what does not exist yet, such as var/run -> /run: make that.

@@ -60,7 +60,7 @@ def compared(old: str | None, new: str) -> list[FilesystemChange]:
             return changes(new, [])
         before = layering.opened(old, stack)
         found = _Found()
-        for change in compare(before, after, layering.rules(before, after), below_added=True):
+        for change in compare(before, after, layering.rules(before, after)):
             found.tell(change.name, _KINDS[change.kind])
         return found.sorted()
 
