@@ -20,7 +20,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,6 +33,7 @@ SOCKETS = ("/run/docker/plugins",)
 SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
 _SPEC_MAX = 1 << 16
 _ANSWER_MAX = 4 << 20
+_DEPTH_MAX = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,127}")
 _HEADERS = {"Accept": "application/vnd.docker.plugins.v1.2+json", "Content-Type": "application/json"}
 
@@ -73,7 +74,8 @@ class Plugin:
             )
         refusal = answer.get("Err") or answer.get("Error") or ""
         if refusal or response.status != 200:
-            raise errdefs.Internal(f"{method}: {refusal or f'status {response.status} {response.reason}'}")
+            text = refusal if isinstance(refusal, str) else json.dumps(refusal)
+            raise errdefs.Internal(f"{method}: {text or f'status {response.status} {response.reason}'}")
         return answer
 
     def _connection(self) -> HTTPConnection:
@@ -133,13 +135,29 @@ def find(
 
 
 def _answer(data: bytes, status: int) -> Any:
-    """Raises ValueError for success without JSON; of a failure, a text that isn't JSON is the reason."""
+    """Raises ValueError for success without JSON, or nested deeper than whoever shows it could follow; of a failure, a
+    text that isn't JSON is the reason."""
     try:
-        return json.loads(data) if data.strip() else {}
+        answer = json.loads(data) if data.strip() else {}
     except ValueError:
         if status == 200:
             raise
         return {"Err": data.decode(errors="replace").strip()}
+    _check_depth(answer)
+    return answer
+
+
+def _check_depth(answer: Any) -> None:
+    level = [answer]
+    for _ in range(_DEPTH_MAX):
+        level = [part for whole in level if isinstance(whole, list | dict) for part in _parts(whole)]
+        if not level:
+            return
+    raise ValueError(f"its JSON is nested more than {_DEPTH_MAX} deep")
+
+
+def _parts(whole: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return whole.values() if isinstance(whole, dict) else whole
 
 
 def _address(name: str, sockets: Sequence[str], specs: Sequence[str]) -> str:
@@ -154,7 +172,7 @@ def _address(name: str, sockets: Sequence[str], specs: Sequence[str]) -> str:
                 return text
             try:
                 described = json.loads(_read(f"{path}.json") or "{}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise errdefs.InvalidArgument(f"plugin file {path}.json: {error}") from error
             if isinstance(described, dict) and described.get("Addr"):
                 return str(described["Addr"])

@@ -77,12 +77,13 @@ def test_files_that_lead_nowhere(directories: Path) -> None:
     (directories / "etc" / "one.spec").write_text("tcp://127.0.0.1:1\n")
     (directories / "lib" / "two.json").write_text(json.dumps({"Addr": "unix:///nowhere/two.sock"}))
     (directories / "lib" / "three.json").write_text("{")
+    (directories / "lib" / "six.json").write_text("[" * 60_000)
     (directories / "etc" / "four.spec").write_text("gopher://x\n")
     (directories / "etc" / "five.spec").mkdir()
     for name, text in (("one", "refused"), ("two", "No such file"), ("four", "unsupported address")):
         with pytest.raises(errdefs.Unavailable, match=text):
             find(directories, name)
-    for name, text in (("three", r"three\.json"), ("five", "Is a directory")):
+    for name, text in (("three", r"three\.json"), ("five", "Is a directory"), ("six", r"six\.json")):
         with pytest.raises(errdefs.InvalidArgument, match=text):
             find(directories, name)
 
@@ -101,6 +102,9 @@ def test_a_plugin_of_another_kind_is_none(directories: Path, server: Server) -> 
         (404, b"", errdefs.Internal, "X.Do: status 404"),
         (200, b"what?", errdefs.Unavailable, "does not answer X.Do"),
         (200, b"[]", errdefs.Unavailable, "with list, not an object"),
+        (200, b'{"Err": ["odd", 1]}', errdefs.Internal, r'X.Do: \["odd", 1\]'),
+        (200, b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}", errdefs.Unavailable, "nested more than 64 deep"),
+        (200, b'{"a": ' + b"[" * 200_000, errdefs.Unavailable, "does not answer X.Do"),
     ],
 )
 def test_answers_that_are_failures(

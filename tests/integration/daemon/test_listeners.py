@@ -168,6 +168,43 @@ def test_tcp_for_everybody_needs_tls_or_the_word_that_it_shall_not(host: str, tm
     assert (allowed.returncode, allowed.stdout) == (0, "configuration OK\n")
 
 
+EVIL = {"Host": "127.0.0.1:2375", "Origin": "http://evil.example"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"Host": "127.0.0.1:2375"}, 200),
+        ({"Host": "localhost", "Origin": "http://localhost"}, 200),
+        (EVIL, 403),
+        ({"Host": "evil.example:2375", "Origin": "http://evil.example:2375"}, 403),
+        ({"Host": "evil.example:2375"}, 403),
+    ],
+)
+def test_a_web_page_does_not_reach_the_engine_on_the_loopback(
+    loopback_engine: Engine, fields: dict[str, str], status: int
+) -> None:
+    """By a request of any page, or by one whose name means 127.0.0.1: neither plainly nor over a WebSocket."""
+    key = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for path, more, served in (("/_ping", {}, 200), ("/containers/page/attach/ws?stream=1&stdout=1", key, 101)):
+        with loopback_engine.inside(), socket.create_connection(("127.0.0.1", 2375), timeout=10) as sock:
+            lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (fields | more).items())]
+            sock.sendall("\r\n".join([*lines, "", ""]).encode())
+            assert int(sock.recv(1000).split()[1]) == (served if status == 200 else status)
+
+
+@pytest.fixture(scope="module")
+def loopback_engine(engine_kind: type[Engine]) -> Iterator[Engine]:
+    class Loopback(engine_kind):  # type: ignore[misc, valid-type]
+        @property
+        def daemon_argv(self) -> list[str]:
+            return [*super().daemon_argv, "--host=tcp://127.0.0.1:2375"]
+
+    with Loopback() as engine:
+        engine.rorqual("create", "--name", "page", "busybox", "true")
+        yield engine
+
+
 def test_a_hangup_reloads_the_level_of_the_log_and_ends_nothing(engine_kind: type[Engine]) -> None:
     with engine_kind(image=False) as engine:
         assert engine.daemon is not None

@@ -4,7 +4,10 @@ import pytest
 
 from rorqual.api.config import ContainerConfig, HealthConfig, HostConfig
 from rorqual.daemon.services import health
+from rorqual.daemon.spec import merge
 from rorqual.errdefs import InvalidArgument
+from rorqual.oci.image import ContainerConfig as ImageConfig
+from rorqual.oci.image import Healthcheck
 
 
 def told(check: HealthConfig | None, **config: object) -> dict[str, object] | None:
@@ -91,3 +94,17 @@ def test_a_report_and_what_is_left_of_it_at_the_end() -> None:
     assert health.ended(found).status == "unhealthy" and health.ended(found).log == found.log
     with pytest.raises((LookupError, TypeError, ValueError)):
         health.parse_report({"status": "healthy"})
+
+
+@pytest.mark.parametrize("kind", ["HTTP", "TCP", "http", "SOMETHING"])
+def test_cve_2026_53488_an_image_does_not_make_the_shim_connect(kind: str) -> None:
+    """The probes beyond Docker's are the user's to ask for; what else an image says of its check is taken."""
+    image = ImageConfig(cmd=("true",), healthcheck=Healthcheck(test=(kind, "10.0.0.1:80"), interval_ns=7_000_000_000))
+    assert told(merge.merge(ContainerConfig(), image).healthcheck) is None
+    user = ContainerConfig(healthcheck=health.from_labels({health.TCP_LABEL: "127.0.0.1:5432"}, None))
+    options = told(merge.merge(user, image).healthcheck)
+    assert options is not None
+    assert options["probe"] == {"kind": "tcp", "host": "127.0.0.1", "port": 5432, "path": ""}
+    assert options["interval_s"] == 7.0
+    own = ImageConfig(cmd=("true",), healthcheck=Healthcheck(test=("CMD", "check")))
+    assert told(merge.merge(ContainerConfig(), own).healthcheck) is not None

@@ -29,6 +29,7 @@ class Plugin(socketserver.ThreadingUnixStreamServer):
         self.root = root
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.error = ""
+        self.mount_point: Any = None  # instead of the directory
         self.implements = ["VolumeDriver"]
         super().__init__(str(path), _Handler)
 
@@ -41,7 +42,8 @@ class Plugin(socketserver.ThreadingUnixStreamServer):
         directory = self.root / body["Name"]
         if method in ("VolumeDriver.Create", "VolumeDriver.Mount"):
             directory.mkdir(exist_ok=True)
-        return {"Mountpoint": str(directory), "Err": ""} if method.endswith(("Mount", "Path")) else {"Err": ""}
+        where = self.mount_point or str(directory)
+        return {"Mountpoint": where, "Err": ""} if method.endswith(("Mount", "Path")) else {"Err": ""}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -158,3 +160,11 @@ async def test_a_plugin_named_by_a_spec_file(parts: Parts, plugin: Plugin, tmp_p
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "named.json").write_text(json.dumps({"Addr": f"unix://{tmp_path}/plugins/far.sock"}))
     assert (await parts.volumes.ensure("data", "named")).driver == "named"
+
+
+@pytest.mark.parametrize("odd", [["/"], {"path": "/"}, 7, "/a\0b", "/a\nb", "relative"])
+async def test_a_mount_point_that_is_none_is_refused(plugin: Plugin, tmp_path: Path, odd: Any) -> None:
+    driver = await VolumePlugins((str(tmp_path / "plugins"),), ()).driver("far")
+    plugin.mount_point = odd
+    with pytest.raises(Internal, match="mount point"):
+        await driver.mount("v", "user")

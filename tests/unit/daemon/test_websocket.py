@@ -1,6 +1,8 @@
 """Frames of a WebSocket."""
 
+import asyncio
 import os
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -35,7 +37,42 @@ def test_sizes_are_written_in_one_two_or_eight_bytes(size: int) -> None:
     assert list(websocket.FrameReader().feed(masked(websocket.TEXT, payload))) == [(websocket.TEXT, payload)]
 
 
-@pytest.mark.parametrize("data", [websocket.frame(websocket.BINARY, b"plain"), b"\x82\xff" + (2 << 30).to_bytes(8)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        websocket.frame(websocket.BINARY, b"plain"),
+        b"\x82\xff" + (2 << 30).to_bytes(8),
+        masked(websocket.PING, bytes(126)),
+    ],
+)
 def test_frames_without_a_mask_or_beyond_bounds_are_refused(data: bytes) -> None:
     with pytest.raises(websocket.FrameError):
         list(websocket.FrameReader().feed(data))
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_pings_of_a_client_that_does_not_read_are_not_piled_up() -> None:
+    """Each would be an answer that waits in this process, for as long as the client likes."""
+    transport = Transport()
+    client = websocket._Client(cast(asyncio.Transport, transport), cast(websocket.Sender, None))
+    client.data_received(masked(websocket.PING, b"first"))
+    assert transport.written == websocket.frame(websocket.PONG, b"first")
+    transport.written = b""
+    client.pause_writing()
+    for n in range(1000):
+        client.data_received(masked(websocket.PING, b"%d" % n))
+    assert transport.written == b""
+    client.resume_writing()
+    assert transport.written == websocket.frame(websocket.PONG, b"999")

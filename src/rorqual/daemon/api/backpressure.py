@@ -12,6 +12,11 @@ class SlowReader(asyncio.BaseProtocol):
         self.source: asyncio.Transport | None = None  # what is copied to the client
         self._room: asyncio.Future[None] | None = None  # while the client is slow
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether what is written now waits."""
+        return self._room is not None
+
     def pause_writing(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
         if self.source is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from rorqual import errdefs
+from rorqual import browsers, errdefs
 from rorqual.api import codec
 from rorqual.api.system import ErrorResponse
 from rorqual.daemon import web
@@ -38,7 +38,7 @@ _STATUS: dict[type[errdefs.Error], int] = {
     errdefs.Unavailable: 503,
     errdefs.DeadlineExceeded: 504,
 }
-_VERSIONED = re.compile(r"^/v(\d+)\.(\d+)(/.*)\Z")
+_VERSIONED = re.compile(r"^/v(\d{1,4})\.(\d{1,4})(/.*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,7 @@ class Front:
             return _json_error(500, f"{type(e).__name__}: {e}")
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        _refuse_pages(request)
         path = request.raw_path
         version = _parse_version(API_VERSION)
         match = _VERSIONED.match(path)
@@ -181,6 +182,17 @@ class Front:
             raise errdefs.NotFound("page not found")
         handler, params = found
         return await handler(Call(request, version, params, request.query))
+
+
+def _refuse_pages(request: web.Request) -> None:
+    """Raises: PermissionDenied for what a web page made a browser send (rorqual.browsers)."""
+    transport = request.connection.transport
+    if transport is None:
+        return
+    tls = transport.get_extra_info("ssl_object") is not None
+    reason = browsers.refusal(request.headers, transport.get_extra_info("sockname"), tls=tls)
+    if reason:
+        raise errdefs.PermissionDenied(reason)
 
 
 def _parse_version(text: str) -> tuple[int, int]:

@@ -23,8 +23,9 @@ from rorqual.errdefs import Internal, InvalidArgument
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_FIN, _MASKED = 0x80, 0x80
+_FIN, _MASKED, _CONTROL = 0x80, 0x80, 0x08
 _FRAME_MAX = 1 << 20
+_CONTROL_MAX = 125  # RFC 6455 section 5.5
 _EARLY_MAX = 64 * 1024
 
 
@@ -59,6 +60,8 @@ class FrameReader:
             at += width
         if size > _FRAME_MAX:
             raise FrameError(f"a frame of {size} bytes, at most {_FRAME_MAX} are taken")
+        if size > _CONTROL_MAX and buffer[0] & _CONTROL:
+            raise FrameError(f"a control frame of {size} bytes, at most {_CONTROL_MAX} are allowed")
         end = at + 4 + size
         if len(buffer) < end:
             return None
@@ -149,6 +152,7 @@ class _Client(SlowReader, asyncio.Protocol):
         self._original = original
         self._reader = FrameReader()
         self._early = bytearray()
+        self._unanswered: bytes | None = None  # the last ping's payload, while the client does not read
 
     def attach(self, shim: asyncio.Transport) -> None:
         """The shim is there: it gets what came before, and what comes."""
@@ -166,7 +170,9 @@ class _Client(SlowReader, asyncio.Protocol):
             self.end(1002)
 
     def _frame(self, opcode: int, payload: bytes) -> None:
-        if opcode == PING:
+        if opcode == PING and self.is_slow:
+            self._unanswered = payload  # the latest is enough (section 5.5.3): the answers would pile up
+        elif opcode == PING:
             self.transport.write(frame(PONG, payload))
         elif opcode == CLOSE:
             self.end()
@@ -177,6 +183,12 @@ class _Client(SlowReader, asyncio.Protocol):
             self._early += payload
             if len(self._early) > _EARLY_MAX:
                 self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unanswered is not None:
+            self.transport.write(frame(PONG, self._unanswered))
+            self._unanswered = None
 
     def end(self, code: int = 1000) -> None:
         """Say good-bye and close; again is no error."""

@@ -32,11 +32,11 @@ class VolumeDriver:
 
     async def path(self, volume: str) -> str:
         """Where it is on the host; "" while it is nowhere."""
-        return str((await self._call("Path", {"Name": volume})).get("Mountpoint") or "")
+        return await self._mount_point("Path", {"Name": volume})
 
     async def mount(self, volume: str, user: str) -> str:
         """Make it usable for `user`, and say where."""
-        found = str((await self._call("Mount", {"Name": volume, "ID": user})).get("Mountpoint") or "")
+        found = await self._mount_point("Mount", {"Name": volume, "ID": user})
         if not found.startswith("/"):
             raise Internal(f"VolumeDriver.Mount: plugin {self.name} gave no mount point")
         return found
@@ -44,6 +44,14 @@ class VolumeDriver:
     async def unmount(self, volume: str, user: str) -> None:
         """`user` does not use it any more."""
         await self._call("Unmount", {"Name": volume, "ID": user})
+
+    async def _mount_point(self, method: str, body: dict[str, Any]) -> str:
+        """Raises: Internal for what is no text, or none that a path can be."""
+        found = (await self._call(method, body)).get("Mountpoint") or ""
+        if not isinstance(found, str) or not found.isprintable():
+            shown = ascii(found)[:100]
+            raise Internal(f"VolumeDriver.{method}: plugin {self.name} gave an invalid mount point: {shown}")
+        return found
 
     async def _call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         return await asyncio.to_thread(self._plugin.call, f"VolumeDriver.{method}", body)

@@ -62,13 +62,19 @@ def _health(own: HealthConfig | None, image: Healthcheck | None) -> HealthConfig
         return own
     own = own or HealthConfig()
     return HealthConfig(
-        test=own.test or image.test or None,
+        test=own.test or _test(image) or None,
         interval=own.interval or image.interval_ns,
         timeout=own.timeout or image.timeout_ns,
         start_period=own.start_period or image.start_period_ns,
         start_interval=own.start_interval or image.start_interval_ns,
         retries=own.retries or image.retries,
     )
+
+
+def _test(image: Healthcheck) -> tuple[str, ...]:
+    """Of the image's only what Docker knows: the probes beyond it go out of the shim, which only the user may ask for
+    (CVE-2026-53488)."""
+    return image.test if image.test and image.test[0] in ("NONE", "CMD", "CMD-SHELL") else ()
 
 
 def command(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:

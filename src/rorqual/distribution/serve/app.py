@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from rorqual import browsers
 from rorqual.distribution.serve.answers import Refused
 from rorqual.distribution.serve.blobs import Blobs
 from rorqual.distribution.serve.htpasswd import Htpasswd
@@ -72,6 +74,8 @@ class Registry:
         return response
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None and (reason := _page(request, request.transport)):
+            raise Refused("DENIED", reason, 403)
         if self._users is not None and not await self._users.allows(request.headers.get("Authorization", "")):
             challenge = {"WWW-Authenticate": 'Basic realm="rorqual registry"'}
             raise Refused("UNAUTHORIZED", "authentication required", headers=challenge)
@@ -92,6 +96,12 @@ class Registry:
         if path.startswith("/v2/"):
             raise Refused("NAME_INVALID", "invalid repository name or path", 404)
         raise web.HTTPNotFound
+
+
+def _page(request: web.Request, transport: asyncio.Transport) -> str:
+    """Why the request is refused as one that a web page made a browser send; "" when it is none."""
+    tls = transport.get_extra_info("ssl_object") is not None
+    return browsers.refusal(request.headers, transport.get_extra_info("sockname"), tls=tls)
 
 
 async def _version(request: web.Request) -> web.StreamResponse:

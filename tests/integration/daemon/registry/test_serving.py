@@ -67,6 +67,16 @@ def test_read_only(registry_containerd: Containerd, registry: Served, name: str)
         served.stop()
 
 
+def test_a_web_page_does_not_reach_the_registry(registry: Served) -> None:
+    own = registry.address
+    assert registry("GET", "_catalog", Host=own).status == 200
+    assert registry("GET", "_catalog", Host=own, Origin=f"http://{own}").status == 200
+    for fields in ({"Host": own, "Origin": "http://evil.example"}, {"Host": "evil.example:5000"}):
+        answer = registry("GET", "_catalog", **fields)
+        assert (answer.status, answer.code) == (403, "DENIED")
+        assert registry("POST", "page/blobs/uploads/", **fields).status == 403
+
+
 def test_an_upload_goes_on_after_the_registry_was_killed(registry_containerd: Containerd, name: str) -> None:
     data = secrets.token_bytes(200_000)
     served = Served(registry_containerd)
