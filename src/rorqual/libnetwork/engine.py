@@ -175,6 +175,7 @@ class Engine:
         for driver in self._drivers.values():
             driver.close()
         self._firewall.close()
+        self._networks.close()
         self.namespaces.close()
         self._store.close()
 

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -15,12 +15,13 @@ from rorqual.libnetwork import networks
 from rorqual.libnetwork.drivers.base import Driver
 from rorqual.libnetwork.ipam import pools
 from rorqual.libnetwork.ipam.allocator import Allocator
-from rorqual.libnetwork.ipam.pools import Subnet
+from rorqual.libnetwork.ipam.hostroutes import HostRoutes
+from rorqual.libnetwork.ipam.pools import Span, Subnet
 from rorqual.libnetwork.ipam.remote import RemoteAllocator, release_pool, request_pool
 from rorqual.libnetwork.model import ControllerOptions, Endpoint, Network, NetworkConfig, NetworkID
 from rorqual.libnetwork.plugins import NetworkPlugin
 from rorqual.libnetwork.store import Store
-from rorqual.linux.netlink import Route, RtNetlink
+from rorqual.linux.netlink import RtNetlink
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Entry:
     allocator6: Allocator | RemoteAllocator | None = None
     endpoints: int = 0
     lane: str = ""
+    spans: dict[int, Span] = field(default_factory=dict)  # by IP version: what its subnets take
 
     def take(self, requested: str, version: int) -> Address | None:
         """An address of that family, the requested one or the next; None where the network has none of it.
@@ -96,6 +98,7 @@ class NetworkTable:
         self._remote, self._plugin = remote, plugin
         self._local = frozenset(drivers)
         self._entries: dict[NetworkID, Entry] = {}
+        self._routes: dict[int, HostRoutes] = {}
         self._making: set[str] = set()  # names of networks that a plugin is being asked about
 
     def __iter__(self) -> Iterator[Entry]:
@@ -170,6 +173,8 @@ class NetworkTable:
         """Take a network into memory."""
         driver = self._driver(network.driver, known)
         entry = Entry(network, driver, lane=self.lane_of(network.driver, network.ipam_driver))
+        subnets = () if network.config_only else (network.subnet, network.subnet6)
+        entry.spans = {subnet.version: pools.span(subnet) for subnet in subnets if subnet is not None}
         if any(network.pool_ids):
             plugin = self._plugin(network.ipam_driver, "IpamDriver")
             four, six = network.pool_ids
@@ -211,14 +216,26 @@ class NetworkTable:
 
     def _free_subnet(self, version: int) -> Subnet:
         """The first subnet of the pools that no route of this host and no network of ours overlaps."""
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        with RtNetlink() as rtnl:
-            taken = [_span(route) for route in rtnl.routes(family) if route.destination]
-        taken += [pools.span(subnet) for subnet in self._subnets() if subnet.version == version]
+        ours = self._spans(version)
         candidates = [pool for pool in self._options.address_pools if pool.base.version == version]
         if version == 6 and not candidates:
             candidates = [pools.unique_local(self._seed())]
-        return pools.choose(candidates, taken)
+        if version not in self._routes:
+            self._routes[version] = HostRoutes(socket.AF_INET if version == 4 else socket.AF_INET6)
+        routes = self._routes[version]
+        try:
+            return pools.choose(candidates, routes.foreign(ours) + ours)
+        except errdefs.InvalidArgument:
+            routes.again()  # some may have gone
+            return pools.choose(candidates, routes.foreign(ours) + ours)
+
+    def _spans(self, version: int) -> list[Span]:
+        return [entry.spans[version] for entry in self._entries.values() if version in entry.spans]
+
+    def close(self) -> None:
+        """Let go of sockets."""
+        for routes in self._routes.values():
+            routes.close()
 
     def _seed(self) -> str:
         """Random, and the same as long as this engine's database lives."""
@@ -265,6 +282,8 @@ class NetworkTable:
             undo.callback(entry.driver.take_down, spec)
             entry.driver.bring_up(spec)
             undo.pop_all()
+        for version, routes in self._routes.items():
+            routes.heed(self._spans(version))  # while it is known that the new ones are ours
         return spec
 
     def _remote_pools(self, config: NetworkConfig, undo: ExitStack) -> tuple[NetworkConfig, tuple[str, str]]:
@@ -375,12 +394,6 @@ class NetworkTable:
             for ident in filter(None, spec.pool_ids):
                 release_pool(plugin, ident)
         return spec
-
-
-def _span(route: Route) -> pools.Span:
-    size = 8 * len(route.destination) - route.prefix
-    first = int.from_bytes(route.destination, "big") >> size << size
-    return first, first + (1 << size) - 1
 
 
 def _existing_bridge(name: str) -> tuple[IPv4Network, IPv4Address] | None:

@@ -38,6 +38,7 @@ NETLINK_EXT_ACK = 11
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+_IPV4_ROUTES, _IPV6_ROUTES = 0x40, 0x400  # RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 
 IFF_UP = 0x1
@@ -390,15 +391,37 @@ class RtNetlink:
         return result
 
     def routes(self, family: int = socket.AF_INET) -> list[Route]:
-        result = []
-        for data in self._dump(RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-            head = _RTMSG.unpack_from(data)
-            attrs = parse_attrs(data[_RTMSG.size :])
-            oif = struct.unpack("=I", attrs[RTA_OIF])[0] if RTA_OIF in attrs else 0
-            table = struct.unpack("=I", attrs[RTA_TABLE])[0] if RTA_TABLE in attrs else head[4]
-            if head[0] == family:
-                result.append(Route(attrs.get(RTA_DST, b""), head[1], oif, table))
-        return result
+        dumped = self._dump(RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [_parse_route(data) for data in dumped if data[0] == family]
+
+    @staticmethod
+    def new_routes(data: bytes, family: int) -> Iterator[Route]:
+        """The routes that a datagram of `route_notifications` says were added."""
+        for kind, _flags, _seq, payload in _messages(data):
+            if kind == RTM_NEWROUTE and payload[0] == family:
+                yield _parse_route(payload)
+
+
+def route_notifications(family: int, buffer_bytes: int) -> socket.socket:
+    """A non-blocking socket on which the kernel tells of changed routes, in the calling thread's network namespace."""
+    sock = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        sock.bind((0, _IPV4_ROUTES if family == socket.AF_INET else _IPV6_ROUTES))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _parse_route(data: bytes) -> Route:
+    head = _RTMSG.unpack_from(data)
+    attrs = parse_attrs(data[_RTMSG.size :])
+    oif = struct.unpack("=I", attrs[RTA_OIF])[0] if RTA_OIF in attrs else 0
+    table = struct.unpack("=I", attrs[RTA_TABLE])[0] if RTA_TABLE in attrs else head[4]
+    return Route(attrs.get(RTA_DST, b""), head[1], oif, table)
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:

@@ -19,8 +19,8 @@ from rorqual import errdefs
 from rorqual.libnetwork import interfaces, networks
 from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.firewall import conntrack
+from rorqual.libnetwork.firewall.elements import BridgeRules, Publication
 from rorqual.libnetwork.firewall.keeper import Firewall
-from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
 from rorqual.libnetwork.interfaces import LINK_LOCAL, mac_of
 from rorqual.libnetwork.model import (
     ANY6,

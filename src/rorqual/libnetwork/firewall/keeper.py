@@ -3,11 +3,12 @@ one at a time."""
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rorqual.libnetwork.firewall import ruleset
-from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication
+from rorqual.libnetwork.firewall import elements, ruleset
+from rorqual.libnetwork.firewall.elements import BridgeRules, Member, Publication
 from rorqual.libnetwork.netns import name_thread
+from rorqual.linux.nfelements import Element, ElementSocket
 from rorqual.linux.nftables import Generation, Nft, NftError
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ class Firewall:
     def __init__(self, table: str, user_chain: str) -> None:
         self._table, self._user_chain = table, user_chain
         self._nft = Nft()
+        self._elements = ElementSocket()
         self._bridges: dict[str, BridgeRules] = {}
         self._ports: dict[tuple[object, ...], Publication] = {}
         self._comm = f"rq-net-{secrets.token_hex(4)}"
@@ -32,6 +34,7 @@ class Firewall:
     def close(self) -> None:
         """Frees what this process holds; the table stays and goes on working."""
         self._nft.close()
+        self._elements.close()
 
     def replace(self, bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> None:
         """Make the table whole, in one transaction: live traffic meets the old rules or the new ones."""
@@ -60,28 +63,26 @@ class Firewall:
 
     def add_bridge(self, bridge: BridgeRules) -> None:
         self._bridges[bridge.interface] = bridge
-        self._change(ruleset.add_elements(self._table, [bridge]))
+        self._change(self._elements.add, elements.members([bridge]))
 
     def remove_bridge(self, interface: str) -> None:
         bridge = self._bridges.pop(interface, None)
         if bridge is not None:
-            self._change(ruleset.delete_elements(self._table, [bridge]))
+            self._change(self._elements.delete, elements.members([bridge]))
 
     def publish(self, ports: Sequence[Publication]) -> None:
-        if ports:
-            self._ports.update((_key(port), port) for port in ports)
-            self._change(ruleset.add_elements(self._table, ports=ports))
+        self._ports.update((_key(port), port) for port in ports)
+        self._change(self._elements.add, elements.members(ports=ports))
 
     def unpublish(self, ports: Sequence[Publication]) -> None:
         """Ports that are not published are passed over."""
         known = [port for port in ports if self._ports.pop(_key(port), None) is not None]
-        if known:
-            self._change(ruleset.delete_elements(self._table, ports=known))
+        self._change(self._elements.delete, elements.members(ports=known))
 
-    def _change(self, commands: str) -> None:
+    def _change(self, act: Callable[[str, Sequence[Element]], None], members: Sequence[Member]) -> None:
         try:
-            self._nft.run(commands)
-        except NftError as error:
+            act(self._table, [member.packed for member in members])
+        except OSError as error:
             # What is there is not what we left: someone flushed or changed the table. The whole has the change too.
             log.warning(
                 "nftables table inet %s was changed by another program, writing it again: %s", self._table, error

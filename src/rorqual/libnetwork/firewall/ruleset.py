@@ -1,4 +1,4 @@
-"""The nftables table of one engine, as the text of transactions. Pure: nothing here touches the kernel.
+"""The nftables table of one engine, as the text of a transaction. Pure: nothing here touches the kernel.
 
 The rules never change while the engine runs: networks and published ports are elements of sets and maps, so that the
 ten-thousandth port costs what the first did, to add and to match. A packet's way:
@@ -18,10 +18,9 @@ CVE-2020-8558: a container cannot reach the host's loopback services though rout
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from rorqual.libnetwork.model import ANY, ANY6, GatewayMode, Proto
+from rorqual.libnetwork.firewall import elements
+from rorqual.libnetwork.firewall.elements import BridgeRules, Publication
 
 _IP, _IP6 = "ipv4_addr", "ipv6_addr"
 _KEY = "inet_proto . inet_service"
@@ -51,90 +50,6 @@ MAPS = {
 CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "output", "nat-postrouting", "forward", "to-container")
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeRules:
-    """What the table has to know of one bridge network."""
-
-    interface: str
-    subnet: IPv4Network | None
-    icc: bool = True
-    ip_masq: bool = True
-    internal: bool = False
-    subnet6: IPv6Network | None = None
-    mode: GatewayMode = "nat"
-    mode6: GatewayMode = "nat"
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Packets to `host_ip`:`host_port` (0.0.0.0 or ::: any address of this host) go to `ip`:`port`. With `host_port`
-    0 nothing is rewritten: `port` of `ip` itself is open. `loopback6`: somebody serves [::1], else it is refused."""
-
-    proto: Proto
-    host_ip: IPv4Address | IPv6Address
-    host_port: int
-    ip: IPv4Address | IPv6Address
-    port: int
-    loopback6: bool = False
-
-
-def _elements(bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> dict[str, list[str]]:
-    """Set or map -> its elements, for those that get any."""
-    found: dict[str, list[str]] = {}
-
-    def add(name: str, element: str) -> None:
-        found.setdefault(name, []).append(element)
-
-    for bridge in bridges:
-        name = f'"{bridge.interface}"'
-        add("bridges", name)
-        if bridge.icc:
-            add("same-bridge", f"{name} . {name}")
-        if bridge.internal:
-            add("internal", name)
-        for subnet, mode, six in ((bridge.subnet, bridge.mode, ""), (bridge.subnet6, bridge.mode6, "6")):
-            if subnet is None:
-                continue
-            add(f"subnets{six}", str(subnet))
-            if bridge.ip_masq and not bridge.internal and mode in ("nat", "nat-unprotected"):
-                add(f"masqueraded{six}", str(subnet))
-            if mode == "routed":
-                add(f"routed{six}", name)
-            if mode == "nat-unprotected":
-                add(f"open{six}", name)
-    for port in ports:
-        six = "6" if port.ip.version == 6 else ""
-        if not port.host_port:
-            add(f"open-ports{six}", f"{port.ip} . {port.proto} . {port.port}")
-            continue
-        target = f"{port.ip} . {port.port}"
-        if port.host_ip in (ANY, ANY6):
-            add(f"publish-any{six}", f"{port.proto} . {port.host_port} : {target}")
-            if six and not port.loopback6:
-                add("refused6", f"{port.proto} . {port.host_port}")
-            continue
-        key = f"{port.host_ip} . {port.proto} . {port.host_port}"
-        add(f"publish{six}", f"{key} : {target}")
-        if port.host_ip.is_loopback:
-            add("loopback-ports", key)
-    return found
-
-
-def add_elements(table: str, bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = ()) -> str:
-    """The transaction that adds these networks and ports."""
-    parts = _elements(bridges, ports).items()
-    return "".join(f"add element inet {table} {name} {{ {', '.join(items)} }}\n" for name, items in parts)
-
-
-def delete_elements(table: str, bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = ()) -> str:
-    """The transaction that takes them out again; it fails as a whole where one of them is not there."""
-    lines = []
-    for name, items in _elements(bridges, ports).items():
-        keys = [item.split(" : ")[0] for item in items]
-        lines.append(f"delete element inet {table} {name} {{ {', '.join(keys)} }}\n")
-    return "".join(lines)
-
-
 def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> str:
     """The transaction after which the table is exactly this, whatever of it there was; `user_chain` stays as it is."""
     lines = [
@@ -155,7 +70,7 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
         *(f"flush map inet {table} {name}" for name in MAPS),
     ]
     lines += [f"add rule inet {table} {rule}" for rule in _rules(user_chain)]
-    return "\n".join(lines) + "\n" + add_elements(table, bridges, ports)
+    return "\n".join(lines) + "\n" + elements.text(table, elements.members(bridges, ports))
 
 
 def _rules(user_chain: str) -> list[str]:

@@ -4,7 +4,8 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from rorqual.libnetwork.firewall.ruleset import BridgeRules, Publication, add_elements, delete_elements, whole
+from rorqual.libnetwork.firewall.elements import BridgeRules, Publication
+from rorqual.libnetwork.firewall.ruleset import whole
 
 GOLDEN = Path(__file__).parent / "golden.nft"
 BRIDGES = [
@@ -31,11 +32,3 @@ def test_whole_table_never_flushes_the_administrators_chain() -> None:
     text = whole("rorqual0", "rorqual-user", BRIDGES, PORTS)
     assert "flush chain inet rorqual0 rorqual-user" not in text
     assert "delete" not in text and "add rule inet rorqual0 rorqual-user" not in text
-
-
-def test_a_port_is_elements_only() -> None:
-    assert add_elements("t", ports=PORTS[:1]) == "add element inet t publish-any { tcp . 8080 : 172.17.0.2 . 80 }\n"
-    assert delete_elements("t", ports=PORTS[2:]) == (
-        "delete element inet t publish { 127.0.0.1 . tcp . 9000 }\n"
-        "delete element inet t loopback-ports { 127.0.0.1 . tcp . 9000 }\n"
-    )
