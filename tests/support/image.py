@@ -84,3 +84,62 @@ def build(
         "layers": [{"mediaType": layer_type, "size": len(blob), "digest": digest_of(blob)} for blob in blobs],
     }
     return BuiltImage(json.dumps(manifest).encode(), DOCKER_MANIFEST, image_bytes, blobs, diff_ids)
+
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+IN_TOTO = "application/vnd.in-toto+json"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+
+
+def attestation(subject: str, statements: Mapping[str, Mapping[str, object]]) -> BuiltImage:
+    """What BuildKit attests of the manifest `subject`: an in-toto statement for each predicate type."""
+    layers = tuple(
+        json.dumps({"_type": "https://in-toto.io/Statement/v1", "predicateType": type, "predicate": predicate}).encode()
+        for type, predicate in statements.items()
+    )
+    digests = [digest_of(layer) for layer in layers]
+    config = json.dumps(
+        {"architecture": "unknown", "os": "unknown", "rootfs": {"type": "layers", "diff_ids": digests}}
+    ).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "size": len(config),
+            "digest": digest_of(config),
+        },
+        "layers": [
+            {
+                "mediaType": IN_TOTO,
+                "size": len(layer),
+                "digest": digest_of(layer),
+                "annotations": {"in-toto.io/predicate-type": type},
+            }
+            for type, layer in zip(statements, layers, strict=True)
+        ],
+        "subject": {"mediaType": DOCKER_MANIFEST, "digest": subject, "size": 1},
+    }
+    return BuiltImage(json.dumps(manifest).encode(), OCI_MANIFEST, config, layers, tuple(digests))
+
+
+def index_of(images: Mapping[str, BuiltImage], attestations: Mapping[str, BuiltImage] | None = None) -> bytes:
+    """An OCI index: `images` by platform (`linux/amd64`), `attestations` by the digest of what they attest."""
+    entries: list[dict[str, object]] = []
+    for platform, image in images.items():
+        system, architecture, *variant = platform.split("/")
+        described = {"os": system, "architecture": architecture, **({"variant": variant[0]} if variant else {})}
+        entries.append({**_entry(image), "platform": described})
+    for subject, image in (attestations or {}).items():
+        annotations = {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": subject,
+        }
+        unknown = {"os": "unknown", "architecture": "unknown"}
+        entries.append({**_entry(image), "annotations": annotations, "platform": unknown})
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+def _entry(image: BuiltImage) -> dict[str, object]:
+    return {"mediaType": image.manifest_type, "size": len(image.manifest), "digest": image.digest}

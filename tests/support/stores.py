@@ -35,6 +35,9 @@ class MemoryImages:
     async def get(self, name: str) -> Digest | None:
         return self.names.get(name)
 
+    async def stands_for(self, name: str, manifest: Digest) -> bool:
+        return name in self.names
+
     async def put(self, name: str, target: Descriptor) -> None:
         self.names[name] = target.digest
 

@@ -59,6 +59,29 @@ class ManifestSize:
 
 
 @dataclass(frozen=True, slots=True)
+class PullIdentity:
+    """A repository that has the image under its digest."""
+
+    repository: str = wire("Repository", "", omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Where an image comes from."""
+
+    pull: tuple[PullIdentity, ...] | None = wire("Pull", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationStatement:
+    """An entry of GET /images/{name}/attestations; `statement` the in-toto document, when it was asked for."""
+
+    descriptor: OCIDescriptor = wire("Descriptor", OCIDescriptor())
+    predicate_type: str = wire("PredicateType", "")
+    statement: Mapping[str, Any] | None = wire("Statement", None, omit=True)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageDataSize:
     """Bytes of the unpacked layers."""
 
@@ -72,6 +95,7 @@ class ImageData:
     platform: OCIPlatform | None = wire("Platform", None)
     containers: tuple[str, ...] = wire("Containers", ())
     size: ImageDataSize = wire("Size", ImageDataSize())
+    identity: Identity | None = wire("Identity", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +162,7 @@ class ImageInspect:
     rootfs: ImageRootFS = wire("RootFS", ImageRootFS())
     metadata: ImageMetadata = wire("Metadata", ImageMetadata())
     manifests: tuple[ManifestSummary, ...] | None = wire("Manifests", None, omit=True)
+    identity: Identity | None = wire("Identity", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)

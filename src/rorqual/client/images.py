@@ -51,7 +51,7 @@ class Images:
         return self._client.json_stream("POST", "/images/create", query=query, headers=headers)
 
     def push(self, name: str, tag: str, *, auth: str, platform: str = "") -> Iterator[JSON]:
-        query = {"tag": tag or None, "platform": platform or None}
+        query = {"tag": tag or None, "platform": _wire(platform)}
         # The API demands the header even for anonymous pushes.
         headers = {"X-Registry-Auth": auth or "e30="}
         return self._client.json_stream("POST", f"/images/{name}/push", query=query, headers=headers)
@@ -62,14 +62,14 @@ class Images:
         return self._client.json_stream("POST", "/images/create", query=query, body=data, headers=headers)
 
     def inspect(self, name: str, *, platform: str = "") -> JSON:
-        answer: JSON = self._client.json("GET", f"/images/{name}/json", query={"platform": platform or None})
+        answer: JSON = self._client.json("GET", f"/images/{name}/json", query={"platform": _wire(platform)})
         return answer
 
     def inspect_raw(self, name: str, *, platform: str = "") -> bytes:
-        return self._client.request("GET", f"/images/{name}/json", query={"platform": platform or None})
+        return self._client.request("GET", f"/images/{name}/json", query={"platform": _wire(platform)})
 
     def history(self, name: str, *, platform: str = "") -> JSONs:
-        answer: JSONs = self._client.json("GET", f"/images/{name}/history", query={"platform": platform or None})
+        answer: JSONs = self._client.json("GET", f"/images/{name}/history", query={"platform": _wire(platform)})
         return answer
 
     def tag(self, name: str, repository: str, tag: str) -> None:
@@ -80,17 +80,17 @@ class Images:
         query = {
             "force": True if force else None,
             "noprune": True if no_prune else None,
-            "platforms": list(platforms) or None,
+            "platforms": [_wire(platform) for platform in platforms] or None,
         }
         answer: JSONs = self._client.json("DELETE", f"/images/{name}", query=query)
         return answer
 
     def save(self, names: Iterable[str], *, platform: str = "") -> Response:
-        query = {"names": list(names), "platform": platform or None}
+        query = {"names": list(names), "platform": _wire(platform)}
         return self._client.open("GET", "/images/get", query=query)
 
     def load(self, data: Iterable[bytes], *, quiet: bool, platform: str = "") -> Response:
-        query = {"quiet": quiet, "platform": platform or None}
+        query = {"quiet": quiet, "platform": _wire(platform)}
         return self._client.open(
             "POST", "/images/load", query=query, body=data, headers={"Content-Type": "application/x-tar"}
         )
@@ -106,3 +106,15 @@ class Images:
         headers = {"X-Registry-Auth": auth} if auth else None
         answer: JSONs = self._client.json("GET", "/images/search", query=query, headers=headers)
         return answer
+
+
+def _wire(platform: str) -> str | None:
+    """`os[/arch[/variant]]` as the API takes it, JSON; None for "". Raises: InvalidArgument."""
+    if not platform:
+        return None
+    # Late: few commands name a platform, and all would wait for the imports.
+    import json
+
+    from rorqual.oci import platform as platforms
+
+    return json.dumps(platforms.parse(platform).to_json())

@@ -43,6 +43,7 @@ from rorqual.daemon.services.containers.usage import Usages
 from rorqual.daemon.services.diskusage import DiskUsages
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.healthwatch import HealthWatch
+from rorqual.daemon.services.images.attestations import Attestations
 from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.commit import Committer
 from rorqual.daemon.services.images.distribution import Distribution
@@ -126,8 +127,8 @@ class Engine:
         )
         pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=policy)
         sizes = Sizes(self.remote.snapshots)
-        images = Images(self.library, sizes, usages, self.events)
-        manifests = ManifestViews(self.remote.content, sizes, usages)
+        images = Images(self.library, self.remote.content, sizes, usages, self.events)
+        manifests = ManifestViews(self.remote.content, blobs, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
         maker = Maker(self.remote, self.lease, ingest)
         transfers = Transfers(self.library, self.remote.content, maker, blobs, puller, pusher, self.lease, self.events)
@@ -219,6 +220,7 @@ class Engine:
                 committer,
                 loader,
                 saver,
+                Attestations(self.library, self.remote.content),
                 self.registry,
                 self.background,
                 image_api.Encoded(),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rorqual.distribution import attestations
+from rorqual.distribution.attestations import Artifact
 from rorqual.distribution.credentials import ANONYMOUS, Credentials
 from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.layers import LayerFetcher
@@ -115,13 +117,14 @@ class Puller:
         _check_platform(reference, image, platform)
         layers = _layers_of(resolved.manifest, image)
         fetched = await self._layers.fetch(repository, layers, progress)
-        await self._store(resolved, image)
-        if fetched and self._origins is not None:
-            for layer in layers:
-                await self._origins.note_origin(layer.descriptor, reference.domain, reference.path)
+        artifacts = await self._artifacts(repository, resolved)
+        await self._store(resolved, image, artifacts)
+        if self._origins is not None:
+            for descriptor in (resolved.target, *(layer.descriptor for layer in layers if fetched)):
+                await self._origins.note_origin(descriptor, reference.domain, reference.path)
         before = await self._images.get(name)
         updated = fetched or before != resolved.target.digest
-        if before != resolved.target.digest:
+        if updated or not await self._images.stands_for(name, resolved.manifest.digest):
             await self._images.put(name, resolved.target)
         progress(Message(f"Digest: {resolved.target.digest}"))
         said = "Downloaded newer image for" if updated else "Image is up to date for"
@@ -179,23 +182,42 @@ class Puller:
             raw = await repository.blob(config, max_bytes=images.MAX_CONFIG_BYTES)
         return images.parse(raw, config.digest.partition(":")[0])
 
-    async def _store(self, resolved: _Resolved, image: Image) -> None:
+    async def _artifacts(self, repository: Repository, resolved: _Resolved) -> tuple[Artifact, ...]:
+        """What the index tells of the manifest that was chosen."""
+        index = resolved.documents[-2] if len(resolved.documents) > 1 else None
+        if not isinstance(index, Index):
+            return ()
+        return await attestations.fetch(repository, self._content, index, resolved.manifest.digest)
+
+    async def _store(self, resolved: _Resolved, image: Image, artifacts: tuple[Artifact, ...]) -> None:
         """Puts the documents into the store, the inner ones first, each with references to what it needs."""
+        # Signatures come after what they sign, which refers to them.
+        for artifact in reversed(artifacts):
+            for descriptor, raw in artifact.blobs:
+                await self._content.put(descriptor, raw, {})
+            signatures = [other.manifest.digest for other in artifacts if other.subject == artifact.manifest.digest]
+            labels = _manifest_references(artifact.manifest)
+            labels |= {f"{_GC}content.referrer.{number}": str(digest) for number, digest in enumerate(signatures)}
+            await self._content.put(artifact.manifest.descriptor, artifact.manifest.raw, labels)
+        kept = {artifact.manifest.digest for artifact in artifacts}
         manifest = resolved.manifest
         chain = image.chain_ids
         labels = {f"{_GC}snapshot.{self._snapshotter}": chain[-1]} if chain else {}
         await self._content.put(manifest.config, image.raw, labels)
         for document in reversed(resolved.documents):
-            await self._content.put(document.descriptor, document.raw, _references(document, resolved))
+            await self._content.put(document.descriptor, document.raw, _references(document, resolved, kept))
 
 
-def _references(document: Index | Manifest, resolved: _Resolved) -> dict[str, str]:
+def _manifest_references(manifest: Manifest) -> dict[str, str]:
+    labels = {f"{_GC}content.config": str(manifest.config.digest)}
+    return labels | {f"{_GC}content.l.{number}": str(layer.digest) for number, layer in enumerate(manifest.layers)}
+
+
+def _references(document: Index | Manifest, resolved: _Resolved, kept: set[Digest]) -> dict[str, str]:
     """containerd's labels from a document to what must live as long as it does."""
     if isinstance(document, Manifest):
-        labels = {f"{_GC}content.config": str(document.config.digest)}
-        labels |= {f"{_GC}content.l.{number}": str(layer.digest) for number, layer in enumerate(document.layers)}
-        return labels
-    here = {inner.digest for inner in resolved.documents}
+        return _manifest_references(document)
+    here = {inner.digest for inner in resolved.documents} | kept
     return {
         f"{_GC}content.m.{number}": str(entry.digest)
         for number, entry in enumerate(document.manifests)

@@ -20,13 +20,14 @@ from rorqual.distribution.endpoints import Endpoint, RegistryOptions
 from rorqual.distribution.errors import RegistryError, Transient
 from rorqual.distribution.retry import RetryPolicy
 from rorqual.distribution.transport import Transport, connection_errors
-from rorqual.errdefs import DataLoss, Error, ResourceExhausted, Unavailable
+from rorqual.errdefs import DataLoss, Error, NotFound, ResourceExhausted, Unavailable
 from rorqual.oci import digest as digests
+from rorqual.oci import manifest as manifests
 from rorqual.oci import mediatypes
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.digest import Digest
 from rorqual.oci.fields import Fields
-from rorqual.oci.manifest import MAX_MANIFEST_BYTES
+from rorqual.oci.manifest import MAX_MANIFEST_BYTES, Index
 from rorqual.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -98,6 +99,32 @@ class Repository:
         target = urlsplit(link[1]) if link is not None else None
         following = f"{target.path}?{target.query}" if target is not None else ""
         return [tag for tag in fields.texts("tags") if tag], following if following != path else ""
+
+    async def referrers(self, digest: Digest, *, on_retry: OnRetry | None = None) -> list[Descriptor]:
+        """What the registry has that refers to the manifest `digest`; by its tag where it lacks the API.
+
+        Raises: as `manifest`.
+        """
+        try:
+            return await self._anywhere(lambda endpoint: self._referrers(endpoint, digest), on_retry)
+        except NotFound:
+            pass
+        try:
+            served = await self.manifest(digest.replace(":", "-", 1), on_retry=on_retry)
+        except NotFound:
+            return []
+        index = manifests.parse(served.raw, served.media_type)
+        return list(index.manifests) if isinstance(index, Index) else []
+
+    async def _referrers(self, endpoint: Endpoint, digest: Digest) -> list[Descriptor]:
+        path = f"/v2/{self._reference.path}/referrers/{digest}"
+        raw, headers = await self._document(endpoint, path, {"Accept": mediatypes.OCI_INDEX})
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip()
+        if media_type != mediatypes.OCI_INDEX:
+            # A registry without the API may answer this path with anything.
+            raise NotFound(f"{path}: the registry answers {media_type!r}")
+        index = manifests.parse(raw, media_type)
+        return list(index.manifests) if isinstance(index, Index) else []
 
     async def blob(self, descriptor: Descriptor, *, max_bytes: int, on_retry: OnRetry | None = None) -> bytes:
         """A small blob (a config), checked. Raises: as `manifest`."""

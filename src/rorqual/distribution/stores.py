@@ -101,5 +101,8 @@ class ImageStore(Protocol):
     async def get(self, name: str) -> Digest | None:
         """The digest of what the name points at, None when there is no such name."""
 
+    async def stands_for(self, name: str, manifest: Digest) -> bool:
+        """Whether the name is known to stand for that manifest, perhaps beside others of an index."""
+
     async def put(self, name: str, target: Descriptor) -> None:
-        """Makes the name point at `target`, a manifest or an index."""
+        """Makes the name point at `target`, a manifest or an index, and stand for what is here of it."""

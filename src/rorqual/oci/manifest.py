@@ -20,6 +20,9 @@ from rorqual.oci.fields import Fields
 from rorqual.oci.platform import Platform
 
 MAX_MANIFEST_BYTES = 4 << 20
+# Of an index's entry that tells something of another one. Source: BuildKit docs/attestations/attestation-storage.md
+REFERENCE_TYPE = "vnd.docker.reference.type"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
 # overlayfs takes 500 lower layers at most and Docker 128; an index has one entry a platform plus attestations.
 _MAX_LAYERS = 500
 _MAX_ENTRIES = 4096
@@ -126,6 +129,21 @@ def _kind(fields: Fields, served: str) -> str:
     if (kind in mediatypes.INDEXES) != has_index:
         raise InvalidArgument(f"manifest: its content does not agree with its mediaType {kind}")
     return kind
+
+
+def is_attestation(entry: Descriptor) -> bool:
+    """Whether an index's entry is no image but tells of one."""
+    return REFERENCE_TYPE in entry.annotations
+
+
+def attestations_of(index: Index, digest: str) -> list[Descriptor]:
+    """The entries that attest something of the manifest `digest` of the same index."""
+    return [
+        entry
+        for entry in index.manifests
+        if entry.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
+        and entry.annotations.get(REFERENCE_DIGEST) == digest
+    ]
 
 
 def build(media_type: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:

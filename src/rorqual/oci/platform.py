@@ -162,6 +162,11 @@ def _matches(wanted: Platform, offered: Platform) -> bool:
     return wanted.os_version.split(".")[:3] == offered.os_version.split(".")[:3]
 
 
+def same(wanted: Platform, offered: Platform) -> bool:
+    """Whether `offered` is `wanted` itself, not only something that it could run."""
+    return _matches(normalize(wanted), offered)
+
+
 def choose(wanted: Platform, offered: Sequence[Platform | None]) -> int | None:
     """The position of the best fit for `wanted`, the first among equals, or None.
 

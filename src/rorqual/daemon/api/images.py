@@ -15,6 +15,7 @@ from rorqual.daemon.api.http import Call, Lines, Route
 from rorqual.daemon.background import Background
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.filters import Filters
+from rorqual.daemon.services.images.attestations import Attestations
 from rorqual.daemon.services.images.commit import CommitOptions, Committer
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.load import Loader
@@ -25,9 +26,11 @@ from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import FILTER_KEYS, Views
 from rorqual.distribution.credentials import parse_header
-from rorqual.errdefs import Error, Internal, InvalidArgument, NotImplementedHere, Unauthenticated
+from rorqual.errdefs import Error, Internal, InvalidArgument, Unauthenticated
+from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
 from rorqual.oci.fields import Fields
+from rorqual.oci.platform import Platform
 from rorqual.oci.reference import Reference
 
 _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
@@ -66,6 +69,7 @@ class ImageRoutes:
     committer: Committer
     loader: Loader
     saver: Saver
+    attestations_: Attestations
     registry: Registry
     background: Background
     encoded: Encoded
@@ -82,6 +86,7 @@ class ImageRoutes:
             Route("GET", "/images/{name:path}/get", self.save),
             Route("GET", "/images/{name:path}/json", self.inspect),
             Route("GET", "/images/{name:path}/history", self.history),
+            Route("GET", "/images/{name:path}/attestations", self.attestations),
             Route("GET", "/images/search", self.search),
             Route("POST", "/images/{name:path}/push", self.push),
             Route("POST", "/images/{name:path}/tag", self.tag),
@@ -94,11 +99,16 @@ class ImageRoutes:
         if call.text("filter"):
             # Before API 1.41.
             filters = filters.plus("reference", call.text("filter"))
+        manifests = call.version >= (1, 47) and call.flag("manifests")
+        identity = call.version >= (1, 54) and call.flag("identity")
+        if identity and not manifests:
+            raise InvalidArgument("conflicting options: identity requires manifests=1")
         found = await self.views.summaries(
             filters,
             everything=call.flag("all"),
-            shared=call.flag("shared-size"),
-            manifests=call.flag("manifests"),
+            shared=call.version >= (1, 42) and call.flag("shared-size"),
+            manifests=manifests,
+            identity=identity,
         )
         if call.version < (1, 43):
             found = [_with_placeholders(summary) for summary in found]
@@ -113,7 +123,7 @@ class ImageRoutes:
             else:
                 credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
                 reference = _pulled(call.text("fromImage"), call.text("tag"))
-                await self.transfers.pull(reference, _platform(call), credentials, lines.send)
+                await self.transfers.pull(reference, call.text("platform"), credentials, lines.send)
         except Unauthenticated as e:
             # As dockerd: 401 would be the API's own refusal, and the CLI would ask for a password of Docker Hub.
             return await lines.finish(Internal(str(e)))
@@ -132,7 +142,7 @@ class ImageRoutes:
             else:
                 url, body = await stack.enter_async_context(self.importer.fetched(call.text("fromSrc")))
                 await lines.send({"status": f"Downloading from {url}"})
-            id = await self.importer.import_tar(body, name, changes, call.text("message"), _platform(call))
+            id = await self.importer.import_tar(body, name, changes, call.text("message"), call.text("platform"))
         await lines.send({"status": id})
 
     async def commit(self, call: Call) -> web.StreamResponse:
@@ -157,10 +167,11 @@ class ImageRoutes:
 
     async def load(self, call: Call) -> web.StreamResponse:
         """POST /images/load: an archive of images."""
+        wanted = _platforms(call, since=(1, 48))
         lines = Lines(call)
         body = aiter(call.request.content.iter_any())
         try:
-            await self.loader.load(body, lines.send, quiet=call.flag("quiet"), platform=_platform(call))
+            await self.loader.load(body, lines.send, quiet=call.flag("quiet", default=True), wanted=wanted)
         except Error as e:
             # As dockerd: the answer has begun by then, whatever the error.
             text = str(e)
@@ -170,7 +181,8 @@ class ImageRoutes:
     async def save(self, call: Call) -> web.StreamResponse:
         """GET /images/get and /images/{name}/get: an archive of images."""
         names = [call.params["name"]] if "name" in call.params else call.request.query.getall("names")
-        chosen = await self.saver.choose([part for name in names for part in name.split(",")], _platform(call))
+        wanted = _platforms(call, since=(1, 48))
+        chosen = await self.saver.choose([part for name in names for part in name.split(",")], wanted)
         response = await http.stream(call, "application/x-tar")
         async for piece in self.saver.archive(chosen):
             await response.write(piece)
@@ -179,12 +191,31 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/json."""
-        name, manifests = call.params["name"], call.flag("manifests")
-        return http.json_response(await self.views.inspect(name, platform=_platform(call), manifests=manifests))
+        manifests = call.version >= (1, 48) and call.flag("manifests")
+        platform = _platform(call, since=(1, 49))
+        if manifests and platform is not None:
+            raise InvalidArgument("conflicting options: manifests and platform options cannot both be set")
+        identity = call.version >= (1, 53)
+        found = await self.views.inspect(call.params["name"], platform=platform, manifests=manifests, identity=identity)
+        return http.json_response(found)
 
     async def history(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/history."""
-        return http.json_response(await self.views.history(call.params["name"], _platform(call)))
+        return http.json_response(await self.views.history(call.params["name"], _platform(call, since=(1, 48))))
+
+    async def attestations(self, call: Call) -> web.StreamResponse:
+        """GET /images/{name}/attestations: in-toto statements of the image."""
+        texts = call.request.query.getall("platform")
+        if len(texts) > 1:
+            raise InvalidArgument("only one platform value is currently supported")
+        types = [type.strip() for type in call.request.query.getall("type") if type.strip()]
+        found = await self.attestations_.of(
+            call.params["name"],
+            _decoded(texts[0]) if texts and texts[0] else None,
+            types,
+            bodies=call.flag("statement"),
+        )
+        return http.json_response(found)
 
     async def search(self, call: Call) -> web.StreamResponse:
         """GET /images/search."""
@@ -203,7 +234,7 @@ class ImageRoutes:
         credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
         lines = Lines(call)
         try:
-            await self.transfers.push(reference, _platform(call), credentials, lines.send)
+            await self.transfers.push(reference, _platform(call, since=(1, 46)), credentials, lines.send)
         except Error as e:
             return await lines.finish(e)
         return await lines.finish()
@@ -216,10 +247,13 @@ class ImageRoutes:
 
     async def remove(self, call: Call) -> web.StreamResponse:
         """DELETE /images/{name}."""
-        if call.text("platforms"):
-            # Taken for the whole image otherwise, which is not what was asked for.
-            raise NotImplementedHere("removing single platforms of an image is not supported: remove the image")
-        work = self.images.remove(call.params["name"], force=call.flag("force"), prune=not call.flag("noprune"))
+        texts = call.request.query.getall("platforms") if call.version >= (1, 50) else []
+        work = self.images.remove(
+            call.params["name"],
+            force=call.flag("force"),
+            prune=not call.flag("noprune"),
+            platforms=[_decoded(text) for text in texts],
+        )
         return http.json_response(await self.background.whole(work, "remove image"))
 
     async def prune(self, call: Call) -> web.StreamResponse:
@@ -229,14 +263,30 @@ class ImageRoutes:
         return http.json_response(PruneImagesResponse(tuple(items) or None, freed))
 
 
-def _platform(call: Call) -> str:
-    """`platform` as the API has it: JSON of an OCI platform, or text. Raises: InvalidArgument."""
-    text = call.text("platform")
-    if not text.startswith("{"):
-        return text
-    fields = Fields.load(text.encode(), "platform", 4096)
-    parts = (fields.text("os"), fields.text("architecture"), fields.text("variant"))
-    return "/".join(part for part in parts if part)
+def _platform(call: Call, since: tuple[int, int]) -> Platform | None:
+    """`platform`, None when it is not given or the client speaks an API older than `since`. Raises: InvalidArgument."""
+    text = call.text("platform") if call.version >= since else ""
+    return _decoded(text) if text else None
+
+
+def _platforms(call: Call, since: tuple[int, int]) -> list[Platform]:
+    """Each `platform`; one at most before API 1.52. Raises: InvalidArgument."""
+    texts = call.request.query.getall("platform") if call.version >= since else []
+    if len(texts) > 1 and call.version < (1, 52):
+        raise InvalidArgument(
+            "multiple platform parameters are not supported in this API version; use API version 1.52 or later"
+        )
+    return [_decoded(text) for text in texts]
+
+
+def _decoded(text: str) -> Platform:
+    """A platform as the API has it: JSON of OCI's. Raises: InvalidArgument with Docker's texts."""
+    platform = Platform.from_fields(Fields.load(text.encode(), "failed to parse platform", 4096))
+    if not platform.os or not platform.architecture:
+        if not platform.os and not platform.architecture and (platform.variant or platform.os_version):
+            raise InvalidArgument("optional platform fields provided, but OS and Architecture are missing")
+        raise InvalidArgument("both OS and Architecture must be provided")
+    return platforms.normalize(platform)
 
 
 def _pulled(name: str, tag: str) -> Reference:

@@ -82,7 +82,7 @@ class DiskUsages:
 
     async def _with_images(self, usage: DiskUsage, *, verbose: bool) -> DiskUsage:
         images: tuple[ImageSummary, ...] = tuple(await self._views.summaries(Filters(), everything=False, shared=True))
-        await self._sizes.learn(image.image for image in self._library.by_id().values())
+        await self._sizes.learn(image.image for image in self._library.all_by_id().values())
         total = self._views.layers_bytes()
         used = {chain for c in self._registry for chain in self._chains_of(c)}
         kept = sum(self._sizes.layer(chain) for chain in used)
@@ -91,7 +91,7 @@ class DiskUsages:
         return replace(usage, images=images, layers_size=total, image_usage=of)
 
     def _chains_of(self, container: Container) -> tuple[str, ...]:
-        image = self._library.by_id().get(container.image_id)
+        image = self._library.all_by_id().get(container.image_id)
         return tuple(image.image.chain_ids) if image is not None else ()
 
     async def _with_containers(self, usage: DiskUsage, *, verbose: bool) -> DiskUsage:

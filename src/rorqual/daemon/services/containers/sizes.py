@@ -21,8 +21,8 @@ class UsageSource(Protocol):
 class ImageSource(Protocol):
     """The images that are here."""
 
-    def by_id(self) -> Mapping[str, LocalImage]:
-        """Each once."""
+    def all_by_id(self) -> Mapping[str, LocalImage]:
+        """Each once, those of other platforms too."""
 
 
 class ContainerSizes:
@@ -39,7 +39,7 @@ class ContainerSizes:
             own = await self._snapshots.usage(container.snapshot_key)
         except NotFound:
             own = 0
-        image = self._images.by_id().get(container.image_id)
+        image = self._images.all_by_id().get(container.image_id)
         if image is None:
             return own, own
         await self._layers.learn([image.image])

@@ -55,6 +55,21 @@ class BlobFiles:
             return []
         return [path for path in labels.get(_SOURCE_LABEL + host, "").split(",") if path]
 
+    async def repositories(self, digest: str) -> list[str]:
+        """The whole names of all repositories that the blob is known to be in, sorted."""
+        try:
+            labels = await self._content.labels(digest)
+        except NotFound:
+            return []
+        found = {
+            f"{label.removeprefix(_SOURCE_LABEL)}/{path}"
+            for label, paths in labels.items()
+            if label.startswith(_SOURCE_LABEL)
+            for path in paths.split(",")
+            if path
+        }
+        return sorted(found)
+
     async def came_from_registry(self, descriptor: Descriptor) -> bool:
         """Whether some registry has the blob under this digest."""
         try:

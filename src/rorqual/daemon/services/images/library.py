@@ -4,7 +4,8 @@ A create needs no round trip to find its image. The index follows what this daem
 are found by asking the store when a lookup misses.
 
 An image is a config (its ID is the config's digest). A name points at a manifest or an index; of an index, the entry
-that is here and fits this machine counts. A name `rorqual-dangling@<digest>` keeps an image whose last tag moved on.
+that is here and fits this machine counts, unless a platform is asked for. A name
+`rorqual-dangling@<digest>` keeps an image whose last tag moved on.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rorqual.daemon.remote import ImageRecord
+from rorqual.daemon.services.images import variants
+from rorqual.daemon.services.images.variants import BlobReader, Variant
 from rorqual.errdefs import Error, InvalidArgument, NotFound
-from rorqual.oci import image as images
-from rorqual.oci import manifest as manifests
 from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
 from rorqual.oci.descriptor import Descriptor
 from rorqual.oci.image import Image
-from rorqual.oci.manifest import Index, Manifest
+from rorqual.oci.manifest import Manifest
 from rorqual.oci.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -46,18 +47,12 @@ class NameStore(Protocol):
         """Remove."""
 
 
-class BlobReader(Protocol):
-    """containerd's content store."""
-
-    async def read(self, digest: str, limit: int) -> bytes:
-        """A blob. Raises: NotFound."""
-
-
 @dataclass(frozen=True, slots=True)
 class LocalImage:
     """An image that is here. `target` is what its names point at; `tagged_ns` when that was last set.
 
-    `parent`: the ID of the image that it was made from here, "" for one that came from elsewhere.
+    `parent`: the ID of the image that it was made from here, "" for one that came from elsewhere. `others`: the other
+    platforms of `target`, an index, that are here too; `platform` what the index says that this one is for.
     """
 
     image: Image
@@ -65,6 +60,33 @@ class LocalImage:
     target: Descriptor
     tagged_ns: int = 0
     parent: str = ""
+    others: tuple[LocalImage, ...] = ()
+    platform: Platform | None = None
+
+    @property
+    def variants(self) -> tuple[LocalImage, ...]:
+        """Itself and the other platforms that its names stand for."""
+        return (self, *self.others)
+
+    @property
+    def chains(self) -> frozenset[str]:
+        """The snapshots of all of them."""
+        return frozenset(chain for one in self.variants for chain in one.image.chain_ids)
+
+    def variant(self, wanted: Platform) -> LocalImage | None:
+        """What `wanted` runs best of the platforms that are here."""
+        position = platforms.choose(wanted, [one.platform or one.image.platform for one in self.variants])
+        return None if position is None else self._as_named(self.variants[position])
+
+    def exactly(self, wanted: Platform) -> LocalImage | None:
+        """The one that is for `wanted` itself."""
+        for one in self.variants:
+            if platforms.same(wanted, one.platform or one.image.platform):
+                return self._as_named(one)
+        return None
+
+    def _as_named(self, variant: LocalImage) -> LocalImage:
+        return variant if variant is self else replace(variant, tagged_ns=self.tagged_ns)
 
     @property
     def id(self) -> str:
@@ -112,28 +134,12 @@ class Library:
 
     async def read(self, target: Descriptor, tagged_ns: int = 0) -> LocalImage:
         """The image that `target` stands for on this machine. Raises: NotFound, InvalidArgument."""
-        document = manifests.parse(
-            await self._blobs.read(target.digest, manifests.MAX_MANIFEST_BYTES), target.media_type
-        )
-        depth = 0
-        while isinstance(document, Index):
-            depth += 1
-            if depth > 2:
-                raise InvalidArgument("manifest: indexes are nested too deep")
-            document = await self._choose(document)
-        config = await self._blobs.read(document.config.digest, images.MAX_CONFIG_BYTES)
-        return LocalImage(images.parse(config), document, target, tagged_ns)
+        best, *others = await variants.read(self._blobs, target)
 
-    async def _choose(self, index: Index) -> Index | Manifest:
-        wanted = [index.choose(platforms.host())]
-        wanted += [entry for entry in index.manifests if entry not in wanted]
-        for entry in wanted:
-            try:
-                raw = await self._blobs.read(entry.digest, manifests.MAX_MANIFEST_BYTES)
-            except NotFound:
-                continue
-            return manifests.parse(raw, entry.media_type)
-        raise NotFound("no manifest of the index is here")
+        def local(one: Variant) -> LocalImage:
+            return LocalImage(one.image, one.manifest, target, tagged_ns, platform=one.platform)
+
+        return replace(local(best), others=tuple(map(local, others)))
 
     # ---- lookups ----
 
@@ -144,6 +150,15 @@ class Library:
     def by_id(self) -> dict[str, LocalImage]:
         """Every image once."""
         return {image.id: image for image in self._names.values()}
+
+    def all_by_id(self) -> dict[str, LocalImage]:
+        """Every image once, those of other platforms too."""
+        found = {one.id: one for image in self._names.values() for one in image.others}
+        return found | self.by_id()
+
+    def all_chains(self) -> set[str]:
+        """The snapshots of every image."""
+        return {chain for image in self.by_id().values() for chain in image.chains}
 
     def children_of(self, id: str) -> list[LocalImage]:
         """The images that were made from an image."""
@@ -161,12 +176,22 @@ class Library:
             found = self.lookup(text)
         if found is None:
             raise NotFound(f"No such image: {shown(text)}")
-        if platform is not None and platforms.choose(platform, [found.image.platform]) is None:
+        if platform is None:
+            return found
+        fitting = found.variant(platform)
+        if fitting is None:
             raise NotFound(
                 f"image with reference {shown(text)} was found but does not match the specified platform: wanted "
                 f"{platforms.normalize(platform)}, actual: {platforms.normalize(found.image.platform)}"
             )
-        return found
+        return fitting
+
+    async def find_exactly(self, text: str, platform: Platform) -> LocalImage:
+        """As find, but nothing that `platform` could merely run too. Raises: as find."""
+        fitting = (await self.find(text)).exactly(platform)
+        if fitting is None:
+            raise NotFound(not_provided(text, platform))
+        return fitting
 
     def lookup(self, text: str) -> LocalImage | None:
         """As find, of what is known already. Raises: InvalidArgument for what can't be a reference."""
@@ -190,6 +215,8 @@ class Library:
             if named is not None:
                 return named
         matches = {i.id: i for i in self._names.values() if i.id.removeprefix("sha256:").startswith(bare)}
+        if not matches:
+            matches = {id: i for id, i in self.all_by_id().items() if id.removeprefix("sha256:").startswith(bare)}
         if not matches and len(bare) == 64:
             matches = {i.id: i for i in self._names.values() if i.target.digest == f"sha256:{bare}"}
         if len(matches) > 1:
@@ -213,13 +240,23 @@ class Library:
         One whose last name this was stays, without a tag.
         """
         before = self._names.get(name)
+        if before is not None and before.target.digest == image.target.digest:
+            before = None  # perhaps of another platform, and still the same
         if before is not None and before.id != image.id and self.names_of(before.id) == [name]:
             await self._put(f"{DANGLING}@{before.target.digest}", before)
         await self._put(name, replace(image, tagged_ns=tagged_ns))
+        self.refresh(image)
         dangling = f"{DANGLING}@{image.target.digest}"
         if dangling in self._names:
             await self.remove([dangling])
         return before if before is not None and before.id != image.id else None
+
+    def refresh(self, image: LocalImage) -> None:
+        """Other names of the same index stand for what is here of it now."""
+        here = [one.id for one in image.variants]
+        for name, known in self._names.items():
+            if known.target.digest == image.target.digest and [one.id for one in known.variants] != here:
+                self._names[name] = replace(image, tagged_ns=known.tagged_ns, parent=known.parent)
 
     async def _put(self, name: str, image: LocalImage) -> None:
         await self._store.put(name, image.target, {PARENT_LABEL: image.parent} if image.parent else {})
@@ -256,6 +293,11 @@ def digests(names: Iterable[str], image: LocalImage) -> tuple[str, ...]:
         if not name.startswith(DANGLING):
             found[f"{references.parse(name).familiar_name}@{image.target.digest}"] = None
     return tuple(found)
+
+
+def not_provided(text: str, platform: Platform) -> str:
+    """Docker's words for an image without a platform that was asked for."""
+    return f"image with reference {shown(text)} was found but does not provide the specified platform ({platform})"
 
 
 def shown(text: str) -> str:

@@ -9,9 +9,10 @@ Every layer's diff ID is held against the config before anything has a name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rorqual.daemon.services import clock
@@ -19,7 +20,7 @@ from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images import archive as archives
 from rorqual.daemon.services.images.archive import Archive
 from rorqual.daemon.services.images.library import Library, LocalImage
-from rorqual.daemon.services.images.making import MadeLayer, Maker
+from rorqual.daemon.services.images.making import MadeLayer, Maker, content_references
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.distribution.progress import bar
 from rorqual.errdefs import InvalidArgument, NotFound
@@ -38,7 +39,6 @@ from rorqual.oci.platform import Platform
 Line = Callable[[Mapping[str, object]], Awaitable[None]]
 _GC = "containerd.io/gc.ref."
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-_ATTESTATION = "vnd.docker.reference.type"
 _PROGRESS_EVERY_S = 0.1
 _MAX_IMAGES = 4096
 _MAX_LIST_BYTES = 4 << 20
@@ -46,12 +46,17 @@ _MAX_LIST_BYTES = 4 << 20
 
 @dataclass(slots=True)
 class _Found:
-    """One image of an archive. `layers` are names in it, the bottom first; `manifest` None: to be made."""
+    """One image of an archive. `layers` are names in it, the bottom first; `manifest` None: to be made.
+
+    `index`: what it is an entry of, with the `others` of that index that are in the archive, and what attests them.
+    """
 
     image: Image
     layers: list[str]
     manifest: Manifest | None = None
     index: Index | None = None
+    others: list[_Found] = field(default_factory=list)
+    attestations: list[Manifest] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
 
 
@@ -64,16 +69,20 @@ class Loader:
         self._lease = lease
         self._events = events
 
-    async def load(self, body: AsyncIterator[bytes], line: Line, *, quiet: bool, platform: str = "") -> None:
-        """Docker's lines, at last `Loaded image: …` for each. Raises: InvalidArgument, DataLoss, ResourceExhausted."""
-        wanted = platforms.normalize(platforms.parse(platform)) if platform else None
+    async def load(
+        self, body: AsyncIterator[bytes], line: Line, *, quiet: bool, wanted: Sequence[Platform] = ()
+    ) -> None:
+        """Docker's lines, at last `Loaded image: …` for each; of an index only the `wanted` platforms, or all.
+
+        Raises: InvalidArgument, NotFound, DataLoss, ResourceExhausted.
+        """
         async with self._lease.held():
             archive = await self._read(body, line, quiet=quiet)
             placing = _Placing(self._maker, archive)
             try:
                 found = _images_of(archive, wanted)
                 for one in found:
-                    await self._one(one, placing, line)
+                    await self._one(one, archive, placing, line)
             finally:
                 await asyncio.shield(placing.drop_rest())
 
@@ -110,23 +119,38 @@ class Loader:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
 
-    async def _one(self, found: _Found, placing: _Placing, line: Line) -> None:
-        manifest = found.manifest
-        descriptors = await placing.place(found.image, found.layers, manifest)
-        if manifest is None:
-            local = await self._maker.image(found.image.raw, descriptors, mediatypes.DOCKER_MANIFEST)
-        else:
-            await self._maker.store(found.image, manifest)
-            local = LocalImage(found.image, manifest, manifest.descriptor)
+    async def _one(self, found: _Found, archive: Archive, placing: _Placing, line: Line) -> None:
+        local = await self._placed(found, placing)
         if found.index is not None:
+            kept = {local.manifest.digest}
+            for other in found.others:
+                with contextlib.suppress(NotFound):  # an index may list platforms whose layers were left out
+                    kept.add((await self._placed(other, placing)).manifest.digest)
+            for attestation in found.attestations:
+                await self._attestation(attestation, archive)
+                kept.add(attestation.digest)
             references_ = {
                 f"{_GC}content.m.{number}": str(entry.digest)
                 for number, entry in enumerate(found.index.manifests)
-                if entry.digest == local.manifest.digest
+                if entry.digest in kept
             }
             await self._maker.document(found.index.descriptor, found.index.raw, references_)
-            local = LocalImage(local.image, local.manifest, found.index.descriptor)
+            local = await self._library.read(found.index.descriptor)
         await self._name(local, list(found.names), line)
+
+    async def _placed(self, found: _Found, placing: _Placing) -> LocalImage:
+        """The image's layers in their places, and its documents in the store."""
+        manifest = found.manifest
+        descriptors = await placing.place(found.image, found.layers, manifest)
+        if manifest is None:
+            return await self._maker.image(found.image.raw, descriptors, mediatypes.DOCKER_MANIFEST)
+        await self._maker.store(found.image, manifest)
+        return LocalImage(found.image, manifest, manifest.descriptor)
+
+    async def _attestation(self, manifest: Manifest, archive: Archive) -> None:
+        for blob in (manifest.config, *manifest.layers):
+            await self._maker.document(blob, archive.blob(blob.digest) or b"", {})
+        await self._maker.document(manifest.descriptor, manifest.raw, content_references(manifest))
 
     async def _name(self, image: LocalImage, names: list[str], line: Line) -> None:
         if not names:
@@ -195,27 +219,28 @@ class _Placing:
         self._unused.clear()
 
 
-def _images_of(archive: Archive, wanted: Platform | None) -> list[_Found]:
+def _images_of(archive: Archive, wanted: Sequence[Platform]) -> list[_Found]:
     """The images, by both lists. Raises: InvalidArgument."""
     found: dict[str, _Found] = {}
+    of_digest: dict[str, _Found] = {}
     if archive.document("index.json") is not None:
         for one in _of_layout(archive, wanted):
             known = found.setdefault(one.image.digest, one)
             known.names |= one.names
+            of_digest |= {other.image.digest: known for other in (*one.others, one)}
     raw = archive.document("manifest.json")
     if raw is not None:
         for one in _of_docker(archive, raw):
-            known = found.setdefault(one.image.digest, one)
+            if wanted and not any(platforms.same(platform, one.image.platform) for platform in wanted):
+                continue
+            known = of_digest.get(one.image.digest) or found.setdefault(one.image.digest, one)
             known.names |= one.names
-    elif not found:
+    elif not found and not wanted:
         raise InvalidArgument("invalid archive: does not contain a manifest.json or an index.json")
     if len(found) > _MAX_IMAGES:
         raise InvalidArgument(f"invalid archive: more than {_MAX_IMAGES} images")
-    if wanted is not None:
-        fitting = [one for one in found.values() if platforms.choose(wanted, [one.image.platform]) is not None]
-        if not fitting:
-            raise NotFound(f"requested platform ({wanted}) not found: image does not provide it")
-        return fitting
+    if wanted and not found:
+        raise NotFound(f"requested platform(s) ([{' '.join(map(str, wanted))}]) not found: no image provides them")
     return list(found.values())
 
 
@@ -239,13 +264,13 @@ def _of_docker(archive: Archive, raw: bytes) -> list[_Found]:
     return found
 
 
-def _of_layout(archive: Archive, wanted: Platform | None) -> list[_Found]:
+def _of_layout(archive: Archive, wanted: Sequence[Platform]) -> list[_Found]:
     raw = archive.document("index.json") or b""
     top = Fields.load(raw, "index.json", _MAX_LIST_BYTES)
     found: list[_Found] = []
     for entry in top.objects("manifests"):
         descriptor = Descriptor.from_fields(entry)
-        one = _of_descriptor(archive, descriptor, wanted or platforms.host(), 0)
+        one = _of_descriptor(archive, descriptor, wanted)
         if one is None:
             continue
         for key in _NAME_ANNOTATIONS:
@@ -258,31 +283,68 @@ def _of_layout(archive: Archive, wanted: Platform | None) -> list[_Found]:
     return found
 
 
-def _of_descriptor(archive: Archive, descriptor: Descriptor, wanted: Platform, depth: int) -> _Found | None:
-    """The image, None for what is none (an attestation), or whose blobs are not in the archive."""
+def _of_descriptor(archive: Archive, descriptor: Descriptor, wanted: Sequence[Platform]) -> _Found | None:
+    """The image, None for what is none, is not wanted, or whose blobs are not in the archive."""
     raw = archive.blob(descriptor.digest)
-    if raw is None or _ATTESTATION in descriptor.annotations:
+    if raw is None or manifests.is_attestation(descriptor):
         return None
-    document = manifests.parse(raw, descriptor.media_type, descriptor.digest.partition(":")[0])
-    if isinstance(document, Index):
-        if depth:
+    document = manifests.parse(raw, descriptor.media_type, _algorithm(descriptor))
+    if isinstance(document, Manifest):
+        return _of_manifest(archive, document, wanted)
+    return _of_index(archive, document, wanted)
+
+
+def _of_index(archive: Archive, index: Index, wanted: Sequence[Platform]) -> _Found | None:
+    """This machine's platform, or the first; with the others."""
+    variants: list[_Found] = []
+    for entry in index.manifests:
+        raw = archive.blob(entry.digest)
+        if raw is None or manifests.is_attestation(entry):
+            continue
+        document = manifests.parse(raw, entry.media_type, _algorithm(entry))
+        if isinstance(document, Index):
             raise InvalidArgument("manifest: indexes are nested too deep")
-        here = [entry for entry in document.manifests if archive.blob(entry.digest) is not None]
-        position = platforms.choose(wanted, [entry.platform for entry in here])
-        order = here if position is None else [here[position], *here]
-        for entry in order:
-            one = _of_descriptor(archive, entry, wanted, depth + 1)
-            if one is not None:
-                one.index = document
-                return one
+        one = _of_manifest(archive, document, wanted)
+        if one is not None:
+            variants.append(one)
+    if not variants:
         return None
-    if document.config.media_type not in mediatypes.CONFIGS:
+    best = variants.pop(platforms.choose(platforms.host(), [one.image.platform for one in variants]) or 0)
+    best.index, best.others = index, variants
+    for one in (best, *variants):
+        assert one.manifest is not None, "an index's images have manifests"
+        for entry in manifests.attestations_of(index, one.manifest.digest):
+            attestation = _attestation_of(archive, entry)
+            if attestation is not None:
+                best.attestations.append(attestation)
+    return best
+
+
+def _attestation_of(archive: Archive, entry: Descriptor) -> Manifest | None:
+    """An attestation that is wholly in the archive."""
+    raw = archive.blob(entry.digest)
+    if raw is None:
         return None
-    config = archive.blob(document.config.digest)
-    if config is None:
+    document = manifests.parse(raw, entry.media_type, _algorithm(entry))
+    if not isinstance(document, Manifest):
         return None
-    layers = [f"blobs/{layer.digest.replace(':', '/', 1)}" for layer in document.layers]
-    return _Found(images.parse(config, document.config.digest.partition(":")[0]), layers, document)
+    whole = all(archive.blob(blob.digest) is not None for blob in (document.config, *document.layers))
+    return document if whole else None
+
+
+def _of_manifest(archive: Archive, manifest: Manifest, wanted: Sequence[Platform]) -> _Found | None:
+    config = archive.blob(manifest.config.digest)
+    if config is None or manifest.config.media_type not in mediatypes.CONFIGS:
+        return None
+    image = images.parse(config, _algorithm(manifest.config))
+    if wanted and not any(platforms.same(platform, image.platform) for platform in wanted):
+        return None
+    layers = [f"blobs/{layer.digest.replace(':', '/', 1)}" for layer in manifest.layers]
+    return _Found(image, layers, manifest)
+
+
+def _algorithm(descriptor: Descriptor) -> str:
+    return descriptor.digest.partition(":")[0]
 
 
 def _checked_name(text: str) -> str:

@@ -177,9 +177,13 @@ class Maker:
         top = image.chain_ids[-1] if image.chain_ids else None
         labels = {f"{_GC}snapshot.{self._remote.snapshots.snapshotter}": str(top)} if top else {}
         await self._documents.put(manifest.config, image.raw, labels)
-        references = {f"{_GC}content.config": str(manifest.config.digest)}
-        references |= {f"{_GC}content.l.{n}": str(layer.digest) for n, layer in enumerate(manifest.layers)}
-        await self._documents.put(manifest.descriptor, manifest.raw, references)
+        await self._documents.put(manifest.descriptor, manifest.raw, content_references(manifest))
+
+
+def content_references(manifest: manifests.Manifest) -> dict[str, str]:
+    """containerd's labels from a manifest to its config and layers."""
+    labels = {f"{_GC}content.config": str(manifest.config.digest)}
+    return labels | {f"{_GC}content.l.{n}": str(layer.digest) for n, layer in enumerate(manifest.layers)}
 
 
 async def _nothing() -> AsyncIterator[bytes]:

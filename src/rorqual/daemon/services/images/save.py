@@ -1,11 +1,12 @@
 """GET /images/get: images as one tar that is both an OCI layout and a docker-archive. Source: Engine API ImageGet.
 
-    blobs/sha256/<hex>   manifests, configs, and layers as they are stored
-    index.json           their manifests, with names as annotations
-    manifest.json        Docker's list: config, tags, layers
+    blobs/sha256/<hex>   indexes, manifests, configs, and layers as they are stored
+    index.json           what the names point at, with the names as annotations
+    manifest.json        Docker's list: config, tags, layers of one platform each
     repositories, oci-layout
 
-The same images give the same bytes. Source: image-spec image-layout.md.
+An index is saved whole, with those of its platforms (and their attestations) that are here; for a single platform that
+was asked for, only its manifest. The same images give the same bytes. Source: image-spec image-layout.md.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ from dataclasses import dataclass, field
 from rorqual.daemon.remote import Remote
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.blobfiles import BlobFiles
-from rorqual.daemon.services.images.library import Library, LocalImage, repository_of, shown
+from rorqual.daemon.services.images.library import Library, LocalImage, not_provided, repository_of
+from rorqual.daemon.services.images.manifests import attestations_here
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.distribution.pack.headers import BLOCK, DIRECTORY, END, Member, encode
 from rorqual.errdefs import InvalidArgument, NotFound
 from rorqual.oci import mediatypes
-from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
 from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.manifest import Manifest
+from rorqual.oci.platform import Platform
 
 _LAYOUT = b'{"imageLayoutVersion": "1.0.0"}'
 
 
 @dataclass(slots=True)
 class _Chosen:
-    """An image and the names that it was asked for by."""
+    """An image and the names it was asked for by; `manifests`: all that is saved of `target`, an index or the one."""
 
     image: LocalImage
+    target: Descriptor
+    manifests: tuple[Manifest, ...]
     names: dict[str, None] = field(default_factory=dict)
 
 
@@ -47,23 +52,34 @@ class Saver:
         self._lease = lease
         self._events = events
 
-    async def choose(self, wanted: Sequence[str], platform: str = "") -> list[_Chosen]:
+    async def choose(self, wanted: Sequence[str], platforms: Sequence[Platform] = ()) -> list[_Chosen]:
         """The images: a name without tag means all its tags. Raises: NotFound, InvalidArgument."""
         if not wanted:
             raise InvalidArgument("no images to save")
-        target = platforms.normalize(platforms.parse(platform)) if platform else None
         found: dict[str, _Chosen] = {}
         for text in wanted:
             for name, image in await self._named(text):
-                if target is not None and platforms.choose(target, [image.image.platform]) is None:
-                    raise NotFound(
-                        f"image with reference {shown(text)} was found but does not provide the specified platform "
-                        f"({target})"
-                    )
-                chosen = found.setdefault(image.id, _Chosen(image))
+                one = await self._of(text, image, platforms)
+                chosen = found.setdefault(one.target.digest, one)
                 if name:
                     chosen.names[name] = None
         return list(found.values())
+
+    async def _of(self, text: str, image: LocalImage, platforms: Sequence[Platform]) -> _Chosen:
+        variants = list(image.variants)
+        if platforms:
+            variants = []
+            for platform in platforms:
+                variant = image.exactly(platform)
+                if variant is None:
+                    raise NotFound(f"no suitable export target found: {not_provided(text, platform)}")
+                variants.append(variant)
+        if len(platforms) == 1 or image.target.digest == image.manifest.digest:
+            return _Chosen(variants[0], variants[0].manifest.descriptor, (variants[0].manifest,))
+        manifests = [variant.manifest for variant in variants]
+        told = await attestations_here(self._remote.content, image.target, [one.digest for one in manifests])
+        best = image if image in variants else variants[0]
+        return _Chosen(best, image.target, (*manifests, *told))
 
     async def _named(self, text: str) -> list[tuple[str, LocalImage]]:
         names = self._library.names()
@@ -118,9 +134,10 @@ def _blobs_of(chosen: Sequence[_Chosen]) -> list[Descriptor]:
     """Each blob once."""
     found: dict[str, Descriptor] = {}
     for one in chosen:
-        manifest = one.image.manifest
-        for descriptor in (manifest.descriptor, manifest.config, *manifest.layers):
-            found[descriptor.digest] = descriptor
+        found[one.target.digest] = one.target
+        for manifest in one.manifests:
+            for descriptor in (manifest.descriptor, manifest.config, *manifest.layers):
+                found[descriptor.digest] = descriptor
     return list(found.values())
 
 
@@ -140,8 +157,9 @@ def _documents(chosen: Sequence[_Chosen]) -> list[tuple[bytes, bytes]]:
                 "Layers": layers,
             }
         )
-        described = manifest.descriptor.to_json()
-        described["platform"] = one.image.image.platform.to_json()
+        described = one.target.to_json()
+        if one.target.media_type not in mediatypes.INDEXES:
+            described["platform"] = one.image.image.platform.to_json()
         for tag in tags:
             annotations = {"io.containerd.image.name": str(tag), "org.opencontainers.image.ref.name": tag.tag or ""}
             listed.append({**described, "annotations": annotations})

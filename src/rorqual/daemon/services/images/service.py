@@ -5,6 +5,7 @@ daemon/images/image_delete.go for what is in conflict with what, and the texts.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rorqual.api.image import DeleteItem
@@ -13,9 +14,13 @@ from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.images.library import DANGLING, Library, LocalImage, repository_of
 from rorqual.daemon.services.images.sizes import Sizes
+from rorqual.daemon.services.images.variants import CONTENT_LABEL
 from rorqual.errdefs import Conflict, InvalidArgument
+from rorqual.oci import manifest as manifests
 from rorqual.oci import reference as references
 from rorqual.oci.image import ContainerConfig
+from rorqual.oci.manifest import Index
+from rorqual.oci.platform import Platform
 
 
 class Usage(Protocol):
@@ -25,11 +30,25 @@ class Usage(Protocol):
         """(id, running) of each container made from it."""
 
 
+class IndexLabels(Protocol):
+    """containerd's content store: what an index keeps alive."""
+
+    async def read(self, digest: str, limit: int) -> bytes:
+        """A blob. Raises: NotFound."""
+
+    async def labels(self, digest: str) -> dict[str, str]:
+        """Its labels. Raises: NotFound."""
+
+    async def set_labels(self, digest: str, labels: Mapping[str, str]) -> None:
+        """Change labels; "" removes one."""
+
+
 class Images:
     """Changes to the library."""
 
-    def __init__(self, library: Library, sizes: Sizes, usage: Usage, events: Events) -> None:
+    def __init__(self, library: Library, content: IndexLabels, sizes: Sizes, usage: Usage, events: Events) -> None:
         self._library = library
+        self._content = content
         self._sizes = sizes
         self._usage = usage
         self._events = events
@@ -51,13 +70,20 @@ class Images:
 
     # ---- remove ----
 
-    async def remove(self, text: str, *, force: bool, prune: bool = True) -> list[DeleteItem]:
-        """Untag, and delete the image with its last name. Raises: NotFound, Conflict with Docker's texts."""
+    async def remove(
+        self, text: str, *, force: bool, prune: bool = True, platforms: Sequence[Platform] = ()
+    ) -> list[DeleteItem]:
+        """Untag, and delete the image with its last name; with `platforms` only what is here of the image for those.
+
+        Raises: NotFound, Conflict, InvalidArgument with Docker's texts.
+        """
+        if platforms:
+            return await self._remove_platforms(text, platforms, force=force)
         image = await self._library.find(text)
         items: list[DeleteItem] = []
         names = self._tagged(image)
         if not self._is_id(text, image):
-            if _single(names) and not force and (using := self._usage.using(image.id)):
+            if _single(names) and not force and (using := self._using(image)):
                 raise Conflict(
                     f'conflict: unable to remove repository reference "{text}" (must force) - container '
                     f"{using[0][0][:12]} is using its referenced image {_short(image.id)}"
@@ -75,6 +101,50 @@ class Images:
             self._check(image, force=force, names=[])
         await self._delete(image, items, force=force, prune=prune, quiet=False)
         return items
+
+    async def _remove_platforms(self, text: str, platforms: Sequence[Platform], *, force: bool) -> list[DeleteItem]:
+        if not force:
+            # Docker's own text, with its dash.
+            raise InvalidArgument(
+                "Content will be removed from all images referencing this variant. Use \u2014-force to force delete."
+            )
+        items: list[DeleteItem] = []
+        for platform in platforms:
+            variant = await self._library.find_exactly(text, platform)
+            image = await self._library.find(text)
+            if image.others:
+                await self._forget(variant, items)
+            else:
+                # Nothing would be left: the names go too.
+                await self._delete(image, items, force=True, prune=False, quiet=False)
+        return items
+
+    async def _forget(self, variant: LocalImage, items: list[DeleteItem]) -> None:
+        """The index keeps neither the variant nor what attests it: garbage collection takes them."""
+        target = variant.target
+        index = manifests.parse(
+            await self._content.read(target.digest, manifests.MAX_MANIFEST_BYTES), target.media_type
+        )
+        doomed = {variant.manifest.digest}
+        if isinstance(index, Index):
+            doomed |= {entry.digest for entry in manifests.attestations_of(index, variant.manifest.digest)}
+        labels = await self._content.labels(target.digest)
+        gone = {name: "" for name, value in labels.items() if name.startswith(CONTENT_LABEL) and value in doomed}
+        if not gone:
+            raise Conflict(
+                f"conflict: unable to delete {variant.manifest.digest}: its index was not stored by this engine"
+            )
+        before = self._library.all_chains()
+        await self._content.set_labels(target.digest, gone)
+        left = await self._library.read(target, variant.tagged_ns)
+        self._library.refresh(left)
+        items += [DeleteItem(deleted=digest) for digest in sorted(doomed & set(labels.values()))]
+        self._sizes.forget(before - self._library.all_chains())
+        self._event("delete", variant.manifest.digest, variant.manifest.digest, variant.image.config)
+
+    def _using(self, image: LocalImage) -> list[tuple[str, bool]]:
+        """The containers of any of its platforms."""
+        return [user for one in image.variants for user in self._usage.using(one.id)]
 
     def _tagged(self, image: LocalImage) -> list[str]:
         return [name for name in self._library.names_of(image.id) if not name.startswith(DANGLING)]
@@ -127,15 +197,16 @@ class Images:
 
     def _unused_chains(self, image: LocalImage) -> list[str]:
         """Its layers that no image has any more, the topmost first."""
-        used = {chain for other in self._library.by_id().values() for chain in other.image.chain_ids}
-        return [chain for chain in reversed(image.image.chain_ids) if chain not in used]
+        used = self._library.all_chains()
+        own = [chain for one in image.variants for chain in reversed(one.image.chain_ids)]
+        return [chain for chain in dict.fromkeys(own) if chain not in used]
 
     def _check(self, image: LocalImage, *, force: bool, names: list[str]) -> None:
         """Raises: Conflict for what forbids to delete the image, or does so without force."""
         short = _short(image.id)
         if self._library.children_of(image.id):
             raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
-        using = self._usage.using(image.id)
+        using = self._using(image)
         if running := [id for id, on in using if on]:
             raise Conflict(
                 f"conflict: unable to delete {short} (cannot be forced) - image is being used by running container "
@@ -162,21 +233,21 @@ class Images:
         if len(until) > 1:
             raise InvalidArgument("more than one until filter specified")
         before = clock.parse_when(until[0]) if until else None
-        await self._sizes.learn(image.image for image in self._library.by_id().values())
+        await self._sizes.learn(image.image for image in self._library.all_by_id().values())
         items: list[DeleteItem] = []
         freed = 0
         # Children before what they were made of.
         for image in sorted(self._library.by_id().values(), key=lambda i: -created_ns(i)):
             if image.id not in self._library.by_id() or self._library.children_of(image.id):
                 continue
-            if (dangling_only and self._tagged(image)) or self._usage.using(image.id):
+            if (dangling_only and self._tagged(image)) or self._using(image):
                 continue
             if before is not None and created_ns(image) > before:
                 continue
             labels = image.image.config.labels
             if not filters.labels("label", labels) or ("label!" in filters and filters.labels("label!", labels)):
                 continue
-            sizes: dict[str, int] = {chain: self._sizes.layer(chain) for chain in image.image.chain_ids}
+            sizes: dict[str, int] = {chain: self._sizes.layer(chain) for chain in image.chains}
             done: list[DeleteItem] = []
             try:
                 await self._delete(image, done, force=True, prune=True, quiet=False)

@@ -204,6 +204,11 @@ class Names:
         found = self._library.names().get(name)
         return found.target.digest if found else None
 
+    async def stands_for(self, name: str, manifest: Digest) -> bool:
+        """See ImageStore."""
+        found = self._library.names().get(name)
+        return found is not None and any(one.manifest.digest == manifest for one in found.variants)
+
     async def put(self, name: str, target: Descriptor) -> None:
         """See ImageStore."""
         await self._library.put(name, await self._library.read(target), now_ns())

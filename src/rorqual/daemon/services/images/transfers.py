@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.blobfiles import BlobFiles
-from rorqual.daemon.services.images.library import Library, LocalImage, repository_of
+from rorqual.daemon.services.images.library import Library, LocalImage, not_provided, repository_of
 from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.manifests import Content, complete_manifests
 from rorqual.daemon.services.images.stores import Lease
@@ -20,7 +20,7 @@ from rorqual.distribution.credentials import Credentials
 from rorqual.distribution.progress import Aux, Event, Message, Progress, render
 from rorqual.distribution.pull import Puller
 from rorqual.distribution.push import Pushed, Pusher
-from rorqual.errdefs import NotFound
+from rorqual.errdefs import Conflict, NotFound
 from rorqual.oci import digest as digests
 from rorqual.oci import mediatypes
 from rorqual.oci import platform as platforms
@@ -79,12 +79,11 @@ class Transfers:
     def _event(self, action: str, id: str, name: str, config: ContainerConfig) -> None:
         self._events.publish("image", action, id, {**config.labels, "name": name})
 
-    async def push(self, reference: Reference, platform: str, credentials: Credentials, line: Line) -> None:
-        """Push, a JSON object a line; a name without tag means all tags.
+    async def push(self, reference: Reference, wanted: Platform | None, credentials: Credentials, line: Line) -> None:
+        """Push, a JSON object a line; a name without tag means all tags; with `wanted` that platform's manifest only.
 
         Raises: NotFound, Unauthenticated, PermissionDenied, InvalidArgument, Unavailable; before or after lines.
         """
-        wanted = platforms.parse(platform) if platform else None
         await line({"status": f"The push refers to repository [{reference.name_only().name}]"})
         own = {name: image for name, image in self._library.names().items() if repository_of(name) == reference.name}
         if not own:
@@ -123,22 +122,24 @@ class Transfers:
         credentials: Credentials,
         progress: Progress,
     ) -> None:
+        if wanted is not None:
+            variant = image.exactly(wanted)
+            if variant is None:
+                raise NotFound(not_provided(reference.familiar, wanted))
+            image = variant
         shown: dict[str, str] = {
             layer.digest: digests.short(diff_id)
             for layer, diff_id in zip(image.manifest.layers, image.image.diff_ids, strict=False)
         }
         pushed = Pushed(reference, (image.manifest,), shown=shown)
-        if wanted is not None:
-            if platforms.choose(wanted, [image.image.platform]) is None:
-                raise NotFound(
-                    f"image with reference {reference.familiar} was found but does not provide the specified platform "
-                    f"({platforms.normalize(wanted)})"
-                )
-        elif image.target.media_type in mediatypes.INDEXES:
+        if wanted is None and image.target.media_type in mediatypes.INDEXES:
             index, manifests = await complete_manifests(self._content, image.target)
             if index is not None:
                 pushed = Pushed(reference, manifests, index, shown)
+            elif image.others and not platforms.same(platforms.host(), image.platform or image.image.platform):
+                raise Conflict("multiple matching manifests found but no specific platform requested")
         await self._pusher.push(pushed, credentials, progress)
+        await self._blobs.note_origin(pushed.top.descriptor, reference.domain, reference.path)
         if pushed.top.digest != image.target.digest and wanted is None:
             # The stock client tells the user.
             progress(

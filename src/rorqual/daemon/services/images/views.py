@@ -17,20 +17,18 @@ from rorqual.api.image import (
     ImageMetadata,
     ImageRootFS,
     ImageSummary,
-    OCIDescriptor,
 )
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.images import patterns
 from rorqual.daemon.services.images.library import DANGLING, Library, LocalImage, digests, tags
-from rorqual.daemon.services.images.manifests import ManifestViews
+from rorqual.daemon.services.images.manifests import ManifestViews, described
 from rorqual.daemon.services.images.service import Usage, created_ns
 from rorqual.daemon.services.images.sizes import Sizes
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci import image as oci_image
-from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
-from rorqual.oci.descriptor import Descriptor
+from rorqual.oci.platform import Platform
 
 FILTER_KEYS = frozenset({"dangling", "label", "label!", "before", "since", "reference", "until"})
 
@@ -48,29 +46,37 @@ class Views:
         self._known: dict[str, tuple[tuple[object, ...], ImageSummary]] = {}
 
     async def summaries(
-        self, filters: Filters, *, everything: bool = True, shared: bool = False, manifests: bool = False
+        self,
+        filters: Filters,
+        *,
+        everything: bool = True,
+        shared: bool = False,
+        manifests: bool = False,
+        identity: bool = False,
     ) -> list[ImageSummary]:
         """The newest first; without `everything`, nameless images that others were made of are left out.
 
         Raises: NotFound (before, since), InvalidArgument.
         """
         chosen = await self._select(filters, everything=everything)
-        await self._sizes.learn(image.image for image, _ in chosen)
+        await self._sizes.learn(one.image for image, _ in chosen for one in image.variants)
         shares = self._shares() if shared else {}
         found: list[ImageSummary] = []
         for image, names in chosen:
             summary = self._summary(image, names)
             if shared:
-                count = len(self._usage.using(image.id))
+                count = sum(len(self._usage.using(one.id)) for one in image.variants)
                 summary = replace(summary, shared_size=shares.get(image.id, -1), containers=count)
             if manifests:
-                summary = replace(summary, manifests=await self._manifests.of(image))
+                summary = replace(summary, manifests=await self._manifests.of(image, identity=identity))
             found.append(summary)
         return found
 
     def _summary(self, image: LocalImage, names: list[str]) -> ImageSummary:
         """The same object as long as nothing of it has changed."""
-        size = self._sizes.image(image.image)
+        size = (
+            sum(self._sizes.layer(chain) for chain in image.chains) if image.others else self._sizes.image(image.image)
+        )
         made_of = (tuple(names), image.target.digest, image.parent, size)
         known = self._known.get(image.id)
         if known is not None and known[0] == made_of:
@@ -85,7 +91,7 @@ class Views:
             shared_size=-1,
             labels=image.image.config.labels or None,
             containers=-1,
-            descriptor=_descriptor(image.target),
+            descriptor=described(image.target),
         )
         if len(self._known) > 2 * len(self._library.names()) + 64:
             self._known.clear()
@@ -128,28 +134,29 @@ class Views:
     def _shares(self) -> dict[str, int]:
         """For each image, the bytes of its layers that another one has too."""
         images = self._library.by_id().values()
-        users = Counter(chain for image in images for chain in image.image.chain_ids)
+        users = Counter(chain for image in images for chain in image.chains)
         return {
-            image.id: sum(self._sizes.layer(chain) for chain in image.image.chain_ids if users[chain] > 1)
-            for image in images
+            image.id: sum(self._sizes.layer(chain) for chain in image.chains if users[chain] > 1) for image in images
         }
 
     def layers_bytes(self) -> int:
         """Bytes of all layers that were learnt, each once."""
-        chains = {chain for image in self._library.by_id().values() for chain in image.image.chain_ids}
-        return sum(self._sizes.layer(chain) for chain in chains)
+        return sum(self._sizes.layer(chain) for chain in self._library.all_chains())
 
-    async def inspect(self, text: str, *, platform: str = "", manifests: bool = False) -> ImageInspect:
-        """Raises: NotFound, InvalidArgument."""
-        image = await self._library.find(text, platforms.parse(platform) if platform else None)
+    async def inspect(
+        self, text: str, *, platform: Platform | None = None, manifests: bool = False, identity: bool = False
+    ) -> ImageInspect:
+        """With `platform`, that one of an index. Raises: NotFound, InvalidArgument."""
+        named = await self._library.find(text)
+        image = await self._library.find_exactly(text, platform) if platform is not None else named
         await self._sizes.learn([image.image])
-        names = self._library.names_of(image.id)
+        names = self._library.names_of(named.id)
         config = image.image
         document = json.loads(config.raw)
         made_from = document.get("container_config")
         return ImageInspect(
             id=image.id,
-            descriptor=_descriptor(image.target),
+            descriptor=described(image.manifest.descriptor if platform is not None else image.target),
             repo_tags=tags(names),
             repo_digests=digests(names, image),
             parent=image.parent,
@@ -168,12 +175,13 @@ class Views:
             graph_driver=DriverData(self._driver, None),
             rootfs=ImageRootFS("layers", config.diff_ids),
             metadata=ImageMetadata(clock.rfc3339(image.tagged_ns)),
-            manifests=await self._manifests.of(image) if manifests else None,
+            manifests=await self._manifests.of(named) if manifests else None,
+            identity=await self._manifests.identity(named) if identity else None,
         )
 
-    async def history(self, text: str, platform: str = "") -> list[HistoryItem]:
+    async def history(self, text: str, platform: Platform | None = None) -> list[HistoryItem]:
         """Newest first; the IDs of images that it was made of here, `<missing>` for the others. Raises: NotFound."""
-        image = await self._library.find(text, platforms.parse(platform) if platform else None)
+        image = await (self._library.find_exactly(text, platform) if platform else self._library.find(text))
         await self._sizes.learn([image.image])
         layers = iter(image.image.chain_ids)
         items: list[HistoryItem] = []
@@ -191,10 +199,6 @@ class Views:
             items[number] = HistoryItem(step.id, item.created, item.created_by, own, item.size, item.comment)
             step = self._library.by_id().get(step.parent) if step.parent else None
         return items
-
-
-def _descriptor(target: Descriptor) -> OCIDescriptor:
-    return OCIDescriptor(target.media_type, target.digest, target.size)
 
 
 def _container_config(made_from: Any) -> ContainerConfig | None:
