@@ -26,7 +26,7 @@ ROOT_MODULES = (
 # What the tests and the engine use; loaded by init.
 GUEST_MODULES = (
     *(
-        "overlay",
+        *("overlay", "loop", "xfs", "quota_v2", "dm_mod", "dm_thin_pool"),
         "bfq",
         "null_blk",
         "veth",
@@ -37,6 +37,8 @@ GUEST_MODULES = (
         "nft_ct",
         "nft_nat",
     ),
+    *("unix_diag", "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "netlink_diag", "af_packet_diag"),
+    "nf_conntrack_netlink",  # this and the *_diag are what CRIU asks
     *("nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet", "nft_limit", "nft_log", "nft_hash", "nft_numgen"),
 )
 _DISTRIBUTIONS = ("rorqual", "pytest", "pytest-timeout", "pytest-asyncio", "hypothesis")
@@ -123,6 +125,7 @@ def build_root(work: Path, modules: Path) -> Path:
     for name, module in _COMMANDS.items():
         (root / "bin" / name).write_text(f"#!/bin/python3\nfrom {module} import main\nraise SystemExit(main())\n")
         (root / "bin" / name).chmod(0o755)
+    (root / "bin/docker").symlink_to("rorqual")  # for tests that hold with either command line
     for library in _needed_libraries(root, programs):
         _place(library, root)
     run("chmod", "-R", "a+rX", str(root))  # ordinary users run some of the tests

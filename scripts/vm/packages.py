@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 
 # systemd manages control groups, dbus carries what it is asked; criu and apparmor_parser are for tests that need them.
-WANTED = ("systemd", "dbus", "criu", "apparmor")
+# The tests of storage make file systems, and want cp and mount whole rather than busybox', and ip's namespaces.
+WANTED = (
+    *("systemd", "dbus", "criu", "apparmor"),
+    *("e2fsprogs", "xfsprogs", "coreutils", "util-linux", "mount", "iproute2", "nftables"),
+)
 # Interpreters of their scripts, none of which is run; Python is the building machine's.
 _UNWANTED = ("python3", "libpython3", "perl", "libperl")
 _SKIPPED = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/lib/udev/hwdb.d/*")
@@ -18,7 +22,8 @@ _SKIPPED = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", ".
 def download(directory: Path) -> list[Path]:
     """The archives of WANTED and of all that they need, fetched once."""
     done = directory / ".complete"
-    if not done.exists():
+    wanted = " ".join(WANTED)
+    if not done.exists() or done.read_text() != wanted:
         (directory / "partial").mkdir(parents=True, exist_ok=True)
         empty = directory / "status"
         empty.write_text("")
@@ -35,7 +40,7 @@ def download(directory: Path) -> list[Path]:
             subprocess.run([*command, "install", *WANTED], check=True, stdout=subprocess.DEVNULL)
         except (OSError, subprocess.CalledProcessError):
             sys.exit("packages cannot be fetched: needs apt of an amd64 Debian, and `apt-get update` once")
-        done.touch()
+        done.write_text(wanted)
     return sorted(path for path in directory.glob("*.deb") if not path.name.startswith(_UNWANTED))
 
 

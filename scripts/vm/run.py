@@ -31,6 +31,12 @@ PLAIN = (
     *(f"tests/integration/runc/test_{name}.py" for name in _RUNTIME),
     *("tests/integration/runc/test_command.py::test_the_whole_life", "tests/unit/runc", "tests/unit/linux"),
 )
+# What this machine's own kernel may lack: the device mapper, and project quotas.
+STORAGE = (
+    *("-q", "-ra", "--timeout=900", "-k", "devicemapper or devmapper or project_quota"),
+    *("tests/contracts/test_snapshotters.py", "tests/integration/test_storage_drivers.py"),
+    *(f"tests/integration/containerd/test_{name}.py" for name in ("devmapper", "project_quota")),
+)
 _WITH_SYSTEMD = ("systemd", "criu", "labels")
 SYSTEMD = ("-q", "-ra", "--timeout=300", *(f"tests/integration/runc/test_{name}.py" for name in _WITH_SYSTEMD))
 _MEMORY_MIB = 1024
@@ -41,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--timeout", type=float, default=3600, help="seconds until the machine is given up (3600)")
     parser.add_argument("--systemd", action="store_true", help="boot systemd, and run the tests that need it")
+    parser.add_argument("--storage", action="store_true", help="only the tests of storage drivers")
     parser.add_argument("--kvm", action="store_true", help="hardware virtualisation instead of emulation")
     parser.add_argument("pytest", nargs="*", help="arguments of pytest instead of the runtime's tests")
     chosen = parser.parse_args()
@@ -51,9 +58,11 @@ def main() -> int:
     vmlinuz, modules = guest.kernel(WORK)
     disk = Disk(vmlinuz, guest.build_initrd(WORK, modules), guest.build_root(WORK, modules))
     say(f"image made in {time.monotonic() - start:.0f} s; {'kvm' if chosen.kvm else 'software emulation'}")
-    machines = [(False, PLAIN), (True, SYSTEMD)]
+    machines = [(False, PLAIN), (True, SYSTEMD), (False, STORAGE)]
     if chosen.pytest or chosen.systemd:
         machines = [(chosen.systemd, chosen.pytest or SYSTEMD)]
+    elif chosen.storage:
+        machines = [(False, STORAGE)]
     statuses = []
     for systemd, arguments in machines:
         start = time.monotonic()

@@ -13,7 +13,7 @@ from rorqual import errdefs
 from rorqual.linux import process
 from rorqual.oci import defaults, runtime
 from rorqual.oci.runtime import Hooks, Process, Resources, Spec
-from rorqual.record import record
+from rorqual.record import record, replace
 from rorqual.runc import execution, hooks, seccomp, state
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
+    from rorqual.runc.criu import options as criu
     from rorqual.runc.systemd.scope import Scope
 else:
     import _signal as signal
@@ -83,6 +84,10 @@ class Container:
         Raises: Conflict when it can't any more.
         """
         self.directory.open_gate()
+        return self.ran()
+
+    def ran(self) -> list[str]:
+        """What follows once its program runs; warnings of poststart hooks."""
         return self._run_hooks("poststart", state.RUNNING)
 
     def _run_hooks(self, name: str, status: str) -> list[str]:
@@ -200,6 +205,18 @@ class Container:
             scope.update(group.planned(document))
         group.update(document)
 
+    def checkpoint(self, options: criu.Options) -> None:
+        """Write it to image files; it ends, unless it is to go on, and then can be deleted.
+
+        Raises: NotImplementedHere without CRIU, Unavailable when CRIU fails, Conflict when it does not run.
+        """
+        from rorqual.runc.criu import checkpoint
+
+        status = self.status
+        if status not in (state.RUNNING, state.PAUSED):
+            raise errdefs.Conflict(f"Container cannot be checkpointed in {status} state")
+        checkpoint.dump(self.record, self.directory.read_config(), self._group(), options)
+
     def stats(self) -> Stats:
         return self._group().stats()
 
@@ -303,3 +320,32 @@ def create(
             creation.undone()
             raise
     return Container(made.record, directory, made.console_fd, made.warnings)
+
+
+def restore(
+    container_id: str,
+    bundle: str,
+    spec: Spec | bytes,
+    options: criu.Options,
+    *,
+    root: str,
+    stdio: Stdio | None = None,
+) -> Container:
+    """A container as it was when it was checkpointed, running. Its init is this process's child.
+
+    Raises: as `create`, and NotImplementedHere without CRIU. A restore that fails leaves nothing.
+    """
+    from rorqual.runc.criu.restore import Restoration
+
+    document = spec if isinstance(spec, Spec) else Spec.from_json(spec)
+    directory = Directory(root, container_id)
+    restoration = Restoration(container_id, os.path.abspath(bundle), document, directory, options, stdio)
+    with directory.making():
+        try:
+            directory.write_config(spec.to_json() if isinstance(spec, Spec) else spec)
+            record, console_fd = restoration.run()
+        except BaseException:
+            directory.remove()
+            raise
+    made = Container(record, directory, console_fd)
+    return replace(made, warnings=tuple(made.ran()))

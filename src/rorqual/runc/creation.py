@@ -18,7 +18,7 @@ from rorqual.runc.errors import Refusal, StartError, reason
 from rorqual.runc.process import child, parent, scheduling, sync
 from rorqual.runc.process.child import Stdio
 from rorqual.runc.process.plan import InitPlan
-from rorqual.runc.rootfs import mounts
+from rorqual.runc.rootfs import mounts, root
 from rorqual.runc.rootfs.cgroupfs import Groups
 from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory, Record
@@ -106,6 +106,7 @@ class Creation:
                 no_pivot=self._options.no_pivot,
                 joins=joins,
                 trees=self._clone_trees(fresh),
+                root_tree=self._detach_root(fresh),
                 hook_state=self._hook_state(0),
             )
             return self._spawn(plan, group, fresh, joined, pid_namespace)
@@ -197,6 +198,17 @@ class Creation:
                 ) from e
             trees[index] = tree
         return trees
+
+    def _detach_root(self, fresh: int) -> int | None:
+        wanted = namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS
+        if fresh & wanted != wanted or os.geteuid() != 0:
+            return None
+        try:
+            tree = root.detached(planning.root_path(self._spec, self._bundle), self._options.root_mounts)
+        except Refusal as e:
+            raise StartError(f"unable to start container process: {e}") from e
+        self._fds.append(tree)
+        return tree
 
     def _map_tree(self, tree: int, planned: mounts.Planned) -> None:
         uids = planned.mount.uid_mappings or self._linux.uid_mappings

@@ -209,6 +209,7 @@ def init_plan(
     trees: dict[int, int],
     hook_state: State,
     no_pivot: bool = False,
+    root_tree: int | None = None,
 ) -> InitPlan:
     """`trees`: index in spec.mounts -> the detached copy of its source that was made beforehand."""
     linux = spec.linux or Linux()
@@ -222,7 +223,7 @@ def init_plan(
     hooks = spec.hooks
     return InitPlan(
         process=process,
-        rootfs=replace(rootfs, no_pivot=no_pivot),
+        rootfs=replace(rootfs, no_pivot=no_pivot, tree=root_tree),
         joins=joins,
         unshare_cgroup=bool(fresh & namespaces.CLONE_NEWCGROUP),
         new_user_namespace=bool(fresh & namespaces.CLONE_NEWUSER),

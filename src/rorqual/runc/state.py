@@ -5,6 +5,7 @@
     <root>/<id>/config.json      the spec it was created with (a bundle may change later), for execs and hooks
     <root>/<id>/exec.fifo        there from create until start: init reads one byte from it
     <root>/<id>/exec.fifo.new    its name while the container is being created
+    <root>/<id>/criu-root        while the container is being restored: its rootfs, mounted once more
 
 The status isn't stored: it follows from the init process (pid and start time), the fifo and the freezer.
 Source: runtime-spec runtime.md, State.
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from rorqual import errdefs
-from rorqual.linux import process
+from rorqual.linux import mount, process
 from rorqual.oci import jsontext
 from rorqual.record import record
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 _ID_MAX = 1024
+_RESTORE_ROOT = "criu-root"
 
 
 @record
@@ -185,7 +187,24 @@ class Directory:
         finally:
             os.close(fd)
 
+    def make_root(self) -> str:
+        """Where a restore mounts the rootfs."""
+        path = f"{self.path}/{_RESTORE_ROOT}"
+        os.mkdir(path, 0o700)
+        return path
+
+    def remove_root(self) -> None:
+        """What `make_root` made, and what is mounted there; a restore that was killed left it."""
+        path = f"{self.path}/{_RESTORE_ROOT}"
+        with suppress(FileNotFoundError):
+            try:
+                os.rmdir(path)
+            except OSError:  # EBUSY; or nothing is mounted and it is not empty, which is somebody's doing
+                mount.umount(path, mount.MNT_DETACH)
+                os.rmdir(path)
+
     def remove(self) -> None:
+        self.remove_root()
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:

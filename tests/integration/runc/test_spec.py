@@ -193,6 +193,39 @@ def test_user_namespace(bundle: Bundle, tmp_path: Path) -> None:
     assert wait(pid) == 0
 
 
+@pytest.mark.parametrize("kind", ["directory", "bind", "overlay"])
+def test_a_user_namespace_below_closed_directories(bundle: Bundle, tmp_path: Path, kind: str) -> None:
+    """State is closed to others (CVE-2024-25621), of whom the container's root is one: mounted for it all the same."""
+    closed = bundle.path.parent
+    closed.chmod(0o700)
+    bundle.path.chmod(0o700)
+    lower = bundle.path / "lower"
+    mounts: tuple[RootMount, ...] = ()
+    if kind != "directory":
+        bundle.rootfs.rename(lower)
+        bundle.rootfs.mkdir(0o700)
+        for name in ("upper", "work"):
+            (bundle.path / name).mkdir()
+        options = (f"lowerdir={lower}", f"upperdir={bundle.path}/upper", f"workdir={bundle.path}/work")
+        mounts = (RootMount("bind", str(lower), ("rbind",)),)
+        if kind == "overlay":
+            mounts = (RootMount("overlay", "overlay", options),)
+    script = "cat /proc/self/uid_map; head -n 1 /etc/passwd; ls /; cat /proc/self/mountinfo"
+    status, out, err = bundle.run(_user_namespace(bundle.spec("sh", "-c", script)), rootfs_mounts=mounts)
+    assert status == 0, err
+    assert out.split()[:3] == ["0", "100000", "65536"]
+    assert "root:x:0:0" in out
+    assert (" - overlay " in out) == (kind == "overlay")
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()  # the host sees nothing of it
+
+
+def test_a_root_that_cannot_be_mounted_for_a_user_namespace(bundle: Bundle) -> None:
+    mounts = (RootMount("overlay", "overlay", ("lowerdir=/nowhere",)),)
+    with pytest.raises(StartError, match=r"error preparing rootfs .*: no such file or directory"):
+        bundle.create(_user_namespace(bundle.spec("true")), rootfs_mounts=mounts)
+
+
 def test_id_mapped_bind(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "vol").mkdir()
     (tmp_path / "vol/f").write_text("")

@@ -206,6 +206,7 @@ class FakeSystemd:
         self.units: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.result = "done"
+        self.tells = True
         self.failed: set[str] = set()
         self.errors: dict[str, str] = {}
         self._daemon = daemon
@@ -249,7 +250,9 @@ class FakeSystemd:
         except KeyError as e:
             peer.sendall(message.answer(self._serial, call.serial, "s", ["said no"], e.args[0]))
             return
-        if signature == "o":  # as a busy system: the job ends before its call is answered, others' jobs in between
+        if (
+            signature == "o" and self.tells
+        ):  # as a busy system: the job ends before its call is answered, others' jobs in between
             for job in ("/job/other", body[0]):
                 end = [self._jobs, job, call.body[0], self.result]
                 peer.sendall(message.signal(99, manager.PATH, manager.MANAGER, "JobRemoved", "uoss", end))
@@ -280,6 +283,9 @@ class FakeSystemd:
         if self.units.pop(unit, None) is None:
             raise KeyError(f"{manager.NAME}.NoSuchUnit")
         return self._job()
+
+    def _GetUnit(self, unit: str) -> tuple[str, list[Any]]:
+        raise KeyError(f"{manager.NAME}.NoSuchUnit")
 
     def _ResetFailedUnit(self, unit: str) -> tuple[str, list[Any]]:
         self.failed.discard(unit)
@@ -369,6 +375,14 @@ def test_systemds_reason_is_told(systemd: FakeSystemd) -> None:
     made.stop()
 
 
+def test_a_job_that_goes_with_its_unit_is_over(systemd: FakeSystemd) -> None:
+    """A scope that became empty by itself: nobody tells how the job of stopping it ended."""
+    made = started()
+    systemd.tells = False
+    made.stop()
+    assert "GetUnit" in systemd.calls
+
+
 def test_where_systemd_does_not_run_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(manager, "_BOOTED", str(tmp_path / "no"))
     with pytest.raises(errdefs.InvalidArgument, match="systemd not running on this host"):
@@ -415,8 +429,8 @@ def test_a_real_daemon_understands_us(tmp_path: Path, monkeypatch: pytest.Monkey
             assert connection.call(name, "/", name, "NameHasOwner", "s", name) == (True,)
             connection.subscribe(name, "NameOwnerChanged")
             connection.call(name, "/", name, "RequestName", "su", "org.example.Box", 0)
-            changed = connection.signal(name, "NameOwnerChanged", lambda body: body[0] == "org.example.Box")
-            assert changed[1] == ""
+            changed = connection.signal(name, "NameOwnerChanged", lambda body: body[0] == "org.example.Box", 5)
+            assert changed is not None and changed[1] == ""
             with pytest.raises(bus.Failure) as failed:
                 connection.call(name, "/", name, "NoSuchMethod")
             assert failed.value.name == "org.freedesktop.DBus.Error.UnknownMethod"

@@ -53,7 +53,7 @@ def document() -> dict[str, Any]:
         },
         "annotations": {
             "io.rorqual.runc.version": __version__,
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
         },
-        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     }

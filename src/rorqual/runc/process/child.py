@@ -62,13 +62,13 @@ def isolate(end: sync.End, keep: frozenset[int], stdio: Stdio | None, preserve_f
         if signal.getsignal(number) not in (signal.SIG_DFL, None):  # None: libc's own, and those nobody can change
             signal.signal(number, signal.SIG_DFL)
     if stdio is not None:
-        _place(stdio)
+        place(stdio)
     process.close_from(3, keep | {end.fileno()} | frozenset(range(3, 3 + preserve_fds)))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _place(stdio: Stdio) -> None:
-    """stdio's fds to 0, 1 and 2, in whatever order they come."""
+def place(stdio: Stdio) -> None:
+    """stdio's fds to 0, 1 and 2 of this process, in whatever order they come."""
     high = [os.dup(fd) if fd < 3 else fd for fd in stdio]
     while any(fd < 3 for fd in high):
         high = [os.dup(fd) if fd < 3 else fd for fd in high]
@@ -96,6 +96,8 @@ def init(plan: InitPlan, end: sync.End, fifo: int, join_fds: list[int], stdio: S
     """The container's first process."""
     kept = {fifo, *join_fds, *(fd for fd, _ in plan.joins)}
     kept.update(entry.tree for entry in plan.rootfs.entries if entry.tree is not None)
+    if plan.rootfs.tree is not None:
+        kept.add(plan.rootfs.tree)
     isolate(end, frozenset(kept), stdio, plan.process.preserve_fds)
     if plan.new_user_namespace:
         _wait_for(end, sync.MAPPED)  # dumpable until then: the files to write would be root's, not the parent's

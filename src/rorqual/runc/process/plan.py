@@ -66,7 +66,7 @@ class ProcessPlan:
 class RootfsPlan:
     """The container's file system. `own_mounts`: in a mount namespace of its own; without, only chroot.
     `read_only_later`: mounts to be made read-only once all is in place. `mount_label`: SELinux's, of all files of the
-    file systems that are mounted afresh."""
+    file systems that are mounted afresh. `tree`: the root as a detached mount, when it had to be made beforehand."""
 
     path: str
     mounts: tuple[RootMount, ...]
@@ -83,6 +83,7 @@ class RootfsPlan:
     read_only_later: tuple[str, ...]
     no_pivot: bool = False
     mount_label: str = ""
+    tree: int | None = None
 
 
 @record

@@ -13,7 +13,7 @@ from rorqual.linux import namespaces, paths, process
 from rorqual.record import record, replace
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.process import identity, users
-from rorqual.runc.process.plan import InitPlan, ProcessPlan
+from rorqual.runc.process.plan import InitPlan, ProcessPlan, RootfsPlan
 from rorqual.runc.rootfs import devices, masks, mounts, root
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
     _name_host(plan)
     if plan.network_is_new:
         _loopback_up()
-    root_fd = root.mount(rootfs.path, rootfs.mounts) if rootfs.own_mounts else paths.open_root(rootfs.path)
+    root_fd, where = _mount_root(rootfs)
     for entry in rootfs.entries:
         mounts.perform(root_fd, entry, rootfs.groups, rootfs.mount_label)
     if rootfs.make_dev:
@@ -61,7 +61,7 @@ def build(plan: InitPlan, hooks: Callable[[], None]) -> Prepared:
     who = users.resolve(root_fd, plan.process.user, want_home=b"HOME" not in plan.process.environment)
     masks.make_read_only(root_fd, rootfs.made_read_only)
     masks.mask(root_fd, rootfs.masked, rootfs.mount_label)
-    _enter(plan, root_fd)
+    _enter(plan, root_fd, where)
     return Prepared(who, master, slave)
 
 
@@ -78,11 +78,20 @@ def _clone_if_shared(entry: mounts.Planned) -> mounts.Planned:
         raise mounts.failed(entry, e) from e
 
 
-def _enter(plan: InitPlan, root_fd: int) -> None:
+def _mount_root(rootfs: RootfsPlan) -> tuple[int, str]:
+    """An O_PATH fd of the root, and where it is."""
+    if rootfs.tree is not None:
+        return root.attach(rootfs.tree, rootfs.path)
+    if rootfs.own_mounts:
+        return root.mount(rootfs.path, rootfs.mounts), rootfs.path
+    return paths.open_root(rootfs.path), rootfs.path
+
+
+def _enter(plan: InitPlan, root_fd: int, where: str) -> None:
     rootfs = plan.rootfs
     if rootfs.own_mounts:
         if rootfs.no_pivot:
-            root.move(root_fd, rootfs.path)
+            root.move(root_fd, where)
         else:
             root.pivot(root_fd)
         root.set_root_propagation(rootfs.propagation)

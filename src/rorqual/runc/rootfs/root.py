@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from rorqual.linux import mount as linux_mount
-from rorqual.linux import paths
+from rorqual.linux import namespaces, paths, process
 from rorqual.record import record
 from rorqual.runc.errors import Refusal, reason
 from rorqual.runc.rootfs import options as mount_options
@@ -47,6 +47,75 @@ def mount(path: str, mounts: tuple[RootMount, ...]) -> int:
         return paths.open_root(path)
     except OSError as e:
         raise Refusal(f"error preparing rootfs {path}: {reason(e)}") from e
+
+
+def detached(path: str, mounts: tuple[RootMount, ...]) -> int:
+    """The root as a mount that is nowhere, for a container with a user namespace.
+
+    Whoever is in it can neither mount what only the host's root may, nor pass directories that are closed to others, as
+    the engine's state is. Raises: Refusal.
+    """
+    try:
+        if not mounts:
+            return linux_mount.clone_tree(path, recursive=True)
+        return _detached_by_child(path, mounts)
+    except OSError as e:
+        raise Refusal(f"error preparing rootfs {path}: {reason(e)}") from e
+
+
+def _detached_by_child(path: str, mounts: tuple[RootMount, ...]) -> int:
+    """In a mount namespace of a child's own, which the host never sees; its fds are this process's too."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = process.clone(process.CLONE_FILES)
+    if pid == 0:
+        try:
+            namespaces.unshare(namespaces.CLONE_NEWNS)
+            isolate(linux_mount.MS_PRIVATE)
+            os.close(mount(path, mounts))
+            os.write(write, b"%d" % linux_mount.clone_tree(path, recursive=True))
+        except (OSError, Refusal) as e:
+            os.write(write, os.fsencode(reason(e) if isinstance(e, OSError) else str(e)))
+        finally:
+            os._exit(0)
+    try:
+        os.waitpid(pid, 0)
+        os.set_blocking(read, False)
+        said = os.read(read, 4096)
+    except BlockingIOError:
+        said = b"the process that mounts it ended"
+    finally:
+        os.close(read)
+        os.close(write)
+    if not said.isdigit():
+        raise Refusal(said.decode(errors="replace"))
+    return int(said)
+
+
+def attach(tree: int, path: str) -> tuple[int, str]:
+    """Put the detached root where `path` is, or on the directory above that is closed to this process.
+
+    An O_PATH fd of it, and where it is. `tree` is closed. Raises: Refusal.
+    """
+    try:
+        target, where = _nearest(path)
+        try:
+            linux_mount.attach(tree, target)
+        finally:
+            os.close(target)
+            os.close(tree)
+        return paths.open_root(where), where
+    except OSError as e:
+        raise Refusal(f"error preparing rootfs {path}: {reason(e)}") from e
+
+
+def _nearest(path: str) -> tuple[int, str]:
+    while True:
+        try:
+            return paths.open_root(path), path
+        except PermissionError:
+            if path == "/":
+                raise
+            path = os.path.dirname(path)
 
 
 def _mount_one(path: str, root_mount: RootMount) -> None:

@@ -6,6 +6,7 @@ Source: D-Bus Specification, "Authentication Protocol" and "Message Bus Specific
 from __future__ import annotations
 
 import os
+import select
 import time
 
 from rorqual import errdefs
@@ -78,34 +79,42 @@ class Bus:
         self._serial += 1
         destination = name if self._has_daemon else ""
         self._send(message.call(self._serial, destination, path, interface, member, signature, body))
-        answer = self._until(lambda m: m.reply_to == self._serial and m.type != message.SIGNAL, [])
+        answer = self._next(lambda m: m.reply_to == self._serial and m.type != message.SIGNAL, _TIMEOUT_S)
+        if answer is None:
+            raise errdefs.Unavailable("D-Bus did not answer in time")
         if answer.type == message.ERROR:
             text = answer.body[0] if answer.body and isinstance(answer.body[0], str) else ""
             raise Failure(answer.error, text)
         return answer.body
 
-    def signal(self, interface: str, member: str, matches: Callable[[tuple[Any, ...]], bool]) -> tuple[Any, ...]:
-        """The arguments of the first such signal, which may have come during an earlier call. Raises: Unavailable."""
+    def signal(
+        self, interface: str, member: str, matches: Callable[[tuple[Any, ...]], bool], timeout_s: float
+    ) -> tuple[Any, ...] | None:
+        """The arguments of the first such signal, which may have come during an earlier call; None when none comes in
+        time. Raises: Unavailable."""
 
         def wanted(m: Message) -> bool:
             return m.type == message.SIGNAL and (m.interface, m.member) == (interface, member) and matches(m.body)
 
-        return self._until(wanted, self._waiting).body
+        kept = next((m for m in self._waiting if wanted(m)), None)
+        if kept is not None:
+            self._waiting.remove(kept)
+            return kept.body
+        found = self._next(wanted, timeout_s)
+        return found.body if found is not None else None
 
-    def _until(self, wanted: Callable[[Message], bool], seen: list[Message]) -> Message:
-        """The first wanted message of those seen and those to come; signals among the others are kept."""
-        for kept in seen:
-            if wanted(kept):
-                seen.remove(kept)
-                return kept
-        deadline = time.monotonic() + _TIMEOUT_S
-        while time.monotonic() < deadline:
+    def _next(self, wanted: Callable[[Message], bool], timeout_s: float) -> Message | None:
+        """The first wanted message to come; signals among the others are kept."""
+        deadline = time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             received = self._receive()
             if wanted(received):
                 return received
             if received.type == message.SIGNAL:
                 self._waiting.append(received)
-        raise errdefs.Unavailable("D-Bus did not answer in time")
+        return None
 
     def _receive(self) -> Message:
         head = self._exactly(message.HEAD_SIZE)

@@ -6,6 +6,7 @@ Source: org.freedesktop.systemd1(5), interface org.freedesktop.systemd1.Manager.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from rorqual import errdefs
@@ -15,10 +16,12 @@ from rorqual.runc.systemd.properties import Properties
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self
 
 NAME, PATH, MANAGER = "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
+_JOB_TIMEOUT_S = 30.0
 _BOOTED = "/run/systemd/system"  # sd_booted(3)
 
 
@@ -70,7 +73,7 @@ class Manager:
 
     def _start(self, unit: str, properties: Properties) -> None:
         (job,) = self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", properties, [])
-        result = self._result(job)
+        result = self._result(job, lambda: False)
         if result != "done":
             self.reset_failed(unit)
             raise errdefs.Unavailable(f"error creating systemd unit `{unit}`: got `{result}`")
@@ -80,7 +83,7 @@ class Manager:
         self._await_jobs()
         try:
             (job,) = self._call("StopUnit", "ss", unit, "replace")
-            self._result(job)
+            self._result(job, lambda: not self._exists(unit))
         except bus.Failure as e:
             if e.name != f"{NAME}.NoSuchUnit":
                 raise errdefs.Unavailable(f'unable to stop unit "{unit}": {e}') from e
@@ -102,8 +105,28 @@ class Manager:
         with suppress(bus.Failure):  # on its own socket the manager tells everybody
             self._call("Subscribe")
 
-    def _result(self, job: str) -> str:
-        return str(self._bus.signal(MANAGER, "JobRemoved", lambda body: len(body) > 3 and body[1] == job)[3])
+    def _result(self, job: str, is_over: Callable[[], bool]) -> str:
+        """How the job ended; `is_over` is asked now and then, for a job that went together with its unit.
+
+        Raises: Unavailable.
+        """
+        deadline = time.monotonic() + _JOB_TIMEOUT_S
+        while time.monotonic() < deadline:
+            ended = self._bus.signal(MANAGER, "JobRemoved", lambda body: len(body) > 3 and body[1] == job, 1.0)
+            if ended is not None:
+                return str(ended[3])
+            if is_over():
+                return "done"
+        raise errdefs.Unavailable(f"systemd did not finish its job {job} in time")
+
+    def _exists(self, unit: str) -> bool:
+        """Whether the unit is there and not at its end already."""
+        try:
+            (path,) = self._call("GetUnit", "s", unit)
+            (state,) = self._bus.call(NAME, path, _PROPERTIES, "Get", "ss", f"{NAME}.Unit", "ActiveState")
+        except bus.Failure:
+            return False
+        return state.value not in ("inactive", "failed")
 
 
 def transient(unit: str, slice_name: str, pid: int, description: str, *, unified: bool) -> Properties:
