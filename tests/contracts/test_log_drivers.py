@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import json
+import os
 import socket
 import ssl
 import struct
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from rorqual import errdefs
-from rorqual.shim import logdrivers
+from rorqual.shim import leftovers, logdrivers
 from rorqual.shim.logdrivers import LogDriver, journald
 from rorqual.shim.logdrivers.lines import LINE_MAX
 from rorqual.shim.loop import Loop
@@ -154,9 +155,17 @@ class Rig:
         driver = self.kind.partition("-")[0]
         return list(_READERS[driver](self.receiver))
 
+    def end(self) -> None:
+        """Close the driver and let it send what it still has."""
+        assert self.driver is not None
+        self.driver.close()
+        deadline = time.monotonic() + 10
+        while self.loop.last_words:
+            assert time.monotonic() < deadline, "it neither sends nor gives up"
+            self.turn(0.01)
+
     def close(self) -> None:
-        if self.driver is not None:
-            self.driver.close()
+        self.end()
         if self.receiver is not None:
             self.receiver.close()
         self.loop.close()
@@ -388,6 +397,95 @@ def test_a_receiver_that_comes_back_gets_what_was_written_meanwhile(rig: Callabl
     assert [t for _, t in found] == ["meanwhile 0", "meanwhile 1", "meanwhile 2"]
 
 
+def swallowing(port: int) -> tuple[socket.socket, list[socket.socket]]:
+    """A listener whose queue is full, so that the kernel drops each SYN; and what fills it."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("127.0.0.1", port))
+    server.listen(0)
+    fillers = []
+    for _ in range(3):
+        fillers.append(socket.socket())
+        fillers[-1].setblocking(False)
+        fillers[-1].connect_ex(("127.0.0.1", port))
+    return server, fillers
+
+
+@pytest.mark.parametrize("kind", ["syslog-tcp", "fluentd"])
+def test_a_receiver_that_swallows_packets_does_not_stop_the_loop(rig: Callable[..., Rig], kind: str) -> None:
+    one = rig(kind)
+    assert one.receiver is not None
+    one.driver.write("stdout", b"before\n", NOW)
+    settle(one, 1)
+    port = one.receiver.sock.getsockname()[1]
+    one.receiver.close()
+    one.turn(0.05)
+    server, fillers = swallowing(port)
+    try:
+        began, longest = time.monotonic(), 0.0
+        while time.monotonic() < began + 2.5:  # the second attempt begins after 0.75 s, and would take 5
+            turn_began = time.monotonic()
+            one.driver.write("stdout", b"meanwhile\n", NOW)
+            one.turn(0.01)
+            longest = max(longest, time.monotonic() - turn_began)
+        assert longest < 1.5
+    finally:
+        for sock in (server, *fillers):
+            sock.close()
+    one.receiver = Receiver(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port))
+    assert settle(one, 20)[-1] == ("stdout", "meanwhile")  # it came back
+
+
+def full(one: Rig) -> int:
+    """Write until the driver wants no more; how many lines."""
+    written = 0
+    while not one.driver.full:
+        lines = b"".join(b"%07d %s\n" % (n, b"x" * 1000) for n in range(written, written + 100))
+        one.driver.write("stdout", lines, NOW)
+        written += 100
+        one.turn()
+    return written
+
+
+def test_an_end_waits_for_no_receiver_and_what_is_queued_is_still_sent(rig: Callable[..., Rig]) -> None:
+    one = rig("syslog-tcp")
+    assert one.receiver is not None
+    one.receiver.reading.clear()
+    written = full(one)
+    began = time.monotonic()
+    one.driver.close()
+    assert time.monotonic() < began + 1
+    assert one.loop.last_words
+    one.receiver.reading.set()
+    assert len(settle(one, written)) == written
+
+
+def test_what_is_queued_at_the_shims_end_is_sent_by_a_child(rig: Callable[..., Rig]) -> None:
+    one = rig("syslog-tcp")
+    assert one.receiver is not None
+    one.receiver.reading.clear()
+    written = full(one)
+    one.driver.close()
+    leftovers.finish([(words, fd()) for words, fd in one.loop.last_words.items()])
+    one.receiver.reading.set()
+    deadline = time.monotonic() + 20
+    while one.messages() < written and time.monotonic() < deadline:
+        time.sleep(0.01)  # nothing of the loop is served here
+    assert [int(text.split()[0]) for _, text in one.arrived()] == list(range(written))
+    assert os.wait()[1] == 0
+    one.driver._sender._queue.clear()  # type: ignore[attr-defined]  # as the shim, which has ended, forgets it
+
+
+def test_a_receiver_that_never_reads_is_given_up_at_the_end(rig: Callable[..., Rig]) -> None:
+    one = rig("syslog-tcp")
+    assert one.receiver is not None
+    one.receiver.reading.clear()
+    full(one)
+    began = time.monotonic()
+    one.end()  # fails unless it ends
+    assert time.monotonic() > began + 1
+
+
 @pytest.mark.parametrize("driver", ["syslog", "gelf", "fluentd"])
 def test_a_receiver_that_is_not_there_is_told_at_once(driver: str) -> None:
     with socket.socket() as sock:
@@ -457,6 +555,9 @@ def test_syslog_over_tls_checks_its_receiver_and_sends_everything(tmp_path: Path
         loop.call_later(0.2, loop.stop)
         loop.run()
         driver.close()
+        loop.call_later(0.2, loop.stop)
+        loop._running = True
+        loop.run()
         thread.join()
         loop.close()
     texts = []
@@ -479,6 +580,13 @@ def test_fluentd_async_waits_for_its_receiver(rig: Callable[..., Rig]) -> None:
     driver.write("stdout", b"kept\n", NOW)
     assert not driver.full
     driver.close()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        leftovers.finish([(words, fd()) for words, fd in loop.last_words.items()])
+        server.settimeout(10)
+        connection, _ = server.accept()
+        with connection:
+            assert b"kept" in connection.recv(4096)
+    os.wait()
     loop.close()
 
 

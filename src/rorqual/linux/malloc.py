@@ -1,7 +1,8 @@
-"""mallopt(3): keeps a long-running process's heap from growing by an arena a thread."""
+"""mallopt(3) for long-running processes: no arena a thread, and what a free heap keeps."""
 
 import ctypes
 
+M_TRIM_THRESHOLD = -1
 M_ARENA_MAX = -8
 
 _libc = ctypes.CDLL(None)
@@ -12,6 +13,17 @@ def one_arena() -> None:
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)
+
+
+def keep_free(size_bytes: int) -> None:
+    """The heap gives nothing back while less than that is free at its end; children inherit it.
+
+    glibc's own 128 KiB make a loop with buffers of that size grow and shrink the heap at each turn, by brk(2) and page
+    faults. Without glibc, nothing happens.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, size_bytes)
 
 
 def trim() -> None:

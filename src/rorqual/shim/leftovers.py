@@ -1,5 +1,7 @@
 """Output that its reader had not taken when the container was deleted: a process of its own goes on sending it.
 
+The same for a log's receiver: what is queued for it is sent by a child that ends within the sender's own time.
+
 Nothing that a container wrote is lost because its client was stopped, or reads slowly (moby#45795). The shim itself
 must end: containerd waits for it. The child holds the clients' connections and what is left for them (at most
 stdio.PENDING_MAX each), and ends with the last of them, sent or given up by its reader.
@@ -11,6 +13,10 @@ import os
 import select
 
 from rorqual.linux import process as linux_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PARTS_MAX = 64
 
@@ -24,6 +30,18 @@ def send(left: list[tuple[int, list[memoryview]]]) -> None:
         # The shim's sockets among them: who asks there must see that it has ended.
         linux_process.close_from(3, frozenset(fd for fd, _ in left))
         _deliver(dict(left))
+    finally:
+        os._exit(0)  # never back into the shim's end
+
+
+def finish(work: list[tuple[Callable[[], None], int]]) -> None:
+    """Fork a child that does each piece of (work, the fd that it needs or -1); returns in the caller alone."""
+    if not work or os.fork():
+        return
+    try:
+        linux_process.close_from(3, frozenset(fd for _, fd in work if fd >= 0))
+        for piece, _ in work:
+            piece()
     finally:
         os._exit(0)  # never back into the shim's end
 

@@ -26,6 +26,8 @@ class Loop:
         self._own_fds: list[int] = []
         # What still has something to send when the loop ends: (fd, its parts), fetched by the caller of run().
         self.unsent: set[Callable[[], tuple[int, list[memoryview]]]] = set()
+        # Blocking work that is left then, for a child of the caller of run(), and what gives the fd that it needs.
+        self.last_words: dict[Callable[[], None], Callable[[], int]] = {}
 
     def add(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call `callback(events)` when fd is ready. fd must not be there yet."""

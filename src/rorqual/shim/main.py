@@ -47,6 +47,7 @@ def run(namespace: str, container_id: str, bundle: str, connection: socket.socke
         on_health=lambda: _tell(containerd, namespace, HEALTH, container_id),
     )
     loop.run()
+    leftovers.finish([(words, fd()) for words, fd in loop.last_words.items()])
     leftovers.send([left() for left in loop.unsent])
 
 

@@ -19,6 +19,7 @@ import socket
 import sys
 from contextlib import suppress
 
+from rorqual.linux import malloc
 from rorqual.linux import process as linux_process
 from rorqual.linux.sealed import reexec_sealed
 from rorqual.rpc import unixsock
@@ -27,6 +28,7 @@ from rorqual.shim import main as shim
 from rorqual.shim.rehearsal import rehearse
 
 _REQUEST_MAX = 64 * 1024
+_HEAP_KEPT = 512 * 1024  # bytes: the buffers of one read of output on its way to a log; shims trim it when all is quiet
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,11 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     # Shims inherit it, and so does whatever they fork into a container's namespaces, from its first instruction on.
     linux_process.prctl(linux_process.PR_SET_DUMPABLE, 0)
     linux_process.set_name("rorqual-spawner")
+    malloc.keep_free(_HEAP_KEPT)
     runtime.warm_up()
     rehearse(f"{path}.rehearsal-{os.getpid()}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims that end while this process lives
     listener = unixsock.listen(path, socket.SOCK_SEQPACKET)
     gc.collect()
+    malloc.trim()
     gc.freeze()  # a collection in a shim must not write to, and so copy, the shared pages
     _serve(listener, options["--containerd"])
 

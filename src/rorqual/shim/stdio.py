@@ -17,12 +17,16 @@ import termios
 import time
 from collections.abc import Callable
 
+from rorqual.linux import malloc
 from rorqual.shim.detach import DetachScanner
 from rorqual.shim.leftovers import drop
 from rorqual.shim.logdrivers import LogDriver
 from rorqual.shim.loop import HUP, IN, OUT, RDHUP, Loop, log
 
-READ_SIZE = 256 * 1024
+# What a pipe holds. A larger buffer would be a mapping of its own each time (malloc's M_MMAP_THRESHOLD is 128 KiB), and
+# the page faults of that cost more than the reads that it saves.
+READ_SIZE = 64 * 1024
+_CALM_S = 2.0  # after so long, the heap that much output took is given back
 PENDING_MAX = 1 << 20
 STDIN_PENDING_MAX = 64 * 1024
 _PIPE_MAX = 1 << 20  # bytes: what a pipe can be made to hold (pipe(7), pipe-max-size)
@@ -222,6 +226,7 @@ class Stdio:
         self._stdin_pending = bytearray()
         self._stdin_closing = False
         self._paused = False
+        self._trims = False
         self._drained: Callable[[], None] | None = None
 
     # ---- the process's side ----
@@ -308,7 +313,14 @@ class Stdio:
                 self.client_is_slow()
         for client in list(self.clients):
             client.send(stream, data)
+        if len(data) == READ_SIZE and not self._trims:
+            self._trims = True
+            self.loop.call_later(_CALM_S, self._trim)
         return len(data)
+
+    def _trim(self) -> None:
+        self._trims = False
+        malloc.trim()
 
     def _close_output(self, fd: int) -> None:
         if self._outputs.pop(fd, None) is None:

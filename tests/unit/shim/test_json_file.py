@@ -67,6 +67,31 @@ def test_every_byte_is_kept_in_order(tmp_path_factory: pytest.TempPathFactory, w
         assert all(len(g) <= LINE_MAX for g in got)
 
 
+_LINES = st.text(alphabet='abc"\\\t\r\0\x7fü€😀\u2028\x85', max_size=30).map(str.encode)
+
+
+@settings(max_examples=100)
+@given(st.lists(_LINES, max_size=40), st.integers(1, 200), st.sampled_from([b"", b"x" * (LINE_MAX - 20)]))
+def test_each_line_is_an_entry_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], size: int, first: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    log = json_file(path, attrs={})
+    output = b"".join(line + b"\n" for line in [first, *lines])
+    for at in range(0, len(output), size if not first else LINE_MAX - size):
+        log.write("stdout", output[at : at + (size if not first else LINE_MAX - size)], NOW)
+    log.close()
+    found = [json.loads(entry)["log"].encode() for entry in path.read_bytes().split(b"\n")[:-1]]
+    assert found == [line + b"\n" for line in [first, *lines]]
+
+
+def test_what_is_no_utf8_is_replaced_and_its_line_kept(tmp_path: Path) -> None:
+    log = json_file(tmp_path / "log", attrs={})
+    log.write("stdout", b"fine\n\xff\xfe\nfine\n", NOW)
+    log.close()
+    assert [e["log"] for e in entries(tmp_path / "log")] == ["fine\n", "\ufffd\ufffd\n", "fine\n"]
+
+
 def test_rotation_keeps_max_file_files_and_replays_them_in_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = json_file(path, attrs={}, max_size_bytes=300, max_file=3)

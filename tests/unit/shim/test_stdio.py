@@ -188,3 +188,22 @@ def test_a_process_that_closes_its_stdin_costs_nothing(h: Harness) -> None:
     peer.sendall(b"nobody reads this")
     h.spin(rounds=3)
     assert not client.ended
+
+
+def test_the_heap_that_much_output_took_is_given_back_once_it_is_quiet(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(module.malloc, "trim", lambda: trims.append(1))
+    monkeypatch.setattr(module, "_CALM_S", 0.05)
+    write_fd = h.output()
+    os.write(write_fd, b"little")
+    h.spin(rounds=50)
+    assert not trims
+    for _ in range(5):
+        os.write(write_fd, bytes(module.READ_SIZE))
+        h.spin(rounds=2)
+    h.spin(lambda: bool(trims))
+    h.spin(rounds=50)
+    assert 1 <= len(trims) <= 5
+    os.close(write_fd)

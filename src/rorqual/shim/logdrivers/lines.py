@@ -13,6 +13,18 @@ class Assembler:
     def __init__(self) -> None:
         self._partial = {"stdout": b"", "stderr": b""}
 
+    def block(self, stream: str, data: bytes) -> bytes:
+        """The lines that are whole now as one piece, with their newlines, where none can be longer than 16 KiB.
+
+        Else b"" and `data` is not taken: it is for feed. `data` is at most LINE_MAX bytes.
+        """
+        end = data.rfind(b"\n") + 1
+        partial = self._partial[stream]
+        if not end or (partial and len(partial) + data.find(b"\n") >= LINE_MAX) or len(data) > LINE_MAX:
+            return b""
+        self._partial[stream] = data[end:]
+        return partial + data[:end]
+
     def feed(self, stream: str, data: bytes) -> list[bytes]:
         """The lines that are whole now, with their newlines, and pieces of at most 16 KiB of longer ones, without."""
         data = self._partial[stream] + data
@@ -34,10 +46,15 @@ class Assembler:
                 yield stream, rest
 
 
-def _whole(lines: bytes) -> list[bytes]:
+def split(block: bytes) -> list[bytes]:
+    """Whole lines, with their newlines."""
     # bytes.splitlines would break at a lone \r too, which a terminal writes inside a line
-    plain = b"\r" not in lines
-    pieces = lines.splitlines(keepends=True) if plain else [line + b"\n" for line in lines[:-1].split(b"\n")]
+    plain = b"\r" not in block
+    return block.splitlines(keepends=True) if plain else [line + b"\n" for line in block[:-1].split(b"\n")]
+
+
+def _whole(lines: bytes) -> list[bytes]:
+    pieces = split(lines)
     if any(len(p) > LINE_MAX for p in pieces):
         return [part for piece in pieces for part in _cut(piece)]
     return pieces

@@ -19,12 +19,13 @@ _PREFIX = 22
 class Local(LineFile):
     """Appends to `file`, which it takes over."""
 
+    def _block(self, stream: str, block: bytes, time_ns: int) -> bytes:
+        prefix = b"%019d %s " % (time_ns, _MARKS[stream][0])
+        return prefix + block[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
     def _entries(self, stream: str, pieces: list[bytes], time_ns: int) -> bytes:
         whole, goes_on = (b"%019d %s " % (time_ns, mark) for mark in _MARKS[stream])
-        entries = whole + whole.join(pieces)  # one pass in C, right when every piece is a whole line
-        if entries.count(b"\n") != len(pieces):
-            entries = b"".join(whole + p if p.endswith(b"\n") else goes_on + p + b"\n" for p in pieces)
-        return entries
+        return b"".join(whole + p if p.endswith(b"\n") else goes_on + p + b"\n" for p in pieces)
 
     def replay(self) -> Iterator[tuple[str, bytes]]:
         """See LogDriver."""

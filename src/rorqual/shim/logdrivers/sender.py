@@ -1,12 +1,17 @@
 """A queue of messages and the socket they leave by, on the shim's loop; a lost connection is made again.
 
+The loop waits for no receiver but the first time, before the container runs: a connection is made again in a thread,
+and what is still queued at the container's end goes on being sent from the loop, after the shim's end by a child.
+
 A message that was partly sent when its connection was lost is sent again as a whole: a receiver may see a torn one, but
 none is missing.
 """
 
 from __future__ import annotations
 
+import _thread  # without what `threading` adds to a shim's memory
 import errno
+import os
 import socket
 import time
 from collections import deque
@@ -22,9 +27,9 @@ _MAX_BATCH = 64 * 1024
 
 
 class Sender:
-    """`connect` makes a connected socket, blocking for at most its timeout. `datagrams`: one message, one packet.
+    """`connect` makes a connected socket, blocking for as long as it takes. `datagrams`: one message, one packet.
 
-    Raises Unavailable when the first connection fails, unless `lazy`.
+    Raises Unavailable when the first connection fails; a `lazy` one is made without waiting for it.
     """
 
     def __init__(
@@ -39,21 +44,53 @@ class Sender:
         self._sent_of_first = 0
         self._retry_s = _RETRY_FIRST_S
         self._socket: socket.socket | None = None
-        self._closed = False
+        self._closing = False
+        self._ended = False
+        if lazy:
+            self._connect_in_thread()
+            return
         try:
-            self._open()
+            sock = connect()
         except OSError as e:
-            if not lazy:
-                raise Unavailable((e.strerror or str(e)).lower()) from e
-            self._retry_later()
+            raise Unavailable((e.strerror or str(e)).lower()) from e
+        self._connected(sock)
 
-    def _open(self) -> None:
-        sock = self._connect()
+    def _connected(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._sent_of_first = 0
         self._retry_s = _RETRY_FIRST_S
         self._loop.add(sock.fileno(), IN if not self._datagrams else 0, self._ready)
+
+    def _connect_in_thread(self) -> None:
+        """A receiver that swallows packets, a name server that is silent: neither may stop the loop."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        made: list[socket.socket] = []
+
+        def work() -> None:
+            try:
+                made.append(self._connect())
+            except OSError:
+                return  # told by nothing being made
+            finally:
+                os.close(write_fd)
+
+        def ended(_events: int) -> None:
+            self._loop.remove(read_fd)
+            os.close(read_fd)
+            self._tried(made.pop() if made else None)
+
+        self._loop.add(read_fd, 0, ended)  # its end is a hang-up
+        _thread.start_new_thread(work, ())
+
+    def _tried(self, sock: socket.socket | None) -> None:
+        if sock is not None and self._ended:
+            sock.close()
+        elif sock is not None:
+            self._connected(sock)
+            self._flush()
+        elif not self._ended:
+            self._retry_later()
 
     def send(self, message: bytes) -> None:
         """Queue a message."""
@@ -101,6 +138,9 @@ class Sender:
             else:
                 self._lost()
             return
+        if self._closing:
+            self._end()
+            return
         self._watch(0)
         if self.on_room is not None:
             self.on_room()
@@ -112,13 +152,16 @@ class Sender:
 
     def _send_queued(self, sock: socket.socket) -> None:
         while self._queue:
-            if self._datagrams:
-                sock.send(self._queue[0])
-                self._drop_first()
-                continue
-            batch = b"".join(self._batch())
-            sent = sock.send(memoryview(batch)[self._sent_of_first :])
-            self._advance(sent)
+            self._send_some(sock)
+
+    def _send_some(self, sock: socket.socket) -> None:
+        if self._datagrams:
+            sock.send(self._queue[0])
+            self._drop_first()
+            return
+        batch = b"".join(self._batch())
+        sent = sock.send(memoryview(batch)[self._sent_of_first :])
+        self._advance(sent)
 
     def _batch(self) -> list[bytes]:
         found, size = [], 0
@@ -147,7 +190,9 @@ class Sender:
             self._loop.remove(self._socket.fileno())
             self._socket.close()
             self._socket = None
-        if not self._closed:
+        if self._closing and not self._queue:
+            self._end()
+        elif not self._ended:
             self._retry_later()
 
     def _retry_later(self) -> None:
@@ -155,36 +200,52 @@ class Sender:
         self._retry_s = min(self._retry_s * 2, _RETRY_MAX_S)
 
     def _again(self) -> None:
-        if self._closed or self._socket is not None:
-            return
-        retry_s = self._retry_s
-        try:
-            self._open()
-        except OSError:
-            self._retry_s = retry_s
-            self._retry_later()
-            return
-        self._flush()
+        if not self._ended and self._socket is None:
+            self._connect_in_thread()
 
     def close(self) -> None:
-        """Send what waits, for a few seconds at most, and close; a second call does nothing."""
-        if self._closed:
+        """Send no more than what waits, for a few seconds at most; returns at once, a second call does nothing.
+
+        When the loop ends sooner, a child sends the rest (shim/leftovers.py).
+        """
+        if self._closing:
             return
-        self._closed = True
-        deadline = time.monotonic() + _FLUSH_TIMEOUT_S
-        try:
-            if self._queue and self._socket is None:
-                self._open()
-            if self._queue and self._socket is not None:
-                self._socket.settimeout(_FLUSH_TIMEOUT_S)
-            while self._queue and self._socket is not None and time.monotonic() < deadline:
-                self._send_queued(self._socket)
-        except OSError as e:
-            log(f"log: {len(self._queue)} messages could not be sent at the end: {e}")
+        self._closing = True
+        if not self._queue:
+            self._end()
+            return
+        self._loop.last_words[self._drain] = self._fd
+        self._loop.call_later(_FLUSH_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._ended:
+            self._report_unsent("the receiver does not take them")
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._loop.last_words.pop(self._drain, None)
         if self._socket is not None:
             self._loop.remove(self._socket.fileno())
             self._socket.close()
             self._socket = None
+
+    def _fd(self) -> int:
+        return self._socket.fileno() if self._socket is not None else -1
+
+    def _drain(self) -> None:
+        """Send what waits, blocking; in a child, after the loop's end."""
+        deadline = time.monotonic() + _FLUSH_TIMEOUT_S
+        try:
+            sock = self._socket or self._connect()
+            while self._queue and (left_s := deadline - time.monotonic()) > 0:
+                sock.settimeout(left_s)
+                self._send_some(sock)
+        except OSError as e:
+            self._report_unsent(str(e))
+
+    def _report_unsent(self, reason: str) -> None:
+        log(f"log: {len(self._queue)} messages could not be sent at the end: {reason}")
 
 
 def connect_stream(host: str, port: int) -> socket.socket:
