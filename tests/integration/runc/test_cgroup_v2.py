@@ -1,7 +1,10 @@
 """Control groups of version 2: on a host that has nothing else (`make test-vm`)."""
 
+import errno
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,11 +29,12 @@ from rorqual.oci.runtime import (
     NetworkResources,
     Pids,
     Process,
+    Rdma,
     Resources,
     ThrottleDevice,
 )
 from rorqual.runc import container as runc
-from rorqual.runc.cgroups import locate
+from rorqual.runc.cgroups import blkio, locate
 
 from .conftest import Bundle, wait
 
@@ -216,6 +220,46 @@ def test_block_io_throttles_and_weight(bundle: Bundle) -> None:
     assert read(made, "io.bfq.weight") == "default 300"
     made.update(Resources(block_io=BlockIO(throttle_read_bps_device=(ThrottleDevice(major, minor, 0),))))
     assert "rbps=max" in read(made, "io.max")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/nullb0"), reason="needs a kernel made for this")
+def test_weights_without_bfq(bundle: Bundle) -> None:
+    """io.weight is the file of another policy, which this kernel has beside BFQ's."""
+    made = running(bundle, Resources(unified={"io.weight": "default 200"}))
+    assert read(made, "io.weight") == "default 200"
+    wanted = blkio.weight(300)
+    made.update(Resources(unified={"io.weight": str(wanted)}))
+    assert read(made, "io.weight") == f"default {wanted}"
+
+
+@pytest.fixture
+def rdma_device() -> str:
+    """One in software, on a network interface. Source: rdma-link(8), include/uapi/rdma/rdma_netlink.h."""
+    netlink_rdma, new_link, name, on_interface, kind = 20, 5 << 10 | 3, 2, 51, 65
+    subprocess.run(["ip", "link", "add", "rqrdma0", "type", "dummy"], check=False)
+    subprocess.run(["ip", "link", "set", "rqrdma0", "up"], check=False)
+    attributes = b""
+    for number, text in ((name, "rqrxe0"), (kind, "rxe"), (on_interface, "rqrdma0")):
+        value = text.encode() + b"\0"
+        attributes += struct.pack("HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink_rdma) as s:
+            s.send(struct.pack("IHHII", 16 + len(attributes), new_link, 5, 1, 0) + attributes)
+            (failure,) = struct.unpack_from("i", s.recv(4096), 16)
+    except OSError:
+        failure = 1
+    if failure not in (0, -errno.EEXIST):
+        pytest.skip("this kernel makes no RDMA device in software")
+    return "rqrxe0"
+
+
+def test_rdma(bundle: Bundle, rdma_device: str) -> None:
+    made = running(bundle, Resources(rdma={rdma_device: Rdma(hca_handles=3, hca_objects=10000)}))
+    assert read(made, "rdma.max") == f"{rdma_device} hca_handle=3 hca_object=10000"
+    made.update(Resources(rdma={rdma_device: Rdma(hca_objects=5)}))
+    assert read(made, "rdma.max") == f"{rdma_device} hca_handle=3 hca_object=5"
+    with pytest.raises(errdefs.InvalidArgument, match=r"rdma\.max"):
+        made.update(Resources(rdma={"nosuch": Rdma(hca_handles=1)}))
 
 
 DEVICE_SCRIPT = """
