@@ -26,3 +26,14 @@ def test_everything_unused_goes(fresh_cli: Cli, fresh_engine: Engine) -> None:
     assert not cli.out("images", "-q") and not cli.out("volume", "ls", "-q")
     blobs = engine.data / "content" / "blobs" / "sha256"
     wait_for(lambda: not list(blobs.iterdir()), "no blob is left")
+
+
+def test_what_a_negative_label_names_is_kept(cli: Cli) -> None:
+    for name, flags in (("kept", ("--label", "keep=1")), ("other", ("--label", "keep=0"))):
+        cli("create", "--name", name, *flags, "busybox", "true")
+        cli("network", "create", *flags, name)
+    for kind in ("container", "network"):
+        cli(kind, "prune", "--force", "--filter", "label!=keep=1")
+    assert cli.out("ps", "-a", "--format", "{{.Names}}") == "kept"
+    assert cli.out("network", "ls", "--filter", "label=keep", "--format", "{{.Name}}") == "kept"
+    cli("network", "rm", "kept")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from support.covers import covers
 from support.engine import Cli, Engine
 from support.processes import wait_for
 
@@ -110,6 +111,7 @@ def test_create_takes_every_flag_and_inspect_tells_them(cli: Cli) -> None:
     assert "10.81.5.1/16" in shown and "fd81::1/64" in shown and "mtu 1400" in shown
 
 
+@covers("network ls", *(f"network ls --{flag}" for flag in ("filter", "format", "no-trunc", "quiet")))
 def test_list_filters_formats_and_removes(cli: Cli) -> None:
     for name, labels in (("red", ["--label", "colour=red"]), ("blue", [])):
         cli("network", "create", *labels, name)

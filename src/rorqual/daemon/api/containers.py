@@ -209,9 +209,9 @@ class ContainerRoutes:
         for container in self.registry:
             if container.state.running or container.state.status == "restarting":
                 continue
-            if (before is not None and container.created_ns > before) or not filters.labels(
-                "label", container.config.labels
-            ):
+            if before is not None and container.created_ns > before:
+                continue
+            if not filters.prunable(container.config.labels):
                 continue
             size, _ = await self.sizes.of(container)
             try:

@@ -90,6 +90,10 @@ class Filters:
                 return False
         return True
 
+    def prunable(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether an object with these labels may be pruned: every `label` holds, and not every `label!` there is."""
+        return self.labels("label", labels) and not ("label!" in self and self.labels("label!", labels))
+
 
 def _found(pattern: str, value: str) -> bool:
     if pattern == value:

@@ -137,7 +137,7 @@ class Networks:
         until = filters.get("until")
         before_ns = clock.parse_when(until[0]) if until else None
         for network in await self._controller.networks():
-            if network.predefined or network.name in used or not filters.labels("label", network.labels):
+            if network.predefined or network.name in used or not filters.prunable(network.labels):
                 continue
             if before_ns is not None and network.created_s * 1e9 > before_ns:
                 continue

@@ -244,8 +244,7 @@ class Images:
                 continue
             if before is not None and created_ns(image) > before:
                 continue
-            labels = image.image.config.labels
-            if not filters.labels("label", labels) or ("label!" in filters and filters.labels("label!", labels)):
+            if not filters.prunable(image.image.config.labels):
                 continue
             sizes: dict[str, int] = {chain: self._sizes.layer(chain) for chain in image.chains}
             done: list[DeleteItem] = []
