@@ -25,15 +25,17 @@ class PidsStat(Message):
 
 @message
 class CPUUsage(Message):
-    """Nanoseconds."""
+    """Nanoseconds; `per_cpu` is empty where the kernel does not tell it (cgroup v2)."""
 
     total: int = 0
     kernel: int = 0
     user: int = 0
+    per_cpu: list[int] = []
     FIELDS = (
         Field(1, "total", "varint"),
         Field(2, "kernel", "varint"),
         Field(3, "user", "varint"),
+        Field(4, "per_cpu", "varint", repeated=True),
     )
 
 

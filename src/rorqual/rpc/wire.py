@@ -183,6 +183,13 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             raise ValueError("varint of more than 64 bits")
 
 
+def _varints(data: memoryview) -> Any:
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
 def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
     kind = field.kind
     if kind == "map":
@@ -197,6 +204,9 @@ def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
     elif kind == "bool":
         value = bool(raw)
     elif kind == "varint":
+        if field.repeated and not isinstance(raw, int):  # packed
+            values.setdefault(field.name, []).extend(_varints(raw))
+            return
         if not isinstance(raw, int):
             raise ValueError(f"field {field.number} is no varint")
         value = raw

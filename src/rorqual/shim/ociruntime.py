@@ -17,6 +17,7 @@ from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
 from rorqual.shim.forked import in_child
 from rorqual.shim.loop import log
+from rorqual.shim.meter import Meter
 from rorqual.shim.rootfs import mount_rootfs, unmount_rootfs
 
 TYPE_CHECKING = False
@@ -114,6 +115,7 @@ class OCIContainer:
         self._cgroups_path = str(linux.get("cgroupsPath") or "")
         self._runtime = runtime
         self._bundle = bundle
+        self._meter = Meter(lambda: self._of_group(lambda group: group.directories()))
 
     def create(self, fds: Fds, *, terminal: bool) -> None:
         """Run `create` and read its pid file."""
@@ -172,9 +174,7 @@ class OCIContainer:
 
     def metrics(self) -> bytes:
         """Its figures."""
-        from rorqual.shim.runtime import to_metrics
-
-        return bytes.fromhex(self._of_group(lambda group: to_metrics(group.stats()).encode().hex()))
+        return self._meter.read()
 
     def oom_watch(self) -> int | None:
         """An eventfd of its memory cgroup."""

@@ -5,12 +5,13 @@ Runs in the shim; `warm_up` in the spawner.
 
 from __future__ import annotations
 
-from rorqual.rpc import metrics, taskapi
+from rorqual.rpc import taskapi
 from rorqual.runc import container as runc
-from rorqual.runc.cgroups.stats import BlkioEntry, MemoryEntry, Stats
 from rorqual.runc.rootfs.root import RootMount
 from rorqual.runc.state import Directory
+from rorqual.shim import meter
 from rorqual.shim.forked import in_child
+from rorqual.shim.meter import Meter
 from rorqual.shim.options import TaskOptions
 
 TYPE_CHECKING = False
@@ -92,6 +93,7 @@ def runtime_for(options: TaskOptions, root: str) -> Runtime:
 def warm_up() -> None:
     """Do what nearly every container needs, once, before shims are forked from this process."""
     runc.preload()
+    meter.warm_up()
 
 
 class _BuiltIn:
@@ -129,6 +131,7 @@ class _BuiltInContainer:
         self._root = root
         self._id = container_id
         self._oom_watch = oom_watch
+        self._meter = Meter(lambda: self._do(lambda container: container.record.groups))
         self.pid = int(value["pid"])
         self.console_fd = console
         self.shares_pid_namespace = bool(value["shares_pid"])
@@ -161,8 +164,7 @@ class _BuiltInContainer:
         self._do(lambda container: container.update(resources))
 
     def metrics(self) -> bytes:
-        encoded: str = self._do(lambda container: to_metrics(container.stats()).encode().hex())
-        return bytes.fromhex(encoded)
+        return self._meter.read()
 
     def oom_watch(self) -> int | None:
         return self._oom_watch
@@ -178,44 +180,3 @@ class _BuiltInContainer:
 
     def _do(self, action: Callable[[runc.Container], Any]) -> Any:
         return in_child(lambda: (action(self._load()), []))[0]
-
-
-def to_metrics(stats: Stats) -> metrics.Metrics:
-    """The runtime's figures in containerd's message."""
-    cpu, memory = stats.cpu, stats.memory
-    known = {f.name for f in metrics.MemoryStat.FIELDS if f.kind == "varint"}
-    names = {"pgpgin": "pg_pg_in", "pgpgout": "pg_pg_out", "pgfault": "pg_fault", "pgmajfault": "pg_maj_fault"}
-    raw: dict[str, int] = {}
-    for key, value in memory.raw.items():
-        total = key.startswith("total_")
-        bare = names.get(key.removeprefix("total_"), key.removeprefix("total_"))
-        name = {"hierarchical_memsw_limit": "hierarchical_swap_limit"}.get(bare, f"total_{bare}" if total else bare)
-        if name in known:
-            raw[name] = value
-    return metrics.Metrics(
-        pids=metrics.PidsStat(stats.pids.current, stats.pids.limit),
-        cpu=metrics.CPUStat(
-            metrics.CPUUsage(cpu.total_ns, cpu.kernel_ns, cpu.user_ns),
-            metrics.Throttle(cpu.periods, cpu.throttled_periods, cpu.throttled_ns),
-        ),
-        memory=metrics.MemoryStat(
-            **raw,
-            usage=_entry(memory.usage),
-            swap=_entry(memory.swap),
-            kernel=_entry(memory.kernel),
-            kernel_tcp=_entry(memory.kernel_tcp),
-        ),
-        blkio=metrics.BlkIOStat(
-            io_service_bytes_recursive=[_blkio(e) for e in stats.blkio.service_bytes],
-            io_serviced_recursive=[_blkio(e) for e in stats.blkio.serviced],
-        ),
-        memory_oom_control=metrics.MemoryOomControl(oom_kill=memory.oom_kills),
-    )
-
-
-def _entry(entry: MemoryEntry) -> metrics.MemoryEntry:
-    return metrics.MemoryEntry(limit=entry.limit, usage=entry.usage, max=entry.max, failcnt=entry.failcnt)
-
-
-def _blkio(entry: BlkioEntry) -> metrics.BlkIOEntry:
-    return metrics.BlkIOEntry(op=entry.op, major=entry.major, minor=entry.minor, value=entry.value)

@@ -8,6 +8,8 @@ import pytest
 from support.engine import Cli, Engine
 from support.processes import wait_for
 
+from rorqual.linux.cgroups import is_unified
+
 pytestmark = pytest.mark.root
 
 
@@ -33,6 +35,9 @@ def test_a_stream_of_stats_ends_with_the_container(engine: Engine) -> None:
         engine.docker("rm", "-f", "watched")
         list(lines)  # ends
     assert second["precpu_stats"] == first["cpu_stats"] and second["preread"] == first["read"]
+    usage = first["cpu_stats"]["cpu_usage"]
+    if not is_unified():
+        assert len(usage["percpu_usage"]) == first["cpu_stats"]["online_cpus"] and sum(usage["percpu_usage"]) > 0
     assert first["networks"]["eth0"]["rx_bytes"] >= 0 and first["pids_stats"]["current"] == 1
 
 

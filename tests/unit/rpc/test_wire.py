@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from rorqual.errdefs import InvalidArgument
 from rorqual.rpc import taskapi
+from rorqual.rpc.metrics import CPUUsage
 from rorqual.rpc.proto import mount_pb2, tasks_pb2
 from rorqual.rpc.wire import Any_, Timestamp
 
@@ -58,3 +59,11 @@ def test_timestamp_keeps_nanoseconds() -> None:
 def test_cut_and_overlong_input_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidArgument):
         taskapi.Mount.decode(data)
+
+
+def test_packed_numbers_are_read_too() -> None:
+    packed = b"\x22\x04\x01\xac\x02\x00"  # field 4: 1, 300, 0
+    assert CPUUsage.decode(packed).per_cpu == [1, 300, 0]
+    assert CPUUsage.decode(CPUUsage(per_cpu=[1, 300, 0]).encode()).per_cpu == [1, 300, 0]
+    with pytest.raises(InvalidArgument):
+        CPUUsage.decode(b"\x22\x01\x80")

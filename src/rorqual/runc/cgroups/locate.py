@@ -67,6 +67,15 @@ def existing(directories: dict[str, str]) -> Group:
     return v1.Group(hierarchies, directories)
 
 
+def own() -> dict[str, str]:
+    """The groups of this very process, as `existing` takes them: to be looked at alone."""
+    hierarchies = _mounted()
+    groups = cgroups.own_groups()
+    if _unified is not None:
+        return {"": _unified.mountpoint + _below(_unified, groups.get("", "/"))}
+    return {h.controllers[0]: h.mountpoint + _below(h, groups.get(h.controllers[0], "/")) for h in hierarchies}
+
+
 def _mounted() -> tuple[Hierarchy, ...]:
     if _hierarchies is None:
         preload()

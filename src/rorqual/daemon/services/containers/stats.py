@@ -149,6 +149,8 @@ def cpu_stats(metrics: Metrics) -> dict[str, Any]:
             "usage_in_kernelmode": usage.kernel,
             "usage_in_usermode": usage.user,
         }
+        if usage.per_cpu:  # cgroup v1 alone
+            found["cpu_usage"]["percpu_usage"] = usage.per_cpu
     if throttling is not None:
         found["throttling_data"] = {
             "periods": throttling.periods,
