@@ -38,7 +38,10 @@ STORAGE = (
     *(f"tests/integration/containerd/test_{name}.py" for name in ("devmapper", "project_quota")),
 )
 _WITH_SYSTEMD = ("systemd", "criu", "labels")
-SYSTEMD = ("-q", "-ra", "--timeout=300", *(f"tests/integration/runc/test_{name}.py" for name in _WITH_SYSTEMD))
+SYSTEMD = (
+    *("-q", "-ra", "--timeout=300", "tests/integration/test_systemd.py"),
+    *(f"tests/integration/runc/test_{name}.py" for name in _WITH_SYSTEMD),
+)
 _MEMORY_MIB = 1024
 _OUTPUT_MAX = 16 << 20
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from rorqual import commandline
 from rorqual.commandline import Flag
+from rorqual.distribution.proxies import Proxies, masked
 from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
 
@@ -32,6 +33,9 @@ class RuntimeBinary:
 
     path: str = ""
     args: tuple[str, ...] = ()
+
+
+CGROUP_DRIVERS = ("cgroupfs", "systemd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,12 @@ class DaemonConfig:
     max_concurrent_downloads: int = 3
     max_concurrent_uploads: int = 5
     max_download_attempts: int = 5
-    cgroup_parent: str = "/rorqual"
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+    image_signatures: tuple[Mapping[str, Any], ...] = ()  # distribution.signatures.policy
+    cgroup_parent: str = ""
+    exec_opts: tuple[str, ...] = ()
     default_runtime: str = BUILTIN_RUNTIME
     runtimes: Mapping[str, RuntimeBinary] = field(default_factory=dict)
     storage_driver: str = ""  # the best that works: storagedriver.choose
@@ -100,6 +109,22 @@ class DaemonConfig:
     def containerd_address(self) -> Path:
         """Its gRPC socket."""
         return Path(self.containerd) if self.containerd else self.state_dir / "containerd.sock"
+
+    @property
+    def cgroup_driver(self) -> str:
+        """Who makes the containers' groups: "cgroupfs", this engine's runtime by itself, or "systemd"."""
+        chosen = [option.partition("=")[2] for option in self.exec_opts]
+        return chosen[-1] if chosen else "cgroupfs"
+
+    @property
+    def parent_of_groups(self) -> str:
+        """The group, or systemd's slice, that containers are put into unless they choose another."""
+        return self.cgroup_parent or ("system.slice" if self.cgroup_driver == "systemd" else "/rorqual")
+
+    @property
+    def proxies(self) -> Proxies:
+        """Those of the configuration: the environment has the others."""
+        return Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
 
     @property
     def snapshotter(self) -> str:
@@ -140,7 +165,7 @@ class _Option:
     attr: str
     key: str
     flags: tuple[str, ...]
-    kind: str  # text, bool, int, list, map, path, size, runtimes, ulimits, pools
+    kind: str  # text, bool, int, list, map, path, size, runtimes, ulimits, pools, objects (in the file only)
     help: str
 
 
@@ -178,7 +203,12 @@ _OPTIONS = (
     _Option("max_concurrent_downloads", "max-concurrent-downloads", ("--max-concurrent-downloads",), "int", "a pull"),
     _Option("max_concurrent_uploads", "max-concurrent-uploads", ("--max-concurrent-uploads",), "int", "a push"),
     _Option("max_download_attempts", "max-download-attempts", ("--max-download-attempts",), "int", "of each request"),
+    _Option("http_proxy", "http-proxy", ("--http-proxy",), "text", "proxy for registries in http"),
+    _Option("https_proxy", "https-proxy", ("--https-proxy",), "text", "proxy for registries in https"),
+    _Option("no_proxy", "no-proxy", ("--no-proxy",), "text", "hosts and networks that need no proxy, by commas"),
+    _Option("image_signatures", "image-signatures", (), "objects", "which images must be signed, and by whom"),
     _Option("cgroup_parent", "cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of containers"),
+    _Option("exec_opts", "exec-opts", ("--exec-opt",), "list", "native.cgroupdriver=cgroupfs or systemd (repeatable)"),
     _Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
     _Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
     _Option("storage_driver", "storage-driver", ("-s", "--storage-driver"), "text", "snapshotter"),
@@ -204,7 +234,6 @@ _OPTIONS = (
 # Docker's keys that mean nothing here or are always so: containers always survive, the firewall is nftables.
 _ACCEPTED = frozenset({"live-restore", "iptables", "ip6tables", "features"}) | {
     "experimental",
-    "exec-opts",
     "log-format",
     "builder",
     "containerd-plugins-namespace",
@@ -231,7 +260,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
         Flag(("--config-file",), help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE})"),
         Flag(("--validate",), "bool", "check the configuration and exit"),
         Flag(("-v", "--version"), "bool", "print version information and quit"),
-        *(Flag(option.flags, _FLAG_KINDS.get(option.kind, "text"), option.help) for option in _OPTIONS),
+        *(Flag(option.flags, _FLAG_KINDS.get(option.kind, "text"), option.help) for option in _OPTIONS if option.flags),
     ]
     given = commandline.parse("rorquald", "A self-sufficient runtime for containers.", flags, argv)
     if "--version" in given:
@@ -241,7 +270,7 @@ def parse(argv: Sequence[str]) -> CommandLine:
     values: dict[str, Any] = {}
     conflicts: list[str] = []
     for option in _OPTIONS:
-        texts, in_file = given.get(max(option.flags, key=len)), option.key in file_values
+        texts, in_file = given.get(max(option.flags, key=len, default="")), option.key in file_values
         if texts is not None and in_file:
             shown = texts if _FLAG_KINDS.get(option.kind) == "list" else texts[-1]
             in_both = f"(from flag: {_shown(shown)}, from file: {_shown(file_values[option.key])})"
@@ -276,6 +305,7 @@ def _read_file(path: str | None) -> dict[str, Any]:
         raise InvalidArgument(f"unable to configure the daemon with file {name}: {e}") from e
     if not isinstance(values, dict):
         raise InvalidArgument(f"unable to configure the daemon with file {name}: it must be a JSON object")
+    _flatten_proxies(values, name)
     unknown = values.keys() - {o.key for o in _OPTIONS} - _ACCEPTED
     if unknown:
         raise InvalidArgument(
@@ -285,8 +315,25 @@ def _read_file(path: str | None) -> dict[str, Any]:
     return values
 
 
+def _flatten_proxies(values: dict[str, Any], name: object) -> None:
+    """dockerd's file has the three in one object, `proxies`; its flags have them one by one."""
+    proxies = values.pop("proxies", {})
+    known = {"http-proxy", "https-proxy", "no-proxy"}
+    if not isinstance(proxies, dict):
+        raise InvalidArgument(f"configuration key proxies: wrong type {type(proxies).__name__}")
+    if unknown := sorted(proxies.keys() - known):
+        raise InvalidArgument(
+            f"unable to configure the daemon with file {name}: the following directives don't match any "
+            f"configuration option: {', '.join(unknown)}"
+        )
+    values |= {key: proxies[key] for key in known & proxies.keys()}
+
+
 def _shown(value: Any) -> str:
-    return "[" + " ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "[" + " ".join(map(str, value)) + "]"
+    # A proxy's password is nobody's who reads the error.
+    return masked(value) if isinstance(value, str) and "://" in value else str(value)
 
 
 def _from_flag(option: _Option, texts: list[str]) -> Any:
@@ -315,7 +362,7 @@ def _from_flag(option: _Option, texts: list[str]) -> Any:
 
 def _from_file(option: _Option, value: Any) -> Any:
     wanted: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "size": (int, str), "list": (list,)}
-    wanted |= {"map": (dict,), "runtimes": (dict,), "ulimits": (dict,), "pools": (list,)}
+    wanted |= {"map": (dict,), "runtimes": (dict,), "ulimits": (dict,), "pools": (list,), "objects": (list,)}
     fits = isinstance(value, wanted.get(option.kind, (str,)))
     if not fits:
         raise InvalidArgument(f"configuration key {option.key}: wrong type {type(value).__name__}")
@@ -334,6 +381,10 @@ def _from_file(option: _Option, value: Any) -> Any:
             return {k: {"soft": int(v["Soft"]), "hard": int(v["Hard"])} for k, v in value.items()}
         case "pools":
             return tuple(_pool(item) for item in value)
+        case "objects":
+            if not all(isinstance(item, dict) for item in value):
+                raise InvalidArgument(f"configuration key {option.key}: must be a list of objects")
+            return tuple(value)
     return value
 
 
@@ -399,7 +450,29 @@ def _check_storage_option(config: DaemonConfig, option: str) -> None:
     config.default_size()
 
 
+def check_cgroup_parent(parent: str, driver: str) -> None:
+    """Raises: InvalidArgument in dockerd's words of one that the driver can't have."""
+    if ".." in parent.split("/"):
+        raise InvalidArgument(f"invalid cgroup parent: {parent}")
+    if driver == "systemd" and parent and (not parent.endswith(".slice") or "/" in parent or parent == ".slice"):
+        raise InvalidArgument('cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"')
+
+
+def _check_exec_option(option: str) -> None:
+    """Raises: InvalidArgument in dockerd's words."""
+    key, value = _pair("exec-opt", option)
+    if key.strip().lower() != "native.cgroupdriver":
+        raise InvalidArgument(f"invalid exec-opt: unknown option {key}")
+    if value not in CGROUP_DRIVERS:
+        raise InvalidArgument(f"native.cgroupdriver option {value} is not supported: cgroupfs or systemd")
+    if value == "systemd" and not Path("/run/systemd/system").is_dir():
+        raise InvalidArgument("systemd cgroup driver passed, but systemd support for managing cgroups is not available")
+
+
 def _check(config: DaemonConfig) -> None:
+    for option in config.exec_opts:
+        _check_exec_option(option)
+    check_cgroup_parent(config.parent_of_groups, config.cgroup_driver)
     if config.storage_driver and config.snapshotter not in SNAPSHOTTERS:
         raise InvalidArgument(f"error initializing graphdriver: driver not supported: {config.storage_driver}")
     for option in config.storage_opts:
@@ -426,6 +499,10 @@ def _check(config: DaemonConfig) -> None:
         raise InvalidArgument(f"invalid max concurrent uploads: {config.max_concurrent_uploads}")
     if config.max_download_attempts < 1:
         raise InvalidArgument(f"invalid max download attempts: {config.max_download_attempts}")
+    if config.image_signatures:
+        from rorqual.distribution.signatures import policy  # reads the keys, with what it takes to understand them
+
+        policy.parse(config.image_signatures)
     for host in config.hosts:
         if not host.startswith(("unix://", "tcp://", "fd://")):
             raise InvalidArgument(f"invalid bind address ({host}): unknown protocol")

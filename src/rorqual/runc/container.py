@@ -297,14 +297,15 @@ def create(
     no_pivot: bool = False,
     new_keyring: bool = True,
     rootless: bool | None = None,
-    systemd: bool = False,
+    systemd: bool | None = False,
 ) -> Container:
     """Build the container up to the point where only the user's program is missing.
 
     `rootfs_mounts` are performed inside the container's mount namespace on root.path, so the host never sees them.
     `no_pivot`: move the root instead, for a rootfs on the initial ramdisk. `new_keyring`: a session keyring of its own.
     `rootless`: without permission for control groups do without, if nothing asks for them (None: unless we are the
-    host's root). `systemd`: linux.cgroupsPath is slice:prefix:name, and the group a unit of systemd's.
+    host's root). `systemd`: linux.cgroupsPath is slice:prefix:name, and the group a unit of systemd's (None: when it is
+    of that form).
     Raises: InvalidArgument, AlreadyExists, StartError and its kinds. A create that fails leaves nothing.
     """
     document = spec if isinstance(spec, Spec) else Spec.from_json(spec)

@@ -48,7 +48,7 @@ class Options:
     no_pivot: bool
     new_keyring: bool
     rootless: bool | None
-    systemd: bool = False
+    systemd: bool | None = False
 
 
 class Creation:
@@ -118,12 +118,16 @@ class Creation:
                 os.close(fd)
 
     def _locate_group(self) -> Group:
-        if not self._options.systemd:
-            return locate.new(self._linux.cgroups_path, self._id)
+        path = self._linux.cgroups_path
+        wanted = self._options.systemd
+        if wanted is None:
+            wanted = locate.names_a_unit(path)
+        if not wanted:
+            return locate.new(path, self._id)
         from rorqual.runc.systemd import names, scope  # few hosts' engines ask for it, and then each command once
 
         of_user = _is_rootless(self._options.rootless)
-        unit = names.unit(self._linux.cgroups_path, self._id, of_user=of_user)
+        unit = names.unit(path, self._id, of_user=of_user)
         self._scope = scope.Scope(unit, of_user=of_user)
         return locate.at(self._scope.group())
 

@@ -92,7 +92,8 @@ class OCIRuntime:
                 if fd >= 0:
                     os.close(fd)
         if status != 0:
-            raise errdefs.Error(_last_error(log_path) or f"{os.path.basename(self._binary)} {args[0]} failed")
+            command = next(word for word in args if not word.startswith("-"))
+            raise errdefs.Error(_last_error(log_path) or f"{os.path.basename(self._binary)} {command} failed")
         return output
 
 
@@ -113,6 +114,7 @@ class OCIContainer:
         kinds = {n.get("type") for n in linux.get("namespaces") or () if not n.get("path")}
         self.shares_pid_namespace = "pid" not in kinds
         self._cgroups_path = str(linux.get("cgroupsPath") or "")
+        self._is_unit = locate.names_a_unit(self._cgroups_path)
         self._runtime = runtime
         self._bundle = bundle
         self._meter = Meter(lambda: self._of_group(lambda group: group.directories()))
@@ -201,17 +203,24 @@ class OCIContainer:
             unmount_rootfs(self._bundle)
 
     def _group(self) -> Group:
-        return locate.new(self._cgroups_path, self.id)
+        if not self._is_unit:
+            return locate.new(self._cgroups_path, self.id)
+        from rorqual.runc.systemd import names
+
+        return locate.at(names.unit(self._cgroups_path, self.id, of_user=False).path)
 
     def _of_group(self, work: Callable[[Group], Any]) -> Any:
         return in_child(lambda: (work(self._group()), []))[0]
 
     def _call(self, *args: str) -> bytes:
-        return self._runtime.call(self._bundle, *args)
+        return self._runtime.call(self._bundle, *self._global(), *args)
+
+    def _global(self) -> list[str]:
+        return ["--systemd-cgroup"] if self._is_unit else []
 
     def _with_console(self, terminal: bool, fds: Fds, args: list[str], operands: list[str]) -> int | None:
         if not terminal:
-            self._runtime.call(self._bundle, *args, *operands, fds=fds)
+            self._runtime.call(self._bundle, *self._global(), *args, *operands, fds=fds)
             return None
         # The runtime connects by path, which must fit sun_path: name it through our fd of the bundle.
         directory = os.open(self._bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -220,7 +229,7 @@ class OCIContainer:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(short)
                 listener.listen(1)
-                self._runtime.call(self._bundle, *args, "--console-socket", short, *operands)
+                self._runtime.call(self._bundle, *self._global(), *args, "--console-socket", short, *operands)
                 listener.settimeout(10)
                 connection, _ = listener.accept()
                 with connection:

@@ -111,7 +111,9 @@ class _BuiltIn:
             with open(f"{bundle}/config.json", "rb") as file:
                 spec = file.read()
             mounts = tuple(RootMount(m.type, m.source, tuple(m.options)) for m in rootfs)
-            made = runc.create(container_id, bundle, spec, root=self._root, stdio=fds, rootfs_mounts=mounts)
+            made = runc.create(
+                container_id, bundle, spec, root=self._root, stdio=fds, rootfs_mounts=mounts, systemd=None
+            )
             watch = made.oom_watch()
             value = {"pid": made.pid, "shares_pid": made.shares_pid_namespace, "oom": watch is not None}
             return value, [fd for fd in (made.console_fd, watch) if fd is not None]

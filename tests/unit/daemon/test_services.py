@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -220,6 +221,24 @@ def test_a_directive_given_twice_is_refused(tmp_path):
     file.write_text('{"nope": 1}')
     with pytest.raises(InvalidArgument, match="don't match any configuration option: nope"):
         parse(["--config-file", str(file)])
+
+
+def test_the_cgroup_driver_is_chosen_by_exec_opts(tmp_path):
+    assert parse([]).config.cgroup_driver == "cgroupfs"
+    assert parse([]).config.parent_of_groups == "/rorqual"
+    assert parse(["--exec-opt", "native.cgroupdriver=cgroupfs"]).config.cgroup_driver == "cgroupfs"
+    systemd = DaemonConfig(exec_opts=("native.cgroupdriver=systemd",))
+    assert (systemd.cgroup_driver, systemd.parent_of_groups) == ("systemd", "system.slice")
+    for option, text in (
+        ("native.cgroupdriver=nope", "native.cgroupdriver option nope is not supported"),
+        ("isolation=hyperv", "unknown option isolation"),
+        ("native.cgroupdriver", "must be name=value"),
+    ):
+        with pytest.raises(InvalidArgument, match=text):
+            parse(["--exec-opt", option])
+    if not Path("/run/systemd/system").is_dir():
+        with pytest.raises(InvalidArgument, match="systemd support for managing cgroups is not available"):
+            parse(["--exec-opt", "native.cgroupdriver=systemd"])
 
 
 @pytest.mark.parametrize(("text", "size"), [("10m", 10 << 20), ("1g", 1 << 30), ("512", 512), ("64MiB", 64 << 20)])

@@ -21,6 +21,7 @@ def inputs(config=None, host=None, **more):
         "hostname": "h",
         "mounts": (),
         "cgroup_parent": "/rorqual",
+        "cgroup_driver": "cgroupfs",
     }
     return builder.Inputs(**{**given, **more})
 
@@ -205,6 +206,18 @@ def test_a_privileged_one_is_not():
 def test_a_cgroup_parent_cannot_climb():
     with pytest.raises(InvalidArgument):
         builder.build(inputs(host=HostConfig(cgroup_parent="../..")))
+
+
+def test_systemd_groups_are_named_by_slice_prefix_and_name():
+    def path(parent: str) -> str:
+        given = inputs(host=HostConfig(cgroup_parent=parent), cgroup_parent="system.slice", cgroup_driver="systemd")
+        return builder.build(given).linux.cgroups_path
+
+    assert path("") == f"system.slice:docker:{inputs().id}"
+    assert path("my.slice") == f"my.slice:docker:{inputs().id}"
+    for bad in ("/my", "my", ".slice", "a/b.slice"):
+        with pytest.raises(InvalidArgument, match="should be a valid slice named"):
+            path(bad)
 
 
 @pytest.mark.parametrize("name", ["kernel.panic", "vm.swappiness", "net.x/../../kernel"])

@@ -33,6 +33,7 @@ from rorqual.daemon.services import clock, logconfig
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.library import Library
+from rorqual.distribution.proxies import masked
 from rorqual.errdefs import Error
 from rorqual.version import API_VERSION, MIN_API_VERSION, __version__
 
@@ -120,6 +121,7 @@ class System:
         facts = await asyncio.to_thread(_host_facts)
         # the others have nothing to tell: no call for them
         driver_status = await self._driver_status() if config.snapshotter == "devmapper" else ()
+        proxies = config.proxies.over()
         runtimes = {BUILTIN_RUNTIME: RuntimeInfo(path="rorqual-runc")}
         runtimes |= {name: RuntimeInfo(r.path, r.args or None) for name, r in config.runtimes.items()}
         return Info(
@@ -148,7 +150,7 @@ class System:
             n_goroutines=len(asyncio.all_tasks()),
             system_time=clock.rfc3339(clock.now_ns()),
             logging_driver=config.log_driver,
-            cgroup_driver="cgroupfs",
+            cgroup_driver=config.cgroup_driver,
             cgroup_version="2" if facts.cgroup_v2 else "1",
             n_events_listener=self._events.listeners,
             kernel_version=host.release(),
@@ -161,9 +163,9 @@ class System:
             ncpu=os.cpu_count() or 1,
             mem_total=facts.memory,
             docker_root_dir=str(config.data_root),
-            http_proxy=os.environ.get("HTTP_PROXY", ""),
-            https_proxy=os.environ.get("HTTPS_PROXY", ""),
-            no_proxy=os.environ.get("NO_PROXY", ""),
+            http_proxy=masked(proxies.http),
+            https_proxy=masked(proxies.https),
+            no_proxy=proxies.none,
             name=host.node(),
             labels=config.labels,
             server_version=__version__,

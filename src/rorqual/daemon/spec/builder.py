@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rorqual.api.config import ContainerConfig, HostConfig
+from rorqual.daemon.config import check_cgroup_parent
 from rorqual.daemon.spec import capabilities, cdi, devices, merge, mounts, resources, security
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci import defaults, runtime
@@ -26,6 +27,7 @@ class Inputs:
     hostname: str
     mounts: Sequence[runtime.Mount]
     cgroup_parent: str
+    cgroup_driver: str
     network_namespace: str = ""
     ipc_namespace: str = ""
     pid_namespace: str = ""
@@ -62,7 +64,7 @@ def build(given: Inputs) -> runtime.Spec:
         linux=runtime.Linux(
             sysctl=_sysctls(given) or None,
             resources=resources.resources(host, (*rules, *cdi_edits.rules)),
-            cgroups_path=cgroup_path(host.cgroup_parent or given.cgroup_parent, given.id),
+            cgroups_path=cgroup_path(host.cgroup_parent or given.cgroup_parent, given.id, given.cgroup_driver),
             namespaces=tuple(_namespaces(given)),
             devices=(*nodes, *cdi_edits.devices),
             seccomp=None if host.privileged else security.seccomp_profile(options, caps),
@@ -73,10 +75,14 @@ def build(given: Inputs) -> runtime.Spec:
     )
 
 
-def cgroup_path(parent: str, id: str) -> str:
-    """The cgroup of a container. Raises: InvalidArgument for a parent that climbs."""
-    if ".." in parent.split("/"):
-        raise InvalidArgument(f"invalid cgroup parent: {parent}")
+def cgroup_path(parent: str, id: str, driver: str) -> str:
+    """The cgroup of a container; for systemd slice, prefix and name of its unit (docker-ID.scope, as dockerd names it).
+
+    Raises: InvalidArgument for a parent that the driver can't have.
+    """
+    check_cgroup_parent(parent, driver)
+    if driver == "systemd":
+        return f"{parent}:docker:{id}"
     return f"/{parent.strip('/')}/{id}" if parent.strip("/") else f"/{id}"
 
 

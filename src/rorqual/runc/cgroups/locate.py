@@ -38,6 +38,11 @@ def new(cgroups_path: str, container_id: str) -> Group:
     return at(path)
 
 
+def names_a_unit(cgroups_path: str) -> bool:
+    """Whether it is systemd's slice:prefix:name, which no path of a group can be."""
+    return not cgroups_path.startswith("/") and cgroups_path.count(":") == 2
+
+
 def at(path: str) -> Group:
     """The groups that a path means. Raises: InvalidArgument."""
     relative = not path.startswith("/")

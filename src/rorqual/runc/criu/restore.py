@@ -111,7 +111,7 @@ class Restoration:
                     os.close(tree)
             finally:
                 os.close(target)
-            mount.set_propagation(path, mount.MS_PRIVATE)
+            # In the peer group of the rootfs's file system: the container's root, a slave of it, finds its master here.
             yield os.path.realpath(path)
         finally:
             self._directory.remove_root()

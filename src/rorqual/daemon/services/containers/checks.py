@@ -45,7 +45,7 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
     capabilities.effective(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
     devices.check_rules(host.device_cgroup_rules or ())
     builder.check_sysctls(host)
-    builder.cgroup_path(host.cgroup_parent, "x")
+    builder.cgroup_path(host.cgroup_parent or config.parent_of_groups, "x", config.cgroup_driver)
     for entry in host.extra_hosts or ():
         networking.parse_extra_host(entry)
     for entry in host.links or ():

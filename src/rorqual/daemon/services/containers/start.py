@@ -75,7 +75,7 @@ class Starter:
 
     async def start(self, container: Container) -> None:
         """Raises: NotModified when it runs already, Conflict, and what the start raises."""
-        async with container.lock:
+        async with self._registry.held(container):
             status = container.state.status
             if status == "running":
                 raise NotModified(f"container {container.id} is already running")
@@ -213,7 +213,8 @@ class Starter:
                 args=container.args,
                 hostname=hostname_of(container),
                 mounts=_all_mounts(container, requests, replaced),
-                cgroup_parent=self._config.cgroup_parent,
+                cgroup_parent=self._config.parent_of_groups,
+                cgroup_driver=self._config.cgroup_driver,
                 network_namespace=netns,
                 ipc_namespace=self._namespace(host.ipc_mode, "ipc"),
                 pid_namespace=self._namespace(host.pid_mode, "pid"),
