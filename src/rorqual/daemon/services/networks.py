@@ -31,7 +31,7 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
 from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, PermissionDenied, Unavailable
-from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig
+from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig, Pool
 
 FILTER_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 _DRIVERS = {"none": "null"}
@@ -155,7 +155,7 @@ class Networks:
         container = self._registry.get(container_ref)
         _check_kind(container)
         check_wished(network, wished)
-        async with container.lock:
+        async with self._registry.held(container):
             if network.name in container.endpoints or network.id in container.endpoints:
                 raise PermissionDenied(f"endpoint with name {container.name} already exists in network {network.name}")
             if container.state.running:
@@ -175,7 +175,7 @@ class Networks:
         container = self._registry.get(container_ref)
         if network.name == "host" or kind_of(container) == HOST:
             raise PermissionDenied("container cannot be disconnected from host network or connected to host network")
-        async with container.lock:
+        async with self._registry.held(container):
             key = next((n for n in (network.name, network.id) if n in container.endpoints), "")
             if not key:
                 raise PermissionDenied(f"container {container.id} is not connected to network {network.name}")
@@ -194,7 +194,7 @@ class Networks:
         if kind_of(container) != SANDBOX:
             raise InvalidArgument("ports can only be published for a container that has a network of its own")
         add, remove = ports.from_api(change.add), ports.from_api(change.remove)
-        async with container.lock:
+        async with self._registry.held(container):
             if container.removing:
                 raise Conflict(f"cannot update container {container.id}: container is marked for removal")
             wanted = ports.changed(container.host.port_bindings or {}, change.add, change.remove)
@@ -226,16 +226,19 @@ def _config(wanted: NetworkCreateRequest) -> NetworkConfig:
     ipam = wanted.ipam or IPAM()
     values: dict[str, Any] = {}
     auxiliary: dict[str, str] = {}
+    more: list[Pool] = []
     for pool in ipam.config:
         parsed = _pool(pool)
         six = any(getattr(value, "version", 4) == 6 for value in parsed.values())
         keys = {f"{key}{'6' if six else ''}": value for key, value in parsed.items()}
-        if values.keys() & keys.keys():
-            raise PermissionDenied(f"{wanted.driver or 'bridge'} driver doesn't support multiple subnets")
-        values |= keys
+        if "subnet" in parsed and f"subnet{'6' if six else ''}" in values:
+            more.append(Pool(**parsed))
+        else:
+            values |= keys
         auxiliary |= pool.auxiliary_addresses or {}
     if not wanted.enable_ipv6:  # Docker passes over pools of a family that is off
         values = {key: value for key, value in values.items() if not key.endswith("6")}
+        more = [pool for pool in more if pool.subnet.version == 4]
     return NetworkConfig(
         name=wanted.name,
         driver=_ALIASES.get(wanted.driver, wanted.driver) or "bridge",
@@ -247,6 +250,7 @@ def _config(wanted: NetworkCreateRequest) -> NetworkConfig:
         internal=wanted.internal,
         attachable=wanted.attachable,
         config_only=wanted.config_only,
+        more_pools=tuple(more),
         config_from=wanted.config_from.network if wanted.config_from else "",
         options=dict(wanted.options),
         labels=dict(wanted.labels),
@@ -291,6 +295,7 @@ def resource(network: Network, containers: dict[str, EndpointResource] | None = 
     for subnet, part, gateway in (
         (network.subnet, network.ip_range, network.gateway),
         (network.subnet6, network.ip_range6, network.gateway6),
+        *((pool.subnet, pool.ip_range, pool.gateway) for pool in network.more_pools),
     ):
         if subnet is not None:
             inside = {name: a for name, a in network.aux_addresses.items() if ip_address(a) in subnet}

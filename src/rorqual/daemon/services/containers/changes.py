@@ -19,7 +19,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.images import initlayer, layering
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.distribution.pack.compare import Kind, compare
-from rorqual.errdefs import NotImplementedHere, ResourceExhausted
+from rorqual.errdefs import Error, NotImplementedHere, ResourceExhausted
 from rorqual.linux import paths
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
@@ -38,7 +38,16 @@ class ContainerChanges:
         self._lease = lease
 
     async def of(self, container: Container) -> list[FilesystemChange]:
-        """All changes, parents first. Raises: as `changes`; NotImplementedHere for files out of reach."""
+        """All changes, parents first. Raises: as `changes`; NotImplementedHere for files out of reach; NotFound."""
+        try:
+            found = await self._of(container)
+        except (OSError, Error):
+            container.check_kept()
+            raise
+        container.check_kept()
+        return found
+
+    async def _of(self, container: Container) -> list[FilesystemChange]:
         mounts = await self._snapshots.mounts(container.snapshot_key)
         if (directories := layering.stacked(mounts)) is not None:
             return await asyncio.to_thread(changes, *directories)

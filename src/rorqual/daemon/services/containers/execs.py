@@ -170,8 +170,16 @@ class Execs:
             with contextlib.suppress(Error):  # what could not be started is gone already
                 await self._tasks.delete_exec(container.id, run.id)
             if isinstance(e, Error):
-                raise _exec_error(e) from e
+                raise await self._refusal(container, e) from e
             raise
+
+    async def _refusal(self, container: Container, error: Error) -> Error:
+        """With Docker's text; that the container ended meanwhile says more than where the runtime noticed it."""
+        try:
+            ended = (await self._tasks.get(container.id)).exit is not None
+        except Error:
+            ended = True
+        return Conflict(f"container {container.id} is not running") if ended else _exec_error(error)
 
     async def _start(self, run: Exec) -> None:
         run.running = True
@@ -307,5 +315,7 @@ def _exec_error(error: Error) -> Error:
     text = str(error)
     if "OCI runtime exec failed" not in text:
         text = f"OCI runtime exec failed: exec failed: {text}"
-    kind = InvalidArgument if exit_code_of(text) in (126, 127) else Internal
+    kind: type[Error] = InvalidArgument if exit_code_of(text) in (126, 127) else Internal
+    if "cannot exec in a paused container" in text:
+        kind = Conflict  # it has become so after the look at its state
     return kind(text if text.endswith(": unknown") else f"{text}: unknown")

@@ -59,7 +59,7 @@ class Lifecycle:
 
     async def _stop_retrying(self, container: Container) -> bool:
         """A container that waits to be started again is stopped by not starting it; whether it was such a one."""
-        async with container.lock:
+        async with self._registry.held(container):
             if container.retry is None or container.state.running:
                 return False
             container.retry.cancel()
@@ -138,7 +138,7 @@ class Lifecycle:
 
     async def pause(self, container: Container, *, briefly: bool = False) -> None:
         """`briefly`: not beyond the end of this process. Raises: Conflict."""
-        async with container.lock:
+        async with self._registry.held(container):
             _need_running(container)
             if container.state.status == "paused":
                 raise Conflict(f"container {container.id} is already paused")
@@ -150,7 +150,7 @@ class Lifecycle:
 
     async def unpause(self, container: Container) -> None:
         """Raises: Conflict."""
-        async with container.lock:
+        async with self._registry.held(container):
             if container.state.status != "paused":
                 raise Conflict(f"container {container.id} is not paused")
             await self._tasks.resume(container.id)
@@ -178,7 +178,7 @@ class Lifecycle:
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
         bare = names.check(name)
-        async with container.lock:
+        async with self._registry.held(container):
             old = container.name
             if bare == old:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
@@ -188,7 +188,7 @@ class Lifecycle:
 
     async def update(self, container: Container, wanted: HostConfig) -> tuple[str, ...]:
         """Change limits and restart policy; warnings. Raises: InvalidArgument, Conflict."""
-        async with container.lock:
+        async with self._registry.held(container):
             if container.removing:
                 raise Conflict(f"cannot update container {container.id}: container is marked for removal")
             host = update.updated(container.host, wanted)
@@ -202,7 +202,7 @@ class Lifecycle:
 
     async def set_host(self, container: Container, host: HostConfig) -> None:
         """Replace its host side, for what takes effect with its next start."""
-        async with container.lock:
+        async with self._registry.held(container):
             container.host = host
             await self._registry.save(container)
 

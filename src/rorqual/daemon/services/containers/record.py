@@ -19,6 +19,7 @@ from rorqual.api.network import EndpointSettings
 from rorqual.daemon.remote import Mount
 from rorqual.daemon.services.containers.state import DEFAULT_DELAYS_S, PAUSED, State
 from rorqual.daemon.store.daemondb import ContainerRow, ExecRow
+from rorqual.errdefs import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,11 @@ class Container:
     def event_attributes(self) -> dict[str, str]:
         """What Docker tells of a container in each of its events."""
         return {**(self.config.labels or {}), "image": self.config.image, "name": self.name}
+
+    def check_kept(self) -> None:
+        """For who has read its files, or failed to. Raises: NotFound when they are being removed."""
+        if self.removing:
+            raise NotFound(f"No such container: {self.id}")
 
     def wake_exit(self) -> None:
         """Tell who waits for the end of the process."""

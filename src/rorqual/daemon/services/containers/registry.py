@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, KeysView
+from collections.abc import AsyncIterator, Collection, Iterator, KeysView
 from typing import Protocol
 
 from rorqual.daemon.services.containers.record import Container, Exec, exec_from_row, from_row
@@ -106,6 +106,14 @@ class Registry:
         except BaseException:
             self._names.pop(name, None)
             raise
+
+    @contextlib.asynccontextmanager
+    async def held(self, container: Container) -> AsyncIterator[None]:
+        """The container's lock, for who changes it. Raises: NotFound when it was removed while this waited."""
+        async with container.lock:
+            if self._by_id.get(container.id) is not container:
+                raise NotFound(f"No such container: {container.id}")
+            yield
 
     async def add(self, container: Container) -> None:
         """Store a new container, its name reserved before."""

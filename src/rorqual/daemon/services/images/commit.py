@@ -27,7 +27,7 @@ from rorqual.daemon.services.images.stores import Lease
 from rorqual.daemon.spec import merge
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
 from rorqual.distribution.pack.compare import pack_changes
-from rorqual.errdefs import Conflict
+from rorqual.errdefs import Conflict, Error
 from rorqual.oci.image import ContainerConfig as ImageConfig
 from rorqual.oci.image import Healthcheck
 from rorqual.oci.reference import Reference
@@ -78,8 +78,13 @@ class Committer:
         config = self._config(container, options)
         base = await self._library.find(container.image_id)
         async with self._lease.held():
-            made = await self._layer(container, pause=options.pause)
             try:
+                made = await self._layer(container, pause=options.pause)
+            except (OSError, Error):
+                container.check_kept()
+                raise
+            try:
+                container.check_kept()
                 document = _document(base, container, config, options, made)
                 layers = list(base.manifest.layers)
                 if made is not None:
