@@ -33,9 +33,8 @@ def clean_up(bundle: Bundle, runtime_state: str) -> None:
 
 def _cgroups(path: str) -> Iterator[str]:
     """The container's directory in each hierarchy that has one."""
-    if path.count(":") == 2:  # systemd's slice:prefix:name
-        group_slice, prefix, name = path.split(":")
-        path = f"{group_slice}/{prefix}-{name}.scope"
+    if path.count(":") == 2:
+        path = _unit_path(*path.split(":"))
     clean = os.path.normpath("/" + path)
     if clean == "/":
         return  # the host's own root group is nobody's container
@@ -43,6 +42,13 @@ def _cgroups(path: str) -> Iterator[str]:
         directory = mountpoint + clean
         if os.path.isdir(directory):
             yield directory
+
+
+def _unit_path(slice_name: str, prefix: str, name: str) -> str:
+    """Of systemd's slice:prefix:name: each dash of the slice's name is a level. Source: systemd.slice(5)."""
+    levels = (slice_name or "system.slice").removesuffix(".slice").split("-")
+    above = [f"{'-'.join(levels[: depth + 1])}.slice" for depth in range(len(levels)) if any(levels)]
+    return "/".join([*above, f"{prefix}-{name}.scope"])
 
 
 def _hierarchies() -> Iterator[str]:
