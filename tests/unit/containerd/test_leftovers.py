@@ -22,4 +22,10 @@ def test_systemds_units_are_found_by_their_slices(
     (directory := tmp_path / expected).mkdir(parents=True)
     monkeypatch.setattr(leftovers, "_hierarchies", lambda: iter([str(tmp_path)]))
     assert list(leftovers._cgroups(path)) == [str(directory)]
-    assert list(leftovers._cgroups("/")) == []
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "/..", "a/..", "."])
+def test_the_hosts_root_group_is_nobodys(path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All that runs on the machine is in it or below, and would be ended."""
+    monkeypatch.setattr(leftovers, "_hierarchies", lambda: iter([str(tmp_path)]))
+    assert list(leftovers._cgroups(path)) == []

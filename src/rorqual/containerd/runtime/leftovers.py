@@ -35,7 +35,7 @@ def _cgroups(path: str) -> Iterator[str]:
     """The container's directory in each hierarchy that has one."""
     if path.count(":") == 2:
         path = _unit_path(*path.split(":"))
-    clean = os.path.normpath("/" + path)
+    clean = os.path.normpath("/" + path.lstrip("/"))  # POSIX keeps two slashes apart from one
     if clean == "/":
         return  # the host's own root group is nobody's container
     for mountpoint in _hierarchies():
