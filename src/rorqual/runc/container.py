@@ -259,16 +259,32 @@ class Container:
         return [*warnings, *hooks.run_all("poststop", chosen.poststop, self.hook_state(state.STOPPED))]
 
     def _end(self) -> None:
-        """Kill init and wait until it is dead or can only die: to reap it, and execs, is their parents' business."""
+        """Kill init and wait until it, and all that dies with it, is dead or can only die: to reap it, and execs, is
+        their parents' business."""
+        namespace = _pid_namespace(self.record.pid) if self.record.own_pid_namespace else 0
         with suppress(errdefs.NotFound):
             self.kill(signal.SIGKILL)
         deadline = time.monotonic() + _SIGKILL_TIMEOUT_S
         delay = 0.0002
-        while state.is_alive(self.record.pid, self.record.start_time) and process.runs(self.record.pid):
+        while self._runs(namespace):
             if time.monotonic() > deadline:
                 raise errdefs.Unavailable(f"container {self.id} does not end on SIGKILL")
             time.sleep(delay)
             delay = min(delay * 2, 0.02)
+
+    def _runs(self, namespace: int) -> bool:
+        """Whether init does, or what the kernel ends with it: those of its own pid namespace, some moments later."""
+        if state.is_alive(self.record.pid, self.record.start_time) and process.runs(self.record.pid):
+            return True
+        return namespace > 0 and any(_pid_namespace(pid) == namespace and process.runs(pid) for pid in self.pids())
+
+
+def _pid_namespace(pid: int) -> int:
+    """Its number; 0 when the process is gone."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 def preload() -> None:

@@ -283,6 +283,18 @@ def test_delete_waits_for_no_exec_that_its_parent_has_not_collected(bundle: Bund
     assert wait(made.pid) == -signal.SIGKILL
 
 
+def test_a_forced_delete_waits_for_what_dies_with_init(bundle: Bundle) -> None:
+    """The kernel kills a namespace's other processes when init is half gone: until then they are not others'."""
+    busy = "i=0; while [ $i -lt 60 ]; do (while :; do :; done) & i=$((i + 1)); done; wait"
+    for _ in range(6):
+        made = bundle.create(bundle.spec("sh", "-c", busy))
+        made.start()
+        wait_for(lambda: len(made.pids()) > 60, "its processes")  # noqa: B023
+        assert made.delete(force=True) == []
+        assert not any(Path(directory).exists() for directory in made.record.groups.values())
+        wait(made.pid)
+
+
 def test_a_failed_create_leaves_nothing(bundle: Bundle) -> None:
     spec = bundle.spec("true")
     broken = replace(
