@@ -47,6 +47,15 @@ def test_a_container_without_changes_adds_no_layer(engine: Engine) -> None:
     docker("rmi", "same:1")
 
 
+def test_no_config_is_null_for_old_clients(engine: Engine) -> None:
+    engine.docker("run", "--name", "one", "busybox", "touch", "/x")
+    answer = engine.api("POST", "/commit?container=one&repo=old", b"null")
+    assert answer.status == 201, answer
+    assert inspect(engine, "old")["Config"]["Cmd"] == ["touch", "/x"]
+    engine.docker("rm", "one")
+    engine.docker("rmi", "old")
+
+
 def test_the_same_changes_make_the_same_layer(engine: Engine) -> None:
     docker = engine.docker
     layers = []

@@ -84,7 +84,7 @@ class Call:
     async def json(self, cls: type[T], *, optional: bool = False) -> T:
         """The body as a wire type. Raises: InvalidArgument with Docker's texts."""
         raw = await self.body()
-        if not raw and optional:
+        if optional and raw.strip() in (b"", b"null"):  # `docker commit` up to 20.10 says null
             return codec.from_json(cls, {})
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if raw and kind != "application/json" and not (kind == "" and self.version < (1, 42)):

@@ -147,7 +147,7 @@ class ImageRoutes:
 
     async def commit(self, call: Call) -> web.StreamResponse:
         """POST /commit: an image of a container's changes."""
-        config = await call.json(ContainerConfig) if call.request.has_body else None
+        config = await call.json(ContainerConfig, optional=True) if call.request.has_body else None
         name = None
         if call.text("repo"):
             name = references.parse(call.text("repo"))
