@@ -1,9 +1,9 @@
 """Images beside a stock dockerd: load, save, commit and the list of many, medians of a few runs each.
 
-    python tests/benchmarks/images.py [runs]
+    python tests/benchmarks/images.py [runs [bytes a file [files a layer]]]
 
 Both engines run one after the other on the same machine, each fresh, with the same archive: ten layers, 200 MB, half of
-it random, in the form that dockerd 20.10 saves.
+it random, in the form that dockerd 20.10 saves. With files of another size only what depends on them is measured.
 """
 
 import hashlib
@@ -26,23 +26,27 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from support.engine import Engine  # noqa: E402
 from support.peer import Dockerd  # noqa: E402
 
-LAYERS, LAYER_BYTES, FILE_BYTES = 10, 20 << 20, 64 << 10
+LAYERS, FILE_BYTES, FILES = 10, 64 << 10, 320
 IMAGES = 500
+COMMITS = {
+    "commit 200 MB": "for i in 0 1 2 3 4 5 6 7 8 9; do dd if=/dev/urandom of=/f$i bs=1M count=20 2>/dev/null; done",
+    "commit of 5,000 files": "mkdir /d; i=0; while [ $i -lt 5000 ]; do echo $i > /d/$i; i=$((i+1)); done",
+}
 
 
-def layer(number: int) -> bytes:
+def layer(number: int, file_bytes: int, files: int) -> bytes:
     out = io.BytesIO()
-    words = b"".join(b"%d words of text that repeat\n" % (i % 977) for i in range(4000))
+    words = b"".join(b"%d words of text that repeat\n" % (i % 977) for i in range(file_bytes // 16))
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for n in range(LAYER_BYTES // FILE_BYTES):
+        for n in range(files):
             entry = tarfile.TarInfo(f"data/{number}/{n}")
-            content = os.urandom(FILE_BYTES // 2) + words[: FILE_BYTES // 2]
+            content = os.urandom(file_bytes // 2) + words[: file_bytes // 2]
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return out.getvalue()
 
 
-def archive(path: Path) -> None:
+def archive(path: Path, file_bytes: int, files: int) -> None:
     config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"]}}
     names, diff_ids = [], []
     with tarfile.open(path, "w") as tar:
@@ -53,7 +57,7 @@ def archive(path: Path) -> None:
             tar.addfile(entry, io.BytesIO(data))
 
         for number in range(LAYERS):
-            data = layer(number)
+            data = layer(number, file_bytes, files)
             name = f"{hashlib.sha256(data).hexdigest()}/layer.tar"
             add(name, data)
             names.append(name)
@@ -70,7 +74,7 @@ def timed(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def measure(engine: Engine, path: Path, runs: int) -> dict[str, float]:
+def measure(engine: Engine, path: Path, runs: int, *, lists: bool) -> dict[str, float]:
     docker = engine.docker
     found: dict[str, list[float]] = {}
 
@@ -85,13 +89,20 @@ def measure(engine: Engine, path: Path, runs: int) -> dict[str, float]:
         with open(os.devnull, "wb") as sink:
             note("save", timed(partial(save, stdout=sink)))
         docker("rmi", "bench:1")
-    write = "i=0; while [ $i -lt 10 ]; do dd if=/dev/urandom of=/f$i bs=1M count=20 2>/dev/null; i=$((i+1)); done"
-    docker("run", "--name", "written", "busybox", "sh", "-c", write)
-    for number in range(runs):
-        os.sync()
-        note("commit 200 MB", timed(lambda n=number: docker("commit", "written", f"committed:{n}")))
-        docker("rmi", f"committed:{number}")
-    docker("rm", "written")
+    for name, write in COMMITS.items():
+        docker("run", "--name", "written", "busybox", "sh", "-c", write)
+        for number in range(runs):
+            os.sync()
+            note(name, timed(lambda n=number: docker("commit", "written", f"committed:{n}")))
+            docker("rmi", f"committed:{number}")
+        docker("rm", "written")
+    if lists:
+        _lists(engine, runs, note)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _lists(engine: Engine, runs: int, note: Callable[[str, float], None]) -> None:
+    docker = engine.docker
     docker("create", "--name", "small", "busybox", "true")
     for number in range(runs):
         note("commit of nothing", timed(lambda n=number: docker("commit", "-m", str(n), "small", f"nothing:{n}")))
@@ -101,18 +112,18 @@ def measure(engine: Engine, path: Path, runs: int) -> dict[str, float]:
         note(f"images, {IMAGES}", timed(lambda: engine.api("GET", "/images/json?all=1")))
         note(f"docker images, {IMAGES}", timed(lambda: docker("images")))
     docker("rm", "small")
-    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    given = [int(word) for word in sys.argv[1:]]
+    runs, file_bytes, files = given + [3, FILE_BYTES, FILES][len(given) :]
     with tempfile.TemporaryDirectory(prefix="rq-bench-") as directory:
         path = Path(directory) / "bench.tar"
-        archive(path)
+        archive(path, file_bytes, files)
         results = {}
         for kind in (Dockerd, Engine):
             with kind() as engine:
-                results[kind] = measure(engine, path, runs)
+                results[kind] = measure(engine, path, runs, lists=len(given) < 2)
     print(f"| | dockerd s | rorquald s | ratio |\n|---|---|---|---|  ({runs} runs)")
     for name, theirs in results[Dockerd].items():
         ours = results[Engine][name]
