@@ -319,3 +319,15 @@ def test_a_thousand_descriptors_stay_flat(bundle: Bundle) -> None:
         pid, _ = made.exec(Process(args=("true",), env=("PATH=/bin",)))
         wait(pid)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_forced_delete_leaves_no_group_of_a_container_with_many_processes(bundle: Bundle) -> None:
+    """They end after init has begun to: none of them is taken for somebody else's."""
+    script = "for i in $(busybox seq 60); do sleep 100 & done; busybox unshare -p -f sleep 100 & wait"
+    for _ in range(5):
+        made = bundle.create(bundle.spec("sh", "-c", script))
+        made.start()
+        wait_for(lambda made=made: len(made.pids()) > 60, "its processes")  # type: ignore[misc]
+        assert made.delete(force=True) == []
+        assert not any(Path(directory).exists() for directory in made.record.groups.values())
+        wait(made.pid)

@@ -150,28 +150,25 @@ def pids_below(directory: str, file: str = "cgroup.procs") -> list[int]:
 
 
 _REMOVE_TIMEOUT_S = 10.0
+_STAYING_S = 0.5  # what ends with a pid namespace above its own has been sent its SIGKILL, and does not run that long
 
 
 def remove(directories: Iterable[str], *, end: bool) -> list[str]:
     """Remove the groups with all below them; those that are left. `end`: kill what still runs there.
 
-    Without `end` only what is on its way out is waited for: whatever runs on is none of the caller's.
+    Without `end` it is left to those who go on running there: whoever is on the way out is waited for.
     Raises: errdefs.Conflict when a group stays busy (a process that the kernel can't end now).
     """
     waiting = list(directories)
-    deadline = 0.0
+    start = time.monotonic()
     delay = 0.0005
-    while waiting:
-        waiting = [directory for directory in waiting if not _try_remove(directory)]
-        if not waiting:
-            break
-        now = time.monotonic()
-        deadline = deadline or now + _REMOVE_TIMEOUT_S
-        if now > deadline:
-            raise errdefs.Conflict(f"unable to remove cgroup {waiting[0]}: device or resource busy")
+    while waiting := [directory for directory in waiting if not _try_remove(directory)]:
         pids = {pid for directory in waiting for pid in pids_below(directory)}
-        if not end and any(process.runs(pid) for pid in pids):
+        passed = time.monotonic() - start
+        if not end and passed > _STAYING_S and any(process.runs(pid) for pid in pids):
             break
+        if passed > _REMOVE_TIMEOUT_S:
+            raise errdefs.Conflict(f"unable to remove cgroup {waiting[0]}: device or resource busy")
         for pid in pids if end else ():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
