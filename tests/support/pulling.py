@@ -7,6 +7,7 @@ from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.progress import Event, render
 from rorqual.distribution.pull import Puller, PullResult
 from rorqual.distribution.retry import RetryPolicy
+from rorqual.distribution.signatures.check import SignatureCheck
 from rorqual.distribution.transport import Transport
 from rorqual.oci import platform, reference
 
@@ -14,7 +15,9 @@ from rorqual.oci import platform, reference
 class Client:
     """`async with` it."""
 
-    def __init__(self, options: RegistryOptions | None = None, *, attempts: int = 5) -> None:
+    def __init__(
+        self, options: RegistryOptions | None = None, *, attempts: int = 5, signatures: SignatureCheck | None = None
+    ) -> None:
         self.options = options or RegistryOptions()
         self.content, self.images, self.layers = MemoryContent(), MemoryImages(), MemoryLayers()
         self.transport = Transport(self.options)
@@ -26,6 +29,7 @@ class Client:
             layers=self.layers,
             images=self.images,
             policy=RetryPolicy(attempts=attempts, base_s=0.01, cap_s=0.02),
+            signatures=signatures,
         )
 
     async def __aenter__(self) -> "Client":

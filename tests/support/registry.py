@@ -162,8 +162,13 @@ def _free_port() -> int:
         return port
 
 
-def make_certificates(directory: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
-    """A CA (`ca.crt`) and a server's certificate and key for the address `name`, written into `directory`."""
+def make_certificates(
+    directory: Path, name: str = "127.0.0.1", hosts: Sequence[str] = ("localhost",), ca: Path | None = None
+) -> tuple[Path, Path]:
+    """A CA (`ca.crt`, `ca.key`) and a certificate and key for the address `name` and `hosts`, written into `directory`.
+
+    With `ca`, a directory that has one already, that CA signs.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -185,16 +190,23 @@ def make_certificates(directory: Path, name: str = "127.0.0.1") -> tuple[Path, P
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
         if not ca:
-            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name)), x509.DNSName("localhost")])
-            builder = builder.add_extension(names, critical=False)
+            names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(name)), *map(x509.DNSName, hosts)]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(signer, hashes.SHA256())
 
-    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = certificate("test CA", "test CA", ca_key.public_key(), ca_key, True)
-    server = certificate("registry", "test CA", server_key.public_key(), ca_key, False)
     pem = serialization.Encoding.PEM
-    (directory / "ca.crt").write_bytes(ca.public_bytes(pem))
+    directory.mkdir(exist_ok=True)
+    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    if ca is not None:
+        known = serialization.load_pem_private_key((ca / "ca.key").read_bytes(), None)
+        assert isinstance(known, ec.EllipticCurvePrivateKey)
+        ca_key = known
+    else:
+        authority = certificate("test CA", "test CA", ca_key.public_key(), ca_key, True)
+        (directory / "ca.crt").write_bytes(authority.public_bytes(pem))
+    server = certificate("registry", "test CA", server_key.public_key(), ca_key, False)
     (directory / "server.crt").write_bytes(server.public_bytes(pem))
-    private = server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (directory / "server.key").write_bytes(private)
+    for name_of, key in (("server.key", server_key), ("ca.key", ca_key)):
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (directory / name_of).write_bytes(private)
     return directory / "server.crt", directory / "server.key"

@@ -72,6 +72,8 @@ from rorqual.distribution.endpoints import RegistryOptions
 from rorqual.distribution.pull import Puller
 from rorqual.distribution.push import Pusher
 from rorqual.distribution.retry import RetryPolicy
+from rorqual.distribution.signatures import policy
+from rorqual.distribution.signatures.check import SignatureCheck
 from rorqual.distribution.transport import Transport
 from rorqual.libnetwork.controller import Controller
 from rorqual.libnetwork.model import DEFAULT_POOLS, AddressPool, ControllerOptions, SandboxID
@@ -109,11 +111,15 @@ class Engine:
 
         self.library = Library(self.remote.images, self.remote.content)
         self.lease = Lease(self.remote)
-        options = RegistryOptions(insecure=config.insecure_registries, mirrors=config.registry_mirrors)
+        options = RegistryOptions(
+            insecure=config.insecure_registries,
+            mirrors=config.registry_mirrors,
+            proxies=config.proxies,
+        )
         self.transport = Transport(options)
         self._login = Login(self.transport, options)
         blobs = BlobFiles(self.remote.content, None if config.containerd else root / "content")
-        policy = RetryPolicy(attempts=config.max_download_attempts)
+        retries = RetryPolicy(attempts=config.max_download_attempts)
         puller = Puller(
             self.transport,
             options,
@@ -122,10 +128,11 @@ class Engine:
             images=Names(self.library),
             snapshotter=config.snapshotter,
             max_downloads=config.max_concurrent_downloads,
-            policy=policy,
+            policy=retries,
             origins=blobs,
+            signatures=_signatures(config),
         )
-        pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=policy)
+        pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=retries)
         sizes = Sizes(self.remote.snapshots)
         images = Images(self.library, self.remote.content, sizes, usages, self.events)
         manifests = ManifestViews(self.remote.content, blobs, sizes, usages)
@@ -305,6 +312,13 @@ class Engine:
         self.remote.close()
         self.journal.close()
         self.database.close()
+
+
+def _signatures(config: DaemonConfig) -> SignatureCheck | None:
+    """The check of pulls that the configuration demands; reads the keys. Raises: InvalidArgument."""
+    if not config.image_signatures:
+        return None
+    return SignatureCheck(policy.parse(config.image_signatures))
 
 
 def _containerd_level(level: str) -> str:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rorqual.distribution.proxies import Proxies
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci.reference import DEFAULT_DOMAIN
 
@@ -25,7 +26,7 @@ _LOOPBACKS = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """The daemon's own keys: `insecure-registries`, `registry-mirrors`; directories in the layout of certs.d."""
+    """The daemon's keys `insecure-registries`, `registry-mirrors`, `proxies`; directories in the layout of certs.d."""
 
     insecure: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class RegistryOptions:
     # Without a byte for so long, a connection counts as stalled.
     stall_s: float = 30.0
     connect_s: float = 30.0
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 @dataclass(frozen=True, slots=True)

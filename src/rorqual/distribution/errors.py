@@ -114,26 +114,70 @@ def of_connection(error: BaseException, method: str, url: str, host: str) -> Err
     text = f'{method.capitalize()} "{url}": '
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return Unavailable(text + _certificate_text(error))
-    if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
-        if "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error):
-            return Unavailable(text + "http: server gave HTTP response to HTTPS client")
-        return Unavailable(text + f"remote error: tls: {error}")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Unavailable(text + f"dial tcp: lookup {error.host}: no such host")
+    if (alert := _tls_failure(error)) is not None:
+        return Unavailable(text + alert)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Unavailable(text + f"proxyconnect tcp: {error.status} {error.message}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        address = f"{error.host}:{error.port}"
-        cause = error.os_error
-        if isinstance(cause, socket.gaierror):
-            return Unavailable(text + f"dial tcp: lookup {error.host}: no such host")
-        number = cause.errno or errno.EIO
-        return Unavailable(text + f"dial tcp {address}: connect: {_errno_text(number)}")
+        proxy = "proxyconnect tcp: " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return Unavailable(text + proxy + _dial_text(error.os_error, error.host, error.port))
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Transient(text + f"dial tcp {host}: i/o timeout")
     if isinstance(error, TimeoutError):
         return Transient(text + f"net/http: request canceled: timeout awaiting {host}")
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Transient(text + "EOF")
+    if isinstance(error, aiohttp.ClientPayloadError):
         return Transient(text + "unexpected EOF")
     if isinstance(error, aiohttp.InvalidURL):
         return InvalidArgument(text + "invalid URL")
+    if isinstance(error, OSError) and error.errno:
+        return Transient(text + f"read tcp {host}: read: {_errno_text(error.errno)}")
     return Transient(text + (str(error) or type(error).__name__))
+
+
+def _dial_text(cause: OSError, host: str, port: int | None) -> str:
+    if isinstance(cause, socket.gaierror):
+        told = cause.strerror if cause.errno == socket.EAI_AGAIN else "no such host"
+        return f"dial tcp: lookup {host}: {told}"
+    return f"dial tcp {host}:{port}: connect: {_errno_text(cause.errno or errno.EIO)}"
+
+
+# OpenSSL's names of alerts, and what Go calls them (crypto/tls alert.go).
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": "certificate required",
+    "BAD_CERTIFICATE": "bad certificate",
+    "UNKNOWN_CA": "unknown certificate authority",
+    "CERTIFICATE_EXPIRED": "expired certificate",
+    "CERTIFICATE_UNKNOWN": "unknown certificate",
+    "HANDSHAKE_FAILURE": "handshake failure",
+    "PROTOCOL_VERSION": "protocol version not supported",
+    "ACCESS_DENIED": "access denied",
+    "INTERNAL_ERROR": "internal error",
+    "UNRECOGNIZED_NAME": "unrecognized name",
+}
+
+
+def _tls_failure(error: BaseException) -> str | None:
+    """Of a connection that TLS ended; None for others. aiohttp hands some of them on as plain errors of the socket."""
+    import aiohttp
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.ClientConnectorError):
+            cause = cause.os_error  # one of its kinds is an SSLError too, without a reason
+        elif isinstance(cause, ssl.SSLError):
+            break
+        else:
+            cause = cause.__cause__
+    if cause is None:
+        return None
+    reason = cause.reason or str(cause)
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return "http: server gave HTTP response to HTTPS client"
+    _, separator, alert = reason.partition("_ALERT_")
+    told = _ALERTS.get(alert) if separator else None
+    return f"remote error: tls: {told or reason.lower().replace('_', ' ')}"
 
 
 def _errno_text(number: int) -> str:

@@ -1,6 +1,7 @@
 """A pull: from a reference to a named image with its layers unpacked.
 
-    tag -> index -> manifest for the platform -> config -> layers (several at once) -> chain of snapshots -> name
+    tag -> index -> manifest for the platform -> its signatures, where they are demanded
+        -> config -> layers (several at once) -> chain of snapshots -> name
 
 The name comes last: an image that has one is whole. Layers of the same chain ID that two pulls want at once are
 fetched once; cancelling the last of them leaves nothing but resumable ingests.
@@ -18,6 +19,7 @@ from rorqual.distribution.layers import LayerFetcher
 from rorqual.distribution.progress import Message, Progress
 from rorqual.distribution.repository import RawManifest, Repository
 from rorqual.distribution.retry import RetryPolicy
+from rorqual.distribution.signatures.check import SignatureCheck
 from rorqual.distribution.stores import ContentStore, ImageStore, Layer, LayerSink, Origins
 from rorqual.distribution.transport import Transport
 from rorqual.errdefs import InvalidArgument, NotFound
@@ -80,6 +82,7 @@ class Puller:
         max_downloads: int = 3,
         policy: RetryPolicy | None = None,
         origins: Origins | None = None,
+        signatures: SignatureCheck | None = None,
     ) -> None:
         self._transport = transport
         self._options = options
@@ -88,6 +91,7 @@ class Puller:
         self._snapshotter = snapshotter
         self._policy = policy or RetryPolicy()
         self._origins = origins
+        self._signatures = signatures
         self._layers = LayerFetcher(layers, max_downloads)
 
     async def pull(
@@ -102,7 +106,8 @@ class Puller:
 
         With tag and digest, the digest is what counts and what the image is named by. `progress` gets Docker's lines.
 
-        Raises: NotFound, Unauthenticated, Unavailable, InvalidArgument, DataLoss, ResourceExhausted in Docker's words.
+        Raises: NotFound, Unauthenticated, Unavailable, InvalidArgument, DataLoss, ResourceExhausted in Docker's words;
+        PermissionDenied for what the signature policy refuses.
         """
         reference = reference.with_default_tag()
         wanted = platforms.normalize(platform) if platform is not None else platforms.host()
@@ -113,6 +118,10 @@ class Puller:
         # Not before: an unknown image must still be answerable with 404.
         progress(Message(f"Pulling from {reference.path}", name if reference.digest else asked))
         resolved = await self._resolve(repository, served, wanted)
+        if self._signatures is not None:
+            # Of the documents that are in hand: from here on everything is fetched by the digests in them.
+            digests = [document.digest for document in resolved.documents]
+            await self._signatures.demand(repository, reference, digests)
         image = await self._config(repository, resolved.manifest)
         _check_platform(reference, image, platform)
         layers = _layers_of(resolved.manifest, image)

@@ -64,7 +64,7 @@ class Transport:
         self._origins: dict[Endpoint, _Origin] = {}
         self._contexts: dict[Endpoint, ssl.SSLContext] = {}
         self._tokens = TokenCache(self)
-        self._proxies: Mapping[str, str] | None = None
+        self._proxies = options.proxies.over()
 
     async def __aenter__(self) -> Transport:
         return self
@@ -274,7 +274,7 @@ class Transport:
                 headers={"Accept-Encoding": "identity", **headers},
                 allow_redirects=False,
                 ssl=context,
-                proxy=self._proxy(url),
+                proxy=self._proxies.choose(url),
                 timeout=self._timeout(
                     None if callable(body) else _COMMIT_S if method == "PUT" else self._options.stall_s
                 ),
@@ -314,18 +314,6 @@ class Transport:
                 self._contexts.clear()
             self._contexts[key] = context
         return context
-
-    def _proxy(self, url: str) -> str | None:
-        """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as dockerd honours them; never for a loopback registry, as in Go."""
-        from urllib.request import getproxies, proxy_bypass  # late, as aiohttp
-
-        if self._proxies is None:
-            self._proxies = getproxies()
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme)
-        if not proxy or not parts.hostname or endpoints.is_insecure(parts.hostname, ()) or proxy_bypass(parts.hostname):
-            return None
-        return proxy
 
 
 def connection_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:

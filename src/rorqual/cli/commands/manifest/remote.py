@@ -12,13 +12,15 @@ import http.client
 import json
 import re
 import ssl
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
+from rorqual.cli.commands.manifest import failures
 from rorqual.cli.errors import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+    from urllib.parse import SplitResult
 
     from rorqual.oci.reference import Reference
 
@@ -36,6 +38,24 @@ _MAX_BYTES = 16 << 20
 _TIMEOUT_S = 30.0
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)="([^"]*)"')
 _HUB = "registry-1.docker.io"
+
+
+def _proxy(parts: SplitResult) -> tuple[str, dict[str, str]]:
+    """`host:port` of the environment's proxy for an address, with the headers that log in there; "" for none."""
+    from urllib.request import getproxies, proxy_bypass
+
+    found = getproxies().get(parts.scheme, "")
+    host = parts.hostname or ""
+    if not found or host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return "", {}
+    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    if proxy.scheme != "http":
+        raise CommandError(f"proxy {proxy.hostname}: only proxies that are spoken to in http are supported here")
+    login = {}
+    if proxy.username is not None:
+        pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        login["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return f"{proxy.hostname}:{proxy.port or 80}", login
 
 
 class Answer:
@@ -68,6 +88,7 @@ class Registry:
         self._schemes = ("https", "http") if insecure or loopback else ("https",)
         self._verify = not (insecure or loopback)
         self._token = ""
+        self._reached = False
 
     # ---- what commands ask ----
 
@@ -137,29 +158,40 @@ class Registry:
 
     def _anyhow(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Answer:
         """By the first scheme that works, which is kept."""
+        told = ""
         for scheme in self._schemes:
             try:
                 answer = self._send(method, f"{scheme}://{self._host}{path}", headers, body)
             except (OSError, http.client.HTTPException) as e:
-                failure = e
+                failure, text = e, failures.text_of(e, self._host, scheme)
+                # The docker CLI begins with a ping of its own, by the first scheme.
+                ping = f'failed to configure transport: error pinging v2 registry: Get "{scheme}://{self._host}/v2/"'
+                at = f'{method.title()} "{scheme}://{self._host}{path}"' if self._reached else ping
+                told = told or f"{at}: {text}"
                 continue
-            self._schemes = (scheme,)
+            self._schemes, self._reached = (scheme,), True
             return answer
-        raise CommandError(f'{method.title()} "{self._base()}{path}": {failure}') from failure
+        raise CommandError(told) from failure
 
     def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
         parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        proxy, login = _proxy(parts)
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
             context = ssl.create_default_context()
             if not self._verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(parts.netloc, timeout=_TIMEOUT_S, context=context)
+            connection = http.client.HTTPSConnection(proxy or parts.netloc, timeout=_TIMEOUT_S, context=context)
+            if proxy:
+                connection.set_tunnel(parts.hostname or "", parts.port or 443, login)
         else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)
+            connection = http.client.HTTPConnection(proxy or parts.netloc, timeout=_TIMEOUT_S)
+            if proxy:
+                target, headers = url, {**headers, **login}
         try:
-            connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, body, headers)
+            connection.request(method, target, body, headers)
             response = connection.getresponse()
             data = response.read(_MAX_BYTES + 1)
             if len(data) > _MAX_BYTES:
