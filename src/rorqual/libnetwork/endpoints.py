@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from rorqual import errdefs
 from rorqual.libnetwork import interfaces
+from rorqual.libnetwork.entry import Entry
 from rorqual.libnetwork.model import Endpoint, EndpointConfig, EndpointID, Sandbox
-from rorqual.libnetwork.table import Entry
 from rorqual.linux import netlink
 from rorqual.linux.netlink import mac_bytes
 
@@ -47,17 +47,19 @@ def planned(sandbox: Sandbox, entry: Entry, config: EndpointConfig) -> Endpoint:
         entry.release(str(address or ""))
         raise
     chosen = address or address6
+    prefix, gateway = entry.link_of(address, 4)
+    prefix6, gateway6 = entry.link_of(address6, 6)
     return replace(
         endpoint,
         interface=interface,
         host_interface=f"veth{ident[:11]}",
         mac=mac or (interfaces.mac_of(chosen) if chosen is not None else _random_mac()),
         ip=str(address or ""),
-        prefix=spec.subnet.prefixlen if spec.subnet is not None else 0,
-        gateway="" if spec.internal else str(spec.gateway or ""),
+        prefix=prefix,
+        gateway="" if spec.internal else gateway,
         ip6=str(address6 or ""),
-        prefix6=spec.subnet6.prefixlen if spec.subnet6 is not None else 0,
-        gateway6="" if spec.internal else str(spec.gateway6 or ""),
+        prefix6=prefix6,
+        gateway6="" if spec.internal else gateway6,
     )
 
 

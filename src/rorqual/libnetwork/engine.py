@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from rorqual import errdefs
 from rorqual.libnetwork import endpoints, files, interfaces, publishing
@@ -21,6 +20,7 @@ from rorqual.libnetwork.drivers.ipvlan import IpvlanDriver
 from rorqual.libnetwork.drivers.macvlan import MacvlanDriver
 from rorqual.libnetwork.drivers.null import NullDriver
 from rorqual.libnetwork.drivers.remote import RemoteDriver
+from rorqual.libnetwork.entry import Entry
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.model import (
     ControllerOptions,
@@ -38,7 +38,7 @@ from rorqual.libnetwork.netns import NamespaceDir
 from rorqual.libnetwork.plugins import NetworkPlugin
 from rorqual.libnetwork.publishing import Publisher
 from rorqual.libnetwork.store import Store
-from rorqual.libnetwork.table import Entry, NetworkTable
+from rorqual.libnetwork.table import NetworkTable
 from rorqual.linux import netlink
 from rorqual.linux.netlink import RtNetlink
 from rorqual.linux.nftables import Generation
@@ -212,7 +212,7 @@ class Engine:
                 continue
             entry.endpoints += 1
             entry.reserve(endpoint)
-            if entry.spec.subnet is not None and endpoint.ip and IPv4Address(endpoint.ip) not in entry.spec.subnet:
+            if endpoint.ip and not entry.has(endpoint.ip):
                 log.warning("%s keeps %s, outside of %s, until restarted", sandbox.id, endpoint.ip, entry.spec.name)
             self._sandboxes[sandbox.id] = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
 
@@ -278,6 +278,9 @@ class Engine:
             entry = self._networks[endpoint.network_id]
             entry.driver.unpublish(entry.spec, endpoint)
         self._resolver.forget(sandbox_id, [(e.network_id, e.id) for e in sandbox.endpoints if e.dns_names])
+        for endpoint in sandbox.endpoints:
+            entry = self._networks[endpoint.network_id]
+            entry.driver.ending(entry.spec, endpoint)
         self.namespaces.remove(sandbox_id)
         self._store.delete_sandbox(sandbox_id)
         del self._sandboxes[sandbox_id]

@@ -146,9 +146,18 @@ class EndpointConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """One more subnet of a network, with the part of it that endpoints get, and its gateway."""
+
+    subnet: IPv4Network | IPv6Network
+    ip_range: IPv4Network | IPv6Network | None = None
+    gateway: IPv4Address | IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """A network to be made. A subnet None takes the next free pool. `config_from` names a network made with
-    `config_only`, whose settings are taken."""
+    `config_only`, whose settings are taken. `more_pools` are subnets besides the first of each family."""
 
     name: str
     driver: str = "bridge"
@@ -160,6 +169,7 @@ class NetworkConfig:
     subnet6: IPv6Network | None = None
     ip_range6: IPv6Network | None = None
     gateway6: IPv6Address | None = None
+    more_pools: tuple[Pool, ...] = ()
     aux_addresses: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     ipam_driver: str = "default"
     ipam_options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
@@ -210,6 +220,7 @@ class Network:
     subnet_given: bool = False
     subnet6_given: bool = False
     pool_ids: tuple[str, str] = ("", "")
+    more_pools: tuple[Pool, ...] = ()
 
     @property
     def predefined(self) -> bool:

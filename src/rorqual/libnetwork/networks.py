@@ -69,14 +69,16 @@ def addressed(
     gateway6 = config.gateway6
     if gateway6 is None and subnet6 is not None:
         gateway6 = subnet6.network_address + 1
-    for pool, way, part in ((subnet, gateway, config.ip_range), (subnet6, gateway6, config.ip_range6)):
+    more = tuple(replace(p, gateway=p.gateway or p.subnet.network_address + 1) for p in config.more_pools)
+    first = ((subnet, gateway, config.ip_range), (subnet6, gateway6, config.ip_range6))
+    for pool, way, part in (*first, *((p.subnet, p.gateway, p.ip_range) for p in more)):
         if way is not None and (pool is None or way not in pool):
             raise errdefs.InvalidArgument(f"no matching subnet for gateway {way}")
         if part is not None and (pool is None or part.version != pool.version or not part.subnet_of(pool)):  # type: ignore[arg-type]
             raise errdefs.InvalidArgument(f"no matching subnet for range {part}")
     for address in config.aux_addresses.values():
         parsed = _read("aux-address", address, ip_address)
-        if not any(pool is not None and parsed in pool for pool in (subnet, subnet6)):
+        if not any(pool is not None and parsed in pool for pool in (subnet, subnet6, *(p.subnet for p in more))):
             raise errdefs.InvalidArgument(f"no matching subnet for aux-address {address}")
     return Network(
         id=ident,
@@ -93,6 +95,7 @@ def addressed(
         gateway6=gateway6,
         subnet_given=config.subnet is not None,
         subnet6_given=config.subnet6 is not None,
+        more_pools=more,
         ipam_driver=config.ipam_driver,
         ipam_options=dict(config.ipam_options),
         config_from=config.config_from,
@@ -106,6 +109,7 @@ def addressed(
 
 def user_bridge(spec: Network, options: ControllerOptions) -> Network:
     """A user-defined network of driver bridge: its driver options read. Raises errdefs.InvalidArgument."""
+    one_of_each(spec)
     given = spec.options
     modes = []
     for family in ("ipv4", "ipv6"):
@@ -134,6 +138,12 @@ def user_bridge(spec: Network, options: ControllerOptions) -> Network:
         binding=binding,
         binding6=binding6,
     )
+
+
+def one_of_each(spec: Network) -> None:
+    """Raises errdefs.PermissionDenied, in Docker's words, for a network of several subnets of one family."""
+    if spec.more_pools:
+        raise errdefs.PermissionDenied(f"{spec.driver} driver doesn't support multiple subnets")
 
 
 def mtu_of(given: Mapping[str, str], default: int) -> int:

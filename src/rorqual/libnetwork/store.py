@@ -18,10 +18,19 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from rorqual.libnetwork.model import Endpoint, EndpointID, Network, NetworkID, PublishedPort, SandboxConfig, SandboxID
+from rorqual.libnetwork.model import (
+    Endpoint,
+    EndpointID,
+    Network,
+    NetworkID,
+    Pool,
+    PublishedPort,
+    SandboxConfig,
+    SandboxID,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS networks(id TEXT PRIMARY KEY, name TEXT NOT NULL, created_s REAL NOT NULL,
@@ -190,6 +199,8 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Pool):
+        return [str(value.subnet), str(value.ip_range or ""), str(value.gateway or "")]
     raise TypeError(f"not storable: {value!r}")
 
 
@@ -216,6 +227,10 @@ def _tuples(value: Any) -> Any:
 def _network(ident: NetworkID, name: str, created_s: float, spec: dict[str, Any]) -> Network:
     for key, kind in _ADDRESSES.items():
         spec[key] = kind(spec[key]) if spec.get(key) else None
+    spec["more_pools"] = tuple(
+        Pool(ip_network(subnet), ip_network(part) if part else None, ip_address(gateway) if gateway else None)
+        for subnet, part, gateway in spec.get("more_pools", ())
+    )
     return Network(id=ident, name=name, created_s=created_s, **{key: _tuples(value) for key, value in spec.items()})
 
 

@@ -6,13 +6,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from rorqual import errdefs
 from rorqual.libnetwork import networks
 from rorqual.libnetwork.drivers.base import Driver
+from rorqual.libnetwork.entry import Entry, subnets_of
 from rorqual.libnetwork.ipam import pools
 from rorqual.libnetwork.ipam.allocator import Allocator
 from rorqual.libnetwork.ipam.hostroutes import HostRoutes
@@ -27,58 +28,6 @@ log = logging.getLogger(__name__)
 
 _OWN_IPAM = ("default", "null")
 _PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "null"))
-Address = IPv4Address | IPv6Address
-
-
-@dataclass(slots=True)
-class Entry:
-    """A network with what is in use of it. `endpoints` counts those that are being made too. `lane` is the plugin that
-    changes of it wait for, "" for none."""
-
-    spec: Network
-    driver: Driver
-    allocator: Allocator | RemoteAllocator | None = None
-    allocator6: Allocator | RemoteAllocator | None = None
-    endpoints: int = 0
-    lane: str = ""
-    spans: dict[int, Span] = field(default_factory=dict)  # by IP version: what its subnets take
-
-    def take(self, requested: str, version: int) -> Address | None:
-        """An address of that family, the requested one or the next; None where the network has none of it.
-
-        Raises errdefs.InvalidArgument, PermissionDenied when taken, ResourceExhausted.
-        """
-        allocator = self.allocator if version == 4 else self.allocator6
-        if allocator is None:
-            if requested:
-                raise errdefs.InvalidArgument(
-                    f"invalid address {requested}: It does not belong to any of this network's subnets"
-                )
-            return None
-        if not requested:
-            return allocator.allocate(f"{self.spec.name} ({self.spec.id})")
-        try:
-            address = ip_address(requested)
-        except ValueError as error:
-            raise errdefs.InvalidArgument(f"invalid IPv{version} address: {requested}") from error
-        if address.version != version:
-            raise errdefs.InvalidArgument(f"invalid IPv{version} address: {requested}")
-        allocator.request(address)
-        return address
-
-    def reserve(self, endpoint: Endpoint) -> None:
-        """Mark the addresses of an endpoint that exists already."""
-        for allocator, ip in ((self.allocator, endpoint.ip), (self.allocator6, endpoint.ip6)):
-            if allocator is not None and ip:
-                allocator.reserve(ip_address(ip))
-
-    def release(self, *ips: str) -> None:
-        """Give addresses back; "" is none."""
-        for ip in filter(None, ips):
-            address = ip_address(ip)
-            allocator = self.allocator if address.version == 4 else self.allocator6
-            if allocator is not None:
-                allocator.release(address)
 
 
 class NetworkTable:
@@ -173,8 +122,7 @@ class NetworkTable:
         """Take a network into memory."""
         driver = self._driver(network.driver, known)
         entry = Entry(network, driver, lane=self.lane_of(network.driver, network.ipam_driver))
-        subnets = () if network.config_only else (network.subnet, network.subnet6)
-        entry.spans = {subnet.version: pools.span(subnet) for subnet in subnets if subnet is not None}
+        entry.spans = [(subnet.version, pools.span(subnet)) for subnet in subnets_of(network)]
         if any(network.pool_ids):
             plugin = self._plugin(network.ipam_driver, "IpamDriver")
             four, six = network.pool_ids
@@ -186,10 +134,12 @@ class NetworkTable:
                 entry.allocator = Allocator(network.subnet, network.ip_range, cursor)
             if network.subnet6 is not None:
                 entry.allocator6 = Allocator(network.subnet6, network.ip_range6, cursor6)
-            for address in (network.gateway, network.gateway6, *auxiliary):
+            entry.more = [(pool, Allocator(pool.subnet, pool.ip_range)) for pool in network.more_pools]
+            gateways = (network.gateway, network.gateway6, *(pool.gateway for pool in network.more_pools))
+            for address in (*gateways, *auxiliary):
                 allocator = entry.allocator if address is None or address.version == 4 else entry.allocator6
                 if allocator is not None and address is not None:
-                    allocator.reserve(address)
+                    entry.allocator_of(address, allocator).reserve(address)
         self._entries[network.id] = entry
         return entry
 
@@ -230,7 +180,7 @@ class NetworkTable:
             return pools.choose(candidates, routes.foreign(ours) + ours)
 
     def _spans(self, version: int) -> list[Span]:
-        return [entry.spans[version] for entry in self._entries.values() if version in entry.spans]
+        return [span for entry in self._entries.values() for family, span in entry.spans if family == version]
 
     def close(self) -> None:
         """Let go of sockets."""
@@ -242,8 +192,7 @@ class NetworkTable:
         return next((entry.spec.id for entry in self if entry.spec.name == "none"), "") or secrets.token_hex(32)
 
     def _subnets(self) -> list[Subnet]:
-        specs = [entry.spec for entry in self if not entry.spec.config_only]
-        return [subnet for spec in specs for subnet in (spec.subnet, spec.subnet6) if subnet is not None]
+        return [subnet for entry in self for subnet in subnets_of(entry.spec)]
 
     def create(self, config: NetworkConfig) -> Network:
         """Raises errdefs.Conflict when the name is taken, InvalidArgument, PermissionDenied for an overlap."""
@@ -288,7 +237,9 @@ class NetworkTable:
 
     def _remote_pools(self, config: NetworkConfig, undo: ExitStack) -> tuple[NetworkConfig, tuple[str, str]]:
         """The request with the subnets and gateways that its IPAM plugin gives. Raises errdefs.NotFound, Internal,
-        Unavailable."""
+        Unavailable, PermissionDenied for more of them than one of each family."""
+        if config.more_pools:
+            raise errdefs.PermissionDenied(f"IPAM driver {config.ipam_driver} is asked for one subnet of each family")
         plugin = self._plugin(config.ipam_driver, "IpamDriver").find()
         ids = ["", ""]
         for version, six in ((4, ""), (6, "6")):
@@ -321,6 +272,10 @@ class NetworkTable:
             else:
                 pools.check_requested(wanted, self._subnets())
                 chosen.append(wanted)
+        taken = [*self._subnets(), *(subnet for subnet in chosen if subnet is not None)]
+        for pool in config.more_pools:
+            pools.check_requested(pool.subnet, taken)
+            taken.append(pool.subnet)
         four, six = chosen
         assert not isinstance(four, IPv6Network) and not isinstance(six, IPv4Network)
         return four, six
@@ -345,7 +300,7 @@ class NetworkTable:
         source = self._source(config.config_from)
         if source is None or not source.config_only:
             raise errdefs.NotFound(f"configuration network {config.config_from!r} does not exist")
-        own = (config.subnet, config.subnet6, config.enable_ipv6, config.ipam_options, config.labels)
+        own = (config.subnet, config.subnet6, config.more_pools, config.enable_ipv6, config.ipam_options, config.labels)
         if any(own) or config.ipam_driver != "default":
             raise errdefs.PermissionDenied(
                 "user specified configurations are not supported if the network depends on a configuration network"
@@ -364,6 +319,7 @@ class NetworkTable:
             gateway=source.gateway,
             subnet6=source.subnet6,
             ip_range6=source.ip_range6,
+            more_pools=source.more_pools,
             gateway6=source.gateway6,
             aux_addresses=source.aux_addresses,
             ipam_driver=source.ipam_driver,

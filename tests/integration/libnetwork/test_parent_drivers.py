@@ -2,13 +2,14 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from integration.libnetwork.conftest import controller
 
 from rorqual import errdefs
-from rorqual.libnetwork.model import EndpointConfig, NetworkConfig
+from rorqual.libnetwork.model import EndpointConfig, NetworkConfig, Pool
 
 pytestmark = pytest.mark.root
 
@@ -146,5 +147,63 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(lab: Callable, config: Net
             with pytest.raises(errdefs.InvalidArgument, match=text):
                 await c.create_network(config)
             assert len(await c.networks()) == 3
+
+    lab(body)
+
+
+def test_a_network_of_several_subnets_gives_each_its_own_gateway(lab: Callable) -> None:
+    async def body(lab):
+        first, second, third = (IPv4Network(text) for text in ("10.1.0.0/30", "10.2.0.0/16", "10.3.0.0/16"))
+        more = (Pool(second, IPv4Network("10.2.5.0/24"), IPv4Address("10.2.0.9")), Pool(third))
+        wanted = NetworkConfig("lan", driver="macvlan", subnet=first, more_pools=more, options={"parent": "uplink"})
+        async with controller(lab) as c:
+            network = await c.create_network(replace(wanted, aux_addresses={"printer": "10.2.5.0"}))
+            assert [str(pool.gateway) for pool in network.more_pools] == ["10.2.0.9", "10.3.0.1"]
+            for name, asked, ip, gateway in (
+                ("a", "", "10.1.0.2/30", "10.1.0.1"),
+                ("b", "", "10.2.5.1/16", "10.2.0.9"),  # the first subnet is used up
+                ("c", "10.3.7.7", "10.3.7.7/16", "10.3.0.1"),
+            ):
+                sandbox = await c.create_sandbox(name)
+                await c.connect(name, "lan", EndpointConfig(name=name, ip=asked))
+                assert f"inet {ip}" in lab.run(sandbox.netns_path, "ip addr show eth0"), name
+                assert f"default via {gateway} " in lab.run(sandbox.netns_path, "ip route"), name
+            lab.run(lab.neighbour, "ip addr add 10.3.0.1/16 dev eth0")
+            lab.serve((await c.sandbox("c")).netns_path, 80)
+            assert await lab.call(lab.neighbour, "10.3.7.7", 80) == "hello 10.3.0.1"
+            await c.create_sandbox("d")
+            for asked, text in (("10.2.5.0", "in use"), ("10.3.7.7", "in use"), ("10.4.0.1", "does not belong to any")):
+                with pytest.raises(errdefs.Error, match=text):
+                    await c.connect("d", "lan", EndpointConfig(name="d", ip=asked))
+            for taken in ("10.3.8.0/24", "10.2.0.0/17"):
+                with pytest.raises(errdefs.PermissionDenied, match="overlaps"):
+                    await c.create_network(NetworkConfig("other", subnet=IPv4Network(taken)))
+            await c.delete_sandbox("a")
+            assert (await c.connect("d", "lan", EndpointConfig(name="d"))).ip == "10.1.0.2"
+        async with controller(lab, ("b", "c", "d")) as c:
+            await c.create_sandbox("e")
+            with pytest.raises(errdefs.PermissionDenied, match="in use"):
+                await c.connect("e", "lan", EndpointConfig(name="e", ip="10.3.7.7"))
+            assert (await c.connect("e", "lan", EndpointConfig(name="e"))).ip == "10.2.5.2"
+            with pytest.raises(errdefs.PermissionDenied, match="bridge driver doesn't support multiple subnets"):
+                pools = (Pool(IPv4Network("10.6.0.0/16")),)
+                await c.create_network(NetworkConfig("two", subnet=IPv4Network("10.5.0.0/16"), more_pools=pools))
+            part = (Pool(IPv4Network("10.7.1.0/24")),)
+            overlapping = replace(wanted, name="o", subnet=IPv4Network("10.7.0.0/16"), more_pools=part)
+            with pytest.raises(errdefs.PermissionDenied, match="overlaps"):
+                await c.create_network(overlapping)
+
+    lab(body)
+
+
+def test_a_container_that_is_restarted_has_its_mac_address_again_at_once(lab: Callable) -> None:
+    async def body(lab):
+        async with controller(lab) as c:
+            await c.create_network(on_the_uplink())
+            lab.serve(lab.neighbour, 7000)
+            for _ in range(5):
+                ns, _ = await container(c, "c", ip="10.9.0.70", mac="02:00:00:00:00:70")
+                assert await lab.call(ns, "10.9.0.2", 7000) == "hello 10.9.0.70"
+                await c.delete_sandbox("c")
 
     lab(body)

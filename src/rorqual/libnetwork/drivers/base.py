@@ -70,6 +70,11 @@ class Driver(Protocol):
         them, remove what belongs to none. The sandboxes whose interfaces were made again, so need their routes."""
         ...
 
+    def ending(self, network: Network, endpoint: Endpoint) -> None:
+        """The endpoint's namespace is about to be removed: take out of it what must not outlive it for the moment that
+        the kernel needs to end it."""
+        ...
+
     def linger(self, endpoint: Endpoint) -> None:
         """The endpoint's namespace was removed, and what the driver had in it will go with it."""
         ...

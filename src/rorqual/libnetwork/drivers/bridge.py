@@ -349,6 +349,9 @@ class BridgeDriver:
             )
         return False
 
+    def ending(self, network: Network, endpoint: Endpoint) -> None:
+        return
+
     def linger(self, endpoint: Endpoint) -> None:
         """The endpoint's namespace was removed: its pair should end with it, which `sweep` will see to."""
         self._lingering[endpoint.host_interface] = time.monotonic()

@@ -41,6 +41,9 @@ class NullDriver:
     def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
         return set()
 
+    def ending(self, network: Network, endpoint: Endpoint) -> None:
+        return
+
     def linger(self, endpoint: Endpoint) -> None:
         return
 

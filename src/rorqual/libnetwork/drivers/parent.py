@@ -194,6 +194,13 @@ class ParentDriver:
         with self._namespaces.opened(endpoint.sandbox_id) as netns_fd, self._namespaces.netlink(netns_fd) as inner:
             return inner.link(endpoint.interface) is not None
 
+    def ending(self, network: Network, endpoint: Endpoint) -> None:
+        """Its MAC address is the parent's to give again at once: a container that is restarted has the same."""
+        try:
+            self.leave(network, endpoint)
+        except FileNotFoundError:
+            return  # the namespace is gone already
+
     def linger(self, endpoint: Endpoint) -> None:
         return  # its interface ends with the namespace
 

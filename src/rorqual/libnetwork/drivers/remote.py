@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from rorqual import errdefs
-from rorqual.libnetwork import interfaces
+from rorqual.libnetwork import interfaces, networks
 from rorqual.libnetwork.drivers.base import Opened
 from rorqual.libnetwork.model import Endpoint, Network, PortBinding, PublishedPort, SandboxID
 from rorqual.libnetwork.netns import NamespaceDir
@@ -51,6 +51,7 @@ class RemoteDriver:
     # --- networks
 
     def shape(self, network: Network) -> Network:
+        networks.one_of_each(network)
         return network
 
     def bring_up(self, network: Network) -> None:
@@ -141,6 +142,9 @@ class RemoteDriver:
     def leave(self, network: Network, endpoint: Endpoint) -> None:
         self._move_back(endpoint)
         self.linger(endpoint)
+
+    def ending(self, network: Network, endpoint: Endpoint) -> None:
+        return
 
     def linger(self, endpoint: Endpoint) -> None:
         ids = {"NetworkID": endpoint.network_id, "EndpointID": endpoint.id}
