@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -96,7 +97,33 @@ def test_files_keep_mode_owner_time_and_content(target: Target) -> None:
     assert (result.entries, result.size) == (8, 6)
 
 
-@pytest.mark.parametrize("pack", ["plain", "gzip", "gzip members", "zstd", "zstd frames"])
+def _skippable(data: bytes) -> bytes:
+    return struct.pack("<II", 0x184D2A50, len(data)) + data
+
+
+def _zstd_chunked(tar: bytes) -> bytes:
+    """A frame for each part, then a table of contents and a footer in frames that decompressors skip."""
+    half = len(tar) // 2
+    toc = zstandard.compress(b'{"version":1,"entries":[]}')
+    footer = struct.pack("<QQQQ", len(tar), len(toc), 26, 1) + b"GNUlInUx"
+    parts = [zstandard.compress(tar[:half]), zstandard.compress(tar[half:]), _skippable(toc), _skippable(footer)]
+    return b"".join(parts)
+
+
+def _estargz(tar: bytes) -> bytes:
+    """A gzip member for each part, and an empty one whose extra field says where the table of contents is."""
+    half = len(tar) // 2
+    extra = b"SG" + struct.pack("<H", 22) + b"%016xSTARGZ" % half
+    footer = b"\x1f\x8b\x08\x04" + bytes(4) + b"\x00\xff" + struct.pack("<H", len(extra)) + extra
+    footer += b"\x01\x00\x00\xff\xff" + bytes(8)
+    assert gzip.decompress(footer) == b""
+    return gzip.compress(tar[:half]) + gzip.compress(tar[half:]) + footer
+
+
+@pytest.mark.parametrize(
+    "pack",
+    ["plain", "gzip", "gzip members", "estargz", "zstd", "zstd frames", "zstd:chunked", "zstd after a skipped frame"],
+)
 def test_every_compression_gives_the_same_diff_id(target: Target, pack: str) -> None:
     tar = member(b"f", os.urandom(100_000)) + END + bytes(9 * 1024)
     half = len(tar) // 2
@@ -104,8 +131,11 @@ def test_every_compression_gives_the_same_diff_id(target: Target, pack: str) -> 
         "plain": tar,
         "gzip": gzip.compress(tar),
         "gzip members": gzip.compress(tar[:half]) + gzip.compress(tar[half:]),
+        "estargz": _estargz(tar),
         "zstd": zstandard.compress(tar),
         "zstd frames": zstandard.compress(tar[:half]) + zstandard.compress(tar[half:]),
+        "zstd:chunked": _zstd_chunked(tar),
+        "zstd after a skipped frame": _skippable(bytes(70_000)) + zstandard.compress(tar),
     }[pack]
     result = target.apply_stream(io.BytesIO(packed))
     assert result.diff_id == "sha256:" + hashlib.sha256(tar).hexdigest()
