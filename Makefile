@@ -18,7 +18,7 @@ help:
 	@echo 'make lint              ruff, mypy, import-linter'
 	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
 	@echo 'make test-crash        ten times the random kills that make test has'
-	@echo 'make test-vm           the runtime on cgroup v2, in a virtual machine (emulated: about 7 minutes)'
+	@echo 'make test-vm           the runtime on cgroup v2, in a virtual machine (emulated: about 11 minutes)'
 	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
 
 install: $(VENV)/.installed

@@ -1,11 +1,12 @@
-"""Runs the runtime's tests in a virtual machine whose only control groups are version 2.
+"""Runs the runtime's tests in a virtual machine whose only control groups are version 2, without systemd and then with.
 
-    python scripts/vm/run.py [--timeout SECONDS] [--kvm] [-- pytest arguments]
+    python scripts/vm/run.py [--timeout SECONDS] [--kvm] [--systemd] [-- pytest arguments]
 
 Needs qemu-system-x86, e2fsprogs, busybox-static and apt's package lists (scripts/system-packages vm). The machine is
-emulated in software, so that it runs anywhere; --kvm uses the processor's help where /dev/kvm works. The exit status is
-pytest's, 125 when the machine did not come up or was not done in time. All of it takes about seven minutes on two
-processors, 1.5 GiB of memory and 1 GiB in build/vm, where the kernel is kept.
+emulated in software, so that it runs anywhere; --kvm uses the processor's help where /dev/kvm works. With --systemd or
+arguments only the one machine is run. The exit status is pytest's, 125 when a machine did not come up or was not done
+in time. All of it takes about eleven minutes on two processors, 1.5 GiB of memory and 1 GiB in build/vm, where the
+kernel and the packages are kept.
 """
 
 import argparse
