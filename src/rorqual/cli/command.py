@@ -162,9 +162,9 @@ def confirm(context: Context, question: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def terminal_columns(fd: int = 1) -> int:
-    """The terminal's width; 80 when `fd` is none."""
+def help_columns(fd: int = 1) -> int:
+    """Where lines of --help are wrapped, as Docker does: one short of the terminal's width, 80 when `fd` is none."""
     try:
-        return os.get_terminal_size(fd).columns or 80
+        return (os.get_terminal_size(fd).columns or 80) - 1
     except OSError:
-        return 80
+        return 79

@@ -178,10 +178,10 @@ def _command(context: Context, command: Command, path: str, args: list[str]) -> 
         values, rest = flags.parse(args)
         command.check_args(path, len(rest))
     except HelpWanted:
-        from rorqual.cli.command import terminal_columns
+        from rorqual.cli.command import help_columns
         from rorqual.cli.render import command_help
 
-        sys.stdout.write(command_help(path, command, terminal_columns()))
+        sys.stdout.write(command_help(path, command, help_columns()))
         return 0
     except FlagError as e:
         from rorqual.cli.render import flag_error
@@ -232,17 +232,17 @@ def _user_agent() -> str:
 
 
 def _help(words: list[str], flags: Sequence[Flag]) -> int:
-    from rorqual.cli.command import terminal_columns
+    from rorqual.cli.command import help_columns
     from rorqual.cli.help import group_help, root_help
     from rorqual.cli.render import command_help
 
     if not words:
-        sys.stdout.write(root_help(flags, terminal_columns()))
+        sys.stdout.write(root_help(flags, help_columns()))
         return 0
     found = registry.find(words)
     if found is not None:
         path = " ".join([PROGRAM, *words[: found[1]]])
-        sys.stdout.write(command_help(path, load(found[0]), terminal_columns()))
+        sys.stdout.write(command_help(path, load(found[0]), help_columns()))
         return 0
     if len(words) == 1 and words[0] in registry.GROUPS:
         sys.stdout.write(group_help(words[0]))

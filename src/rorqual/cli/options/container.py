@@ -96,7 +96,7 @@ FLAGS: tuple[Flag, ...] = (
     ("ip", "", "string", "", "IPv4 address (e.g., 172.30.100.104)"),
     ("ip6", "", "string", "", "IPv6 address (e.g., 2001:db8::33)"),
     ("ipc", "", "string", "", "IPC mode to use"),
-    ("isolation", "", "string", "", "Container isolation technology", True),
+    ("isolation", "", "string", "", "Container isolation technology"),
     ("kernel-memory", "", "bytes", 0, "Kernel memory limit"),
     ("label", "l", "list", (), "Set meta data on a container"),
     ("label-file", "", "list", (), "Read in a line delimited file of labels"),

@@ -116,7 +116,8 @@ class ContainerRoutes:
         """POST /containers/{id}/start."""
         container = self._get(call)
         if call.text("checkpoint"):
-            raise NotImplementedHere("checkpoints are not supported")
+            # Docker's own words on a daemon that was not started with --experimental.
+            raise InvalidArgument("checkpoint is only supported in experimental mode")
         await self.background.whole(self.starter.start(container), "start")
         return http.empty()
 

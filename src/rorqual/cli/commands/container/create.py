@@ -23,11 +23,20 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     context.out(starting.create(context, flags, body))
 
 
+# Its text is another than run's, to the letter.
+_PULL = (
+    "pull",
+    "",
+    "string",
+    "missing",
+    'Pull image before creating ("always", "|missing", "never") (default "missing")',
+)
+
 COMMAND = Command(
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",
     "Create a new container",
     run,
-    flags=container.FLAGS + container.CREATE_FLAGS,
+    flags=(*container.FLAGS, *(_PULL if flag[0] == "pull" else flag for flag in container.CREATE_FLAGS)),
     args=AT_LEAST_ONE,
     aliases="container create, create",
     validators=container.VALIDATORS,
