@@ -5,9 +5,10 @@ Source: https://docs.docker.com/engine/logging/drivers/fluentd/, Fluentd Forward
 
 from __future__ import annotations
 
+import secrets
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from rorqual.errdefs import InvalidArgument
@@ -15,6 +16,7 @@ from rorqual.shim.logdrivers.remote import Info, Line
 from rorqual.shim.logdrivers.sender import Sender, connect_stream, connect_unix
 from rorqual.shim.loop import Loop
 
+_CHUNK_BYTES = 16  # acked.CHUNK_CHARS in base64
 _HOST, _PORT = "127.0.0.1", 24224
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
@@ -25,6 +27,7 @@ class Fluentd:
     def __init__(self, info: Info) -> None:
         self._tag = _text(info.tag)
         self._fixed = {**info.attrs, "container_id": info.id, "container_name": f"/{info.name}"}
+        self._acknowledged = info.config.get("fluentd-request-ack", "") in _TRUE
         self._precise = info.config.get("fluentd-sub-second-precision", "") in _TRUE
 
     def encode(self, line: Line) -> list[bytes]:
@@ -37,7 +40,10 @@ class Fluentd:
                 "partial_ordinal": str(line.partial.ordinal),
                 "partial_last": "true" if line.partial.last else "false",
             }
-        return [b"\x93" + self._tag + self._time(line.time_ns) + _map(record)]
+        event = self._tag + self._time(line.time_ns) + _map(record)
+        if not self._acknowledged:
+            return [b"\x93" + event]
+        return [b"\x94" + event + _map({"chunk": secrets.token_urlsafe(_CHUNK_BYTES)})]
 
     def _time(self, time_ns: int) -> bytes:
         seconds, nanos = divmod(time_ns, 1_000_000_000)
@@ -67,16 +73,25 @@ def _text(value: bytes | str) -> bytes:
 def sender(info: Info, loop: Loop) -> Sender:
     """Raises InvalidArgument, Unavailable (unless fluentd-async)."""
     lazy = info.config.get("fluentd-async", "") in _TRUE
+    acknowledged = info.config.get("fluentd-request-ack", "") in _TRUE
+
+    def made(connect: Callable[[], socket.socket]) -> Sender:
+        if acknowledged:
+            from rorqual.shim.logdrivers.acked import AckedSender
+
+            return AckedSender(loop, connect, lazy=lazy)
+        return Sender(loop, connect, datagrams=False, lazy=lazy)
+
     address = info.config.get("fluentd-address", "")
     url = urlsplit(address if "://" in address else f"tcp://{address}")
     if url.scheme == "unix":
-        return Sender(loop, lambda: connect_unix(url.path, socket.SOCK_STREAM), datagrams=False, lazy=lazy)
+        return made(lambda: connect_unix(url.path, socket.SOCK_STREAM))
     host, port = url.hostname or _HOST, url.port or _PORT
     if url.scheme == "tls":
-        return Sender(loop, lambda: _connect_tls(host, port), datagrams=False, lazy=lazy)
+        return made(lambda: _connect_tls(host, port))
     if url.scheme != "tcp":
         raise InvalidArgument(f"unsupported scheme: '{url.scheme}'")
-    return Sender(loop, lambda: connect_stream(host, port), datagrams=False, lazy=lazy)
+    return made(lambda: connect_stream(host, port))
 
 
 def _connect_tls(host: str, port: int) -> socket.socket:

@@ -21,7 +21,7 @@ from rorqual.errdefs import Unavailable
 from rorqual.shim.loop import IN, OUT, Loop, log
 
 _CONNECT_TIMEOUT_S = 5.0
-_FLUSH_TIMEOUT_S = 3.0
+FLUSH_TIMEOUT_S = 3.0
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.25, 10.0
 _MAX_BATCH = 64 * 1024
 
@@ -106,10 +106,10 @@ class Sender:
             self._received()
 
     def _received(self) -> None:
-        """Receivers say nothing, or acknowledge; the end of a stream is what has to be noticed."""
         assert self._socket is not None
         try:
-            if self._socket.recv(4096):
+            data = self._socket.recv(4096)
+            if data and self._heard(data):
                 return
         except (BlockingIOError, InterruptedError):
             return
@@ -117,6 +117,15 @@ class Sender:
             if self._wants(e):
                 return
         self._lost()
+
+    def _heard(self, _data: bytes) -> bool:
+        """Receivers say nothing that matters: the end of a stream is what has to be noticed. False: end it."""
+        return True
+
+    @property
+    def _pending(self) -> int:
+        """How many messages are not with the receiver."""
+        return len(self._queue)
 
     def _flush(self) -> None:
         sock = self._socket
@@ -138,7 +147,7 @@ class Sender:
             else:
                 self._lost()
             return
-        if self._closing:
+        if self._closing and not self._pending:
             self._end()
             return
         self._watch(0)
@@ -190,7 +199,7 @@ class Sender:
             self._loop.remove(self._socket.fileno())
             self._socket.close()
             self._socket = None
-        if self._closing and not self._queue:
+        if self._closing and not self._pending:
             self._end()
         elif not self._ended:
             self._retry_later()
@@ -211,11 +220,11 @@ class Sender:
         if self._closing:
             return
         self._closing = True
-        if not self._queue:
+        if not self._pending:
             self._end()
             return
         self._loop.last_words[self._drain] = self._fd
-        self._loop.call_later(_FLUSH_TIMEOUT_S, self._give_up)
+        self._loop.call_later(FLUSH_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
         if not self._ended:
@@ -235,9 +244,9 @@ class Sender:
 
     def _drain(self) -> None:
         """Send what waits, blocking; in a child, after the loop's end."""
-        deadline = time.monotonic() + _FLUSH_TIMEOUT_S
+        deadline = time.monotonic() + FLUSH_TIMEOUT_S
         try:
-            sock = self._socket or self._connect()
+            sock = self._socket = self._socket or self._connect()
             while self._queue and (left_s := deadline - time.monotonic()) > 0:
                 sock.settimeout(left_s)
                 self._send_some(sock)
@@ -245,7 +254,7 @@ class Sender:
             self._report_unsent(str(e))
 
     def _report_unsent(self, reason: str) -> None:
-        log(f"log: {len(self._queue)} messages could not be sent at the end: {reason}")
+        log(f"log: {self._pending} messages could not be sent at the end: {reason}")
 
 
 def connect_stream(host: str, port: int) -> socket.socket:
