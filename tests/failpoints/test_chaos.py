@@ -5,11 +5,15 @@ an answer that was lost. A killed shim ends its container, and is told to the mo
 """
 
 import http.client
+import io
 import os
 import random
 import signal
+import socket
+import tarfile
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -30,11 +34,27 @@ VICTIMS = (("rorquald",), ("containerd",), ("rorquald", "containerd"), ("spawner
 class Owned:
     """A container and the states that it may be in."""
 
-    name: str
+    base: str  # its name; a rename adds a letter, the next one takes it away
     states: set[str] = field(default_factory=lambda: {ABSENT})
+    names: set[str] = field(default_factory=set)  # that it may have: two after a rename whose answer was lost
+    id: str = ""  # unknown after a create whose answer was lost
+    files: set[str] = field(default_factory=lambda: {""})  # what /model may hold, "" for none or a torn one
     begun: float = 0.0  # its last operation that succeeded
     shim_killed: float = -1.0
     history: list[str] = field(default_factory=list)  # for the text of a failure
+
+    def __post_init__(self) -> None:
+        self.names = {self.base}
+
+    @property
+    def name(self) -> str:
+        """One of its names."""
+        return min(self.names)
+
+    @property
+    def address(self) -> str:
+        """What a request calls it."""
+        return self.id or self.name
 
     def now(self) -> set[str]:
         """The states it may be in at this moment."""
@@ -54,6 +74,9 @@ OPERATIONS = {
     "remove": ("DELETE", "?force=1&v=1", {"created", "running", "paused", "exited"}, ABSENT),
 }
 
+# What leaves the state as it is.
+ASIDE = ("exec", "logs", "attach", "copy", "commit", "rename")
+
 
 class Client:
     """Acts on its own containers until told to stop."""
@@ -62,8 +85,11 @@ class Client:
         self.engine = engine
         self.dice = random.Random(seed * 1000 + number)
         self.owned = [Owned(f"chaos-{number}-{i}") for i in range(3)]
+        self.image = f"chaos-{number}"
+        self.committed = False
         self.wrong: list[str] = []
         self.done = 0
+        self.used: Counter[str] = Counter()
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -71,19 +97,28 @@ class Client:
 
     def _act(self, owned: Owned) -> None:
         before, begun = set(owned.now()), time.monotonic()
-        name = "create" if before == {ABSENT} else self.dice.choice(["create", *OPERATIONS, "exec"])
+        if len(owned.names) > 1 and not self._named(owned):
+            return
+        name = "create" if before == {ABSENT} else self.dice.choice(["create", *OPERATIONS, *ASIDE])
+        if name in ASIDE:
+            getattr(self, f"_{name}")(owned)
+            self.used[name] += 1
+            return
         if name == "create":
-            body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "StopSignal": "SIGKILL"}
+            script = f"echo {owned.base}; exec sleep 1000"
+            body = {"Image": "busybox", "Cmd": ["sh", "-c", script], "StopSignal": "SIGKILL"}
             answer = self._ask("POST", f"/containers/create?name={owned.name}", body)
             acts, after = {ABSENT}, "created"
-        elif name == "exec":
-            answer = self._ask("POST", f"/containers/{owned.name}/exec", {"Cmd": ["true"]})
-            if answer is not None and answer.status == 201:
-                self._ask("POST", f"/exec/{answer.json['Id']}/start", {"Detach": True})
-            return
+            if answer is None:
+                owned.files.add("")
+            elif answer.status == 201:
+                owned.id, owned.files = answer.json["Id"], {""}
+            if answer is None or answer.status >= 500:
+                owned.id = ""  # the old one's, or a new one's that is not known
         else:
             method, rest, acts, after = OPERATIONS[name]
-            answer = self._ask(method, f"/containers/{owned.name}{rest}")
+            answer = self._ask(method, f"/containers/{owned.address}{rest}")
+        self.used[name] += 1
         self.done += 1
         before |= owned.now()  # its shim may have been killed meanwhile
         status = answer.status if answer is not None else "lost"
@@ -103,9 +138,81 @@ class Client:
             owned.states = before - {ABSENT}  # refused: it is as it was, and it is there
             self._expect(bool(owned.states), name, owned, before, answer)
 
+    def _exec(self, owned: Owned) -> None:
+        answer = self._ask("POST", f"/containers/{owned.address}/exec", {"Cmd": ["true"]})
+        if answer is not None and answer.status == 201:
+            self._ask("POST", f"/exec/{answer.json['Id']}/start", {"Detach": True})
+
+    def _logs(self, owned: Owned) -> None:
+        """Whatever was written is this container's, and whole."""
+        answer = self._ask("GET", f"/containers/{owned.address}/logs?stdout=1&stderr=1")
+        if answer is not None and answer.status == 200:
+            frame = bytes((1, 0, 0, 0)) + (len(owned.base) + 1).to_bytes(4, "big") + owned.base.encode() + b"\n"
+            lines = len(answer.body) // len(frame)
+            self._expect(answer.body == frame * lines, "logs", owned, owned.now(), answer)
+
+    def _attach(self, owned: Owned) -> None:
+        """A client that goes away at once."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self.engine.socket))
+            path = f"/containers/{owned.address}/attach?stream=1&stdin=1&stdout=1"
+            sock.sendall(f"POST {path} HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n".encode())
+            sock.settimeout(self.dice.random())
+            sock.recv(4096)
+
+    def _copy(self, owned: Owned) -> None:
+        """What is read is what was written last, or may have been."""
+        answer = self._ask("GET", f"/containers/{owned.address}/archive?path=/model")
+        if answer is not None and answer.status == 200:
+            with tarfile.open(fileobj=io.BytesIO(answer.body)) as archive:
+                file = archive.extractfile("model")
+                assert file is not None
+                text = file.read().decode()
+            self._expect(text in owned.files, f"read {text!r} not of {owned.files}", owned, owned.now(), answer)
+        elif answer is not None and answer.status == 404 and b"Could not find the file" in answer.body:
+            self._expect("" in owned.files, f"read nothing, not of {owned.files}", owned, owned.now(), answer)
+        text = f"{self.dice.randrange(10**9)}"
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            entry = tarfile.TarInfo("model")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+        answer = self._ask("PUT", f"/containers/{owned.address}/archive?path=/", buffer.getvalue())
+        if answer is not None and answer.status == 200:
+            owned.files = {text}
+        else:
+            owned.files |= {text, ""}
+
+    def _commit(self, owned: Owned) -> None:
+        answer = self._ask("POST", f"/commit?container={owned.address}&repo={self.image}")
+        self.committed |= answer is not None and answer.status == 201
+
+    def _rename(self, owned: Owned) -> None:
+        if not owned.id:
+            return
+        other = owned.base if owned.name != owned.base else f"{owned.base}b"
+        answer = self._ask("POST", f"/containers/{owned.id}/rename?name={other}")
+        if answer is None or answer.status >= 500:
+            owned.names = {owned.name, other}
+        elif answer.status < 300:
+            owned.names = {other}
+
+    def _named(self, owned: Owned) -> bool:
+        """Ask for the name that a lost answer left open; false while nobody answers."""
+        answer = self._ask("GET", f"/containers/{owned.id}/json")
+        if answer is None or answer.status not in (200, 404):
+            return False
+        if answer.status == 200:
+            found = answer.json["Name"].removeprefix("/")
+            self._expect(found in owned.names, f"named {found}", owned, owned.now(), answer)
+            owned.names = {found}
+        else:
+            owned.names = {owned.base}
+        return True
+
     def _expect(self, true: bool, name: str, owned: Owned, before: set[str], answer: Answer) -> None:
         if not true:
-            self.wrong.append("\n  ".join([f"{owned.name}: {answer.body[:200]!r}", *owned.history[-8:]]))
+            self.wrong.append("\n  ".join([f"{owned.name}: {name}: {answer.body[:200]!r}", *owned.history[-8:]]))
 
     def _ask(self, method: str, path: str, body: object = None) -> Answer | None:
         """None when nobody answered."""
@@ -122,15 +229,15 @@ class Client:
 
 
 def kill_a_shim(engine: Engine, clients: list[Client], dice: random.Random) -> None:
-    by_name = {owned.name: owned for client in clients for owned in client.owned}
+    by_base = {owned.base: owned for client in clients for owned in client.owned}
     files = list((engine.exec / "containerd" / "tasks").glob("*/*/shim.pid"))
     for file in dice.sample(files, min(2, len(files))):
         with suppress(OSError, ValueError, http.client.HTTPException, KeyError):
-            name = engine.inspect(file.parent.name)["Name"].removeprefix("/")
+            base = engine.inspect(file.parent.name)["Name"].removeprefix("/").removesuffix("b")
             pid = int(file.read_text())
-            by_name[name].shim_killed = float("inf")
+            by_base[base].shim_killed = float("inf")
             os.kill(pid, signal.SIGKILL)
-            by_name[name].shim_killed = time.monotonic()
+            by_base[base].shim_killed = time.monotonic()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -161,8 +268,15 @@ def test_model_and_reality_agree_after_random_operations_and_kills(fresh_engine:
     wrong = [line for client in clients for line in client.wrong]
     assert not wrong, "\n".join(wrong) + engine.log_tail(200)
     wait_for(lambda: not disagreements(engine, clients), lambda: str(disagreements(engine, clients)), 10)
+    used = sum((client.used for client in clients), Counter())
+    assert not {"create", *OPERATIONS, *ASIDE} - used.keys(), used
     for container in engine.api("GET", "/containers/json?all=1").json:
         assert engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1").status == 204
+    for client in clients:
+        status = engine.api("DELETE", f"/images/{client.image}?force=1").status
+        assert status == 200 or (status == 404 and not client.committed), f"{client.image}: {status}"
+    pruned = engine.api("POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22true%22%5D%7D")  # earlier commits
+    assert pruned.status == 200, pruned.message
 
     def beyond() -> list[str]:
         # The long-lived processes are others than before; those of containers show by their cgroups.
@@ -177,7 +291,7 @@ def disagreements(engine: Engine, clients: list[Client]) -> list[str]:
     records = {c["Names"][0].removeprefix("/"): c for c in engine.api("GET", "/containers/json?all=1").json}
     for client in clients:
         for owned in client.owned:
-            record = records.pop(owned.name, None)
+            record = next((records.pop(name) for name in sorted(owned.names) if name in records), None)
             state = record["State"] if record else ABSENT
             if state not in owned.now():
                 found.append(f"{owned.name} is {state}, not {sorted(owned.now())}: {owned.history[-6:]}")
@@ -187,7 +301,7 @@ def disagreements(engine: Engine, clients: list[Client]) -> list[str]:
             if (state in ("running", "paused")) != (pid > 0 and alive(pid)):
                 found.append(f"{owned.name} is {state}, its pid {pid}")
             if state == "running":
-                run = engine.api("POST", f"/containers/{owned.name}/exec", {"Cmd": ["true"]})
+                run = engine.api("POST", f"/containers/{owned.address}/exec", {"Cmd": ["true"]})
                 started = engine.api("POST", f"/exec/{run.json['Id']}/start", {"Detach": True})
                 if started.status != 200:
                     found.append(f"{owned.name}: exec: {started.message}")
