@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 KILLED = 137  # what nobody saw the end of
 CUT_SHORT = 126  # as what could not be invoked
+# What the runtime says of a container whose end it sees before anybody was told.
+_ENDED = ("cannot exec in a stopped container", "no such process", "must be created")
 _KEPT_NS = 300 * 10**9  # an ended exec can be inspected for five minutes, as in dockerd
 
 
@@ -175,10 +177,12 @@ class Execs:
 
     async def _refusal(self, container: Container, error: Error) -> Error:
         """With Docker's text; that the container ended meanwhile says more than where the runtime noticed it."""
-        try:
-            ended = (await self._tasks.get(container.id)).exit is not None
-        except Error:
-            ended = True
+        ended = any(part in str(error) for part in _ENDED)
+        if not ended:
+            try:
+                ended = (await self._tasks.get(container.id)).exit is not None
+            except Error:
+                ended = True
         return Conflict(f"container {container.id} is not running") if ended else _exec_error(error)
 
     async def _start(self, run: Exec) -> None:
