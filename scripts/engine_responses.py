@@ -1,4 +1,5 @@
-"""Makes tests/support/engine_responses.json: what each operation of the Engine API answers, as bare schemas.
+"""Makes tests/support/engine_responses.json: what each operation of the Engine API answers, as bare schemas; and
+tests/support/container_create.json, that of the body that makes a container.
 
     python scripts/engine_responses.py engine-api-v1.56.yaml
 
@@ -14,7 +15,8 @@ from typing import Any
 
 import yaml
 
-TARGET = Path(__file__).resolve().parents[1] / "tests" / "support" / "engine_responses.json"
+SUPPORT = Path(__file__).resolve().parents[1] / "tests" / "support"
+TARGET, CREATE = SUPPORT / "engine_responses.json", SUPPORT / "container_create.json"
 _KEPT = ("type", "format", "enum", "required", "x-nullable", "minimum", "maximum", "pattern")
 
 
@@ -48,10 +50,18 @@ def main() -> None:
                 statuses[str(status)] = bare(response["schema"]) if "schema" in response else None
             answers[f"{method.upper()} {path}"] = statuses
     definitions = {name: bare(schema) for name, schema in document["definitions"].items()}
+    write(TARGET, "answers", answers, definitions)
+    parameters = document["paths"]["/containers/create"]["post"]["parameters"]
+    body = next(bare(parameter["schema"]) for parameter in parameters if parameter["in"] == "body")
+    write(CREATE, "body", body, definitions)
+
+
+def write(target: Path, name: str, schemas: Any, definitions: dict[str, Any]) -> None:
+    """`schemas` as `name`, and the definitions that they need."""
     used: dict[str, Any] = {}
-    collect(answers, definitions, used)
-    text = json.dumps({"answers": answers, "definitions": used}, indent=0, sort_keys=True, separators=(",", ":"))
-    TARGET.write_text(text + "\n")
+    collect(schemas, definitions, used)
+    text = json.dumps({name: schemas, "definitions": used}, indent=0, sort_keys=True, separators=(",", ":"))
+    target.write_text(text + "\n")
 
 
 def collect(node: Any, definitions: dict[str, Any], used: dict[str, Any]) -> None:

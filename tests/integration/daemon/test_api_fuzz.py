@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from support.bodies import container_creates
 from support.engine import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -117,3 +119,26 @@ def test_no_request_is_answered_by_500_or_a_traceback(fresh_engine: Engine, seed
         engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
     assert not failures, f"{len(failures)} of {REQUESTS}:\n" + "\n".join(failures[:25])
     assert engine.api("GET", "/_ping").status == 200
+
+
+@settings(
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=container_creates())
+def test_any_body_that_makes_a_container_makes_one_or_is_refused(engine: Engine, body: dict[str, Any]) -> None:
+    """Within the time of a start, with a text, and without a trace in the log or of a container that was not made."""
+    data = json.dumps({"Cmd": ["true"], **body, "Image": "busybox"}).encode()
+    began = engine.log.stat().st_size
+    answer = engine.api("POST", "/containers/create", data, timeout_s=20)
+    assert answer.status < 500 or answer.status in ALLOWED_5XX, answer.body
+    with engine.log.open("rb") as log:
+        log.seek(began)
+        assert b"Traceback" not in log.read()
+    made = {container["Id"] for container in engine.api("GET", "/containers/json?all=1").json}
+    if answer.status == 201:
+        assert made == {answer.json["Id"]}
+        assert engine.api("GET", f"/containers/{answer.json['Id']}/json").status == 200
+        assert engine.api("DELETE", f"/containers/{answer.json['Id']}?force=1&v=1").status == 204
+    else:
+        assert answer.message
+        assert made == set()

@@ -83,3 +83,19 @@ def test_a_create_request_survives_the_round_trip():
 @pytest.mark.parametrize("cls", [ContainerInspect, ImageInspect, Info, EventMessage, HostConfig])
 def test_every_default_can_be_sent(cls):
     assert isinstance(json.loads(codec.to_bytes(cls())), dict)
+
+
+@pytest.mark.parametrize(
+    "raw", [rb'{"User": "a\ud800b"}', rb'{"User": "a\uDC00b"}', b'{"User": "a\xed\xa0\x80b"}', '{"User": "a\ud800b"}']
+)
+def test_half_of_a_surrogate_pair_is_replaced_as_go_does(raw):
+    assert codec.from_bytes(ContainerConfig, raw).user == "a\ufffdb"
+
+
+def test_whole_pairs_and_keys_stay_what_they_are():
+    found = codec.loads(rb'{"\ud83d\ude00": ["\ud83d\ude00", {"\udc00": 1}], "caf\u00e9": "\u00e9"}')
+    assert found == {"\U0001f600": ["\U0001f600", {"\ufffd": 1}], "caf\u00e9": "\u00e9"}
+
+
+def test_what_no_client_could_decode_is_never_sent():
+    assert codec.to_bytes({"name": "caf\udce9"}) == '{"name":"caf\ufffd"}'.encode()
