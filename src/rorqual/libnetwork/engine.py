@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from ipaddress import ip_address
 
 from rorqual import errdefs
 from rorqual.libnetwork import endpoints, files, interfaces, publishing
@@ -21,6 +22,7 @@ from rorqual.libnetwork.drivers.macvlan import MacvlanDriver
 from rorqual.libnetwork.drivers.null import NullDriver
 from rorqual.libnetwork.drivers.remote import RemoteDriver
 from rorqual.libnetwork.entry import Entry
+from rorqual.libnetwork.firewall.elements import Source
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.libnetwork.model import (
     ControllerOptions,
@@ -120,6 +122,8 @@ class Engine:
         for entry in self._networks:
             self._bring_up(entry)
         endpoints = [e for sandbox in self._sandboxes.values() for e in sandbox.endpoints]
+        for sandbox in self._sandboxes.values():
+            self._let_in(sandbox, now=False)
         self._end_joining()
         for driver in self._drivers.values():
             its = [entry.spec for entry in self._networks if entry.driver is driver]
@@ -284,6 +288,7 @@ class Engine:
         self.namespaces.remove(sandbox_id)
         self._store.delete_sandbox(sandbox_id)
         del self._sandboxes[sandbox_id]
+        self._let_in(replace(sandbox, endpoints=()))
         for endpoint in sandbox.endpoints:
             entry = self._networks[endpoint.network_id]
             entry.driver.linger(endpoint)
@@ -326,6 +331,9 @@ class Engine:
                 self._store.update_endpoints(moved)
             self._sandboxes[sandbox_id] = joined
             undo.callback(self._sandboxes.__setitem__, sandbox_id, sandbox)
+            if len(joined.endpoints) > 1:
+                self._let_in(joined)
+                undo.callback(self._let_in, sandbox)
             if endpoint.dns_names:
                 self._resolver.join(self._view(joined), _names(endpoint))
             undo.pop_all()
@@ -362,6 +370,7 @@ class Engine:
         entry.driver.leave(entry.spec, endpoint)
         self._store.delete_endpoint(endpoint.id)
         self._sandboxes[sandbox_id] = rest
+        self._let_in(rest)
         self._free(entry, endpoint)
         if endpoint.dns_names:
             view = self._view(rest) if rest.asks_resolver else None
@@ -389,6 +398,22 @@ class Engine:
             if endpoint.dns_names:
                 self._resolver.rename(_names(endpoint))
         return self._sandboxes[sandbox_id]
+
+    def _let_in(self, sandbox: Sandbox, *, now: bool = True) -> None:
+        """A sandbox on several bridges may send by each what it sends in its name on another: its way out is one."""
+        specs = {e.id: self._networks[e.network_id].spec for e in sandbox.endpoints}
+        bridged = [e for e in sandbox.endpoints if specs[e.id].driver == "bridge"]
+        self._firewall.let_in(
+            sandbox.id,
+            [
+                Source(specs[by.id].interface, ip_address(ip))
+                for by in bridged
+                for of in bridged
+                for ip in (of.ip, of.ip6)
+                if of is not by and ip
+            ],
+            now=now,
+        )
 
     def _route(self, sandbox: Sandbox) -> None:
         """Make the sandbox's default routes those of its way out."""

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from rorqual.libnetwork.firewall.elements import BridgeRules, Publication
+from rorqual.libnetwork.firewall.elements import BridgeRules, Publication, Source
 from rorqual.libnetwork.firewall.keeper import Firewall
 from rorqual.linux.nfelements import Element, ElementSocket
 
@@ -36,6 +36,7 @@ PORTS = [
     Publication("tcp", IPv4Address("255.255.255.2"), 0, IPv4Address("255.255.255.2"), 443),
     Publication("udp", IPv6Address("fd00:a::2"), 0, IPv6Address("fd00:a::2"), 443),
 ]
+SOURCES = [Source("br-a", IPv4Address("10.0.1.2")), Source("br-with.a-nam15", IPv6Address("fd00:a::2"))]
 
 
 def contents(lab) -> dict[str, list[str]]:
@@ -53,11 +54,15 @@ def test_single_changes_amount_to_the_whole(lab: Callable) -> None:
         for bridge in BRIDGES:
             firewall.add_bridge(bridge)
         firewall.publish(PORTS)
+        for sandbox, source in enumerate(SOURCES):
+            firewall.let_in(str(sandbox), [source])
         by_single_changes = contents(lab)
         firewall.repair()
         assert contents(lab) == by_single_changes != empty
         assert [name for name, elements in by_single_changes.items() if not elements] == []
         firewall.unpublish(PORTS)
+        for sandbox in range(len(SOURCES)):
+            firewall.let_in(str(sandbox), [])
         for bridge in BRIDGES:
             firewall.remove_bridge(bridge.interface)
         assert contents(lab) == empty

@@ -55,6 +55,8 @@ def rules_of(network: Network) -> BridgeRules:
         network.subnet6,
         network.gateway_mode,
         network.gateway_mode6,
+        rooted=_has_address(network),
+        rooted6=network.gateway_mode6 != "isolated",
     )
 
 

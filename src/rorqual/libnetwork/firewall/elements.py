@@ -18,7 +18,7 @@ _PROTOS: dict[Proto, int] = {"tcp": 6, "udp": 17, "sctp": 132}
 
 @dataclass(frozen=True, slots=True)
 class BridgeRules:
-    """What the table has to know of one bridge network."""
+    """What the table has to know of one bridge network. `rooted`: the host has an address on it, and so a route."""
 
     interface: str
     subnet: IPv4Network | None
@@ -28,6 +28,17 @@ class BridgeRules:
     subnet6: IPv6Network | None = None
     mode: GatewayMode = "nat"
     mode6: GatewayMode = "nat"
+    rooted: bool = True
+    rooted6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Packets from `ip` may come in by that bridge though the host reaches the address by another: their sender is on
+    both networks."""
+
+    interface: str
+    ip: IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +102,17 @@ def _packed(part: _Part) -> bytes:
     return part.packed
 
 
-def members(bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = ()) -> list[Member]:
+def members(
+    bridges: Iterable[BridgeRules] = (), ports: Iterable[Publication] = (), sources: Iterable[Source] = ()
+) -> list[Member]:
     """Of networks first those that say nothing without the rest."""
     found: list[Member] = []
     for bridge in bridges:
         found += _of_bridge(bridge)
     for port in ports:
         found += _of_port(port)
+    for source in sources:
+        found.append(Member(f"sources{'6' if source.ip.version == 6 else ''}", (_Device(source.interface), source.ip)))
     return found
 
 
@@ -110,6 +125,8 @@ def _of_bridge(bridge: BridgeRules) -> list[Member]:
         found.append(Member(f"subnets{six}", (subnet,)))
         if bridge.ip_masq and not bridge.internal and mode in ("nat", "nat-unprotected"):
             found.append(Member(f"masqueraded{six}", (subnet,)))
+        if bridge.rooted6 if six else bridge.rooted:
+            found.append(Member(f"rooted{six}", (device,)))
         if mode == "routed":
             found.append(Member(f"routed{six}", (device,)))
         if mode == "nat-unprotected":

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 
 from rorqual.libnetwork.firewall import elements, ruleset
-from rorqual.libnetwork.firewall.elements import BridgeRules, Member, Publication
+from rorqual.libnetwork.firewall.elements import BridgeRules, Member, Publication, Source
 from rorqual.libnetwork.netns import name_thread
 from rorqual.linux.nfelements import Element, ElementSocket
 from rorqual.linux.nftables import Generation, Nft, NftError
@@ -24,6 +24,7 @@ class Firewall:
         self._elements = ElementSocket()
         self._bridges: dict[str, BridgeRules] = {}
         self._ports: dict[tuple[object, ...], Publication] = {}
+        self._sources: dict[str, frozenset[Source]] = {}
         self._comm = f"rq-net-{secrets.token_hex(4)}"
         self.adopt_thread()
 
@@ -44,7 +45,7 @@ class Firewall:
 
     def repair(self) -> None:
         """Write the whole table again from what is wanted."""
-        text = ruleset.whole(self._table, self._user_chain, self._bridges.values(), self._ports.values())
+        text = ruleset.whole(self._table, self._user_chain, self._bridges.values(), self._ports.values(), self.sources)
         try:
             self._nft.run(text)
         except NftError as error:
@@ -78,6 +79,19 @@ class Firewall:
         """Ports that are not published are passed over."""
         known = [port for port in ports if self._ports.pop(_key(port), None) is not None]
         self._change(self._elements.delete, elements.members(ports=known))
+
+    @property
+    def sources(self) -> list[Source]:
+        return [source for found in self._sources.values() for source in sorted(found, key=str)]
+
+    def let_in(self, sandbox: str, sources: Iterable[Source], *, now: bool = True) -> None:
+        """Those are all of this sandbox; without `now` the table is written later, by `replace`."""
+        had, has = self._sources.pop(sandbox, frozenset()), frozenset(sources)
+        if has:
+            self._sources[sandbox] = has
+        if now:
+            self._change(self._elements.delete, elements.members(sources=had - has))
+            self._change(self._elements.add, elements.members(sources=has - had))
 
     def _change(self, act: Callable[[str, Sequence[Element]], None], members: Sequence[Member]) -> None:
         try:

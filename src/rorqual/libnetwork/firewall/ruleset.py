@@ -20,7 +20,7 @@ CVE-2020-8558: a container cannot reach the host's loopback services though rout
 from collections.abc import Iterable
 
 from rorqual.libnetwork.firewall import elements
-from rorqual.libnetwork.firewall.elements import BridgeRules, Publication
+from rorqual.libnetwork.firewall.elements import BridgeRules, Publication, Source
 
 _IP, _IP6 = "ipv4_addr", "ipv6_addr"
 _KEY = "inet_proto . inet_service"
@@ -33,6 +33,10 @@ SETS = {
     "masqueraded": f"type {_IP}; flags interval;",
     "masqueraded6": f"type {_IP6}; flags interval;",
     "loopback-ports": f"type {_IP} . {_KEY};",
+    "rooted": "type ifname;",
+    "rooted6": "type ifname;",
+    "sources": f"type ifname . {_IP};",
+    "sources6": f"type ifname . {_IP6};",
     "routed": "type ifname;",
     "routed6": "type ifname;",
     "open": "type ifname;",
@@ -50,7 +54,13 @@ MAPS = {
 CHAINS = ("raw-prerouting", "nat-prerouting", "nat-output", "output", "nat-postrouting", "forward", "to-container")
 
 
-def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: Iterable[Publication]) -> str:
+def whole(
+    table: str,
+    user_chain: str,
+    bridges: Iterable[BridgeRules],
+    ports: Iterable[Publication],
+    sources: Iterable[Source] = (),
+) -> str:
     """The transaction after which the table is exactly this, whatever of it there was; `user_chain` stays as it is."""
     lines = [
         f"add table inet {table}",
@@ -70,7 +80,7 @@ def whole(table: str, user_chain: str, bridges: Iterable[BridgeRules], ports: It
         *(f"flush map inet {table} {name}" for name in MAPS),
     ]
     lines += [f"add rule inet {table} {rule}" for rule in _rules(user_chain)]
-    return "\n".join(lines) + "\n" + elements.text(table, elements.members(bridges, ports))
+    return "\n".join(lines) + "\n" + elements.text(table, elements.members(bridges, ports, sources))
 
 
 def _rules(user_chain: str) -> list[str]:
@@ -83,6 +93,12 @@ def _rules(user_chain: str) -> list[str]:
     return [
         "raw-prerouting iifname @bridges ip daddr 127.0.0.0/8 drop",
         'raw-prerouting iifname != "lo" ip daddr . meta l4proto . th dport @loopback-ports drop',
+        # Connection tracking knows a reply by its addresses, wherever it comes from: without this a container could
+        # answer clients of another network's published port.
+        "raw-prerouting iifname @rooted ip saddr @subnets fib saddr . iif oif missing "
+        "iifname . ip saddr != @sources drop",
+        "raw-prerouting iifname @rooted6 ip6 saddr @subnets6 fib saddr . iif oif missing "
+        "iifname . ip6 saddr != @sources6 drop",
         *(f"nat-prerouting {rule}" for rule in published),
         *(f"nat-output {rule}" for rule in published),
         # The kernel sends nothing from ::1 over a device, whatever it is rewritten to later. Who tries ::1 of a
