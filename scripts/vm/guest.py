@@ -38,7 +38,7 @@ GUEST_MODULES = (
         "nft_nat",
     ),
     *("unix_diag", "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "netlink_diag", "af_packet_diag"),
-    *("dummy", "rdma_rxe"),
+    *("dummy", "crc32_generic", "rdma_rxe"),
     "nf_conntrack_netlink",  # this and the *_diag are what CRIU asks
     *("nft_masq", "nft_redir", "nft_fib_inet", "nft_reject_inet", "nft_limit", "nft_log", "nft_hash", "nft_numgen"),
 )
