@@ -46,6 +46,10 @@ def echo(lab, netns: str, port: int) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def listening(lab, port: int) -> bool:
+    return f"]:{port} " in lab.run(None, "ss -Hltn6").replace("*:", "[::]:")
+
+
 def sent_back(lab, netns: str | None, address: str, port: int, data: bytes) -> bytes:
     with lab.open_socket(netns, family=SIX) as sock:
         sock.settimeout(20)
@@ -125,6 +129,7 @@ def test_it_goes_on_without_the_daemon_and_comes_back_without_the_process(lab: C
                     await asyncio.sleep(1)  # one that ends at its start is not started again
                     os.kill(pid, signal.SIGKILL)
                     await until(lambda: lab.resolvers() not in ([], [pid]), "another process")
+                    await until(lambda: listening(lab, 7007), "it has the port")
                     assert await asyncio.to_thread(sent_back, lab, None, "::1", 7007, b"again") == b"again"
                     await c2.delete_sandbox("c1")
                     # Free at once: a container that is restarted publishes the same port again.
