@@ -137,7 +137,12 @@ class Cli:
         """Run it to its end. `code` is the exit status that must come out, None for any."""
         given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
         done = subprocess.run(
-            [*self.argv, *args], capture_output=True, env=self.environment, timeout=timeout_s, check=False, **given
+            [*self.argv, *args],
+            capture_output=True,
+            env=self.environment,
+            timeout=timeout_s * processes.SLOWNESS,
+            check=False,
+            **given,
         )
         result = Result(
             (self.name, *args),

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+# How many times slower than others this machine is (an emulated one): waits and timeouts are longer.
+SLOWNESS = float(os.environ.get("RORQUAL_TEST_SLOWNESS", "1"))
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -64,11 +67,8 @@ def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
 def wait_for(
     condition: Callable[[], object], what: str | Callable[[], str], timeout_s: float = 15, interval_s: float = 0.02
 ) -> object:
-    """The first true value of `condition`; AssertionError with `what` when there is none in time.
-
-    RORQUAL_TEST_SLOWNESS says how many times slower than others this machine is (an emulated one).
-    """
-    timeout_s *= float(os.environ.get("RORQUAL_TEST_SLOWNESS", "1"))
+    """The first true value of `condition`; AssertionError with `what` when there is none in time."""
+    timeout_s *= SLOWNESS
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
