@@ -54,6 +54,10 @@ def create(context: Context, flags: Values, body: JSON) -> str:
     path = flags.string("cidfile")
     if path and os.path.exists(path):
         raise CommandError(f"container ID file found, make sure the other container isn't running or delete {path}")
+    if ("DOCKER_CONTENT_TRUST" in os.environ or flags.changed("disable-content-trust")) and _is_tagged(image):
+        from rorqual.cli.commands.image.trust import refuse_content_trust
+
+        refuse_content_trust(flags)
     if flags.boolean("use-api-socket"):
         _share_api_socket(context, body)
     platform, name, pull = flags.string("platform"), flags.string("name"), flags.string("pull") or "missing"
@@ -86,6 +90,12 @@ def create(context: Context, flags: Values, body: JSON) -> str:
         with cid_file:
             cid_file.write(id)
     return id
+
+
+def _is_tagged(image: str) -> bool:
+    """False for a digest or an id, which name what they are: Docker looks for no signature of them either."""
+    hexadecimal = image.removeprefix("sha256:")
+    return "@" not in image and not (len(hexadecimal) == 64 and not hexadecimal.strip("0123456789abcdef"))
 
 
 def _is_missing_image(error: errdefs.Error) -> bool:

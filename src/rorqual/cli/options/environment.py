@@ -29,6 +29,8 @@ def parse_label(text: str) -> str:
 def read_files(paths: list[str], given: list[str], *, from_environment: bool) -> list[str]:
     """The lines of files (label or environment syntax), then what was `given` by flag.
 
+    A line without a value takes it from the environment, or is dropped, as Docker does it: label files drop them all.
+
     Raises: CommandError when a file cannot be read, ValueError for a malformed line.
     """
     out: list[str] = []
@@ -41,6 +43,8 @@ def _read_file(path: str, from_environment: bool) -> list[str]:
     try:
         with open(path, "rb") as file:
             data = file.read()
+    except IsADirectoryError as e:
+        raise _malformed(path, f"read {path}: is a directory") from e
     except OSError as e:
         raise CommandError(f"open {path}: {(e.strerror or '').lower()}") from e
     if data.startswith(b"\xef\xbb\xbf"):
@@ -50,19 +54,23 @@ def _read_file(path: str, from_environment: bool) -> list[str]:
         try:
             line = raw.decode()
         except UnicodeDecodeError as e:
-            raise CommandError(f"env file {path} contains invalid utf8 bytes at line {number}: {list(raw)}") from e
+            octets = " ".join(map(str, raw))
+            raise _malformed(path, f"invalid utf8 bytes at line {number}: [{octets}]") from e
         line = line.removesuffix("\r").lstrip()
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
         if any(c in name for c in " \t"):
-            raise CommandError(f"variable '{name}' contains whitespaces")
+            raise _malformed(path, f"variable '{name}' contains whitespaces")
         if not name:
-            raise CommandError(f"no variable name on line '{line}'")
+            raise _malformed(path, f"no variable name on line '{line}'")
         if equals:
             lines.append(f"{name}={value}")
-        elif not from_environment:
-            lines.append(line)
-        elif name in os.environ:
+        elif from_environment and name in os.environ:
             lines.append(f"{name}={os.environ[name]}")
     return lines
+
+
+def _malformed(path: str, what: str) -> CommandError:
+    # Docker calls a file of labels so too.
+    return CommandError(f"invalid env file ({path}): {what}")

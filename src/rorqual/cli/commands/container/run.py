@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rorqual import errdefs
-from rorqual.cli import starting, streams, terminal
+from rorqual.cli import offered, starting, streams, terminal
 from rorqual.cli.command import AT_LEAST_ONE, PROGRAM, Command, Context
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.cli.options import container
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
+    offered.check(context, flags, windows=True)
     try:
         starting.check_pull_option(flags.string("pull"))
         body = container.body(flags, args[0], args[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rorqual import errdefs
-from rorqual.cli import starting, streams, terminal
+from rorqual.cli import offered, starting, streams, terminal
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.cli.render import error_text
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
+    offered.check(context, flags, experimental=True)
     if flags.boolean("attach") or flags.boolean("interactive"):
         if len(args) > 1:
             raise CommandError("you cannot start and attach multiple containers at once")
