@@ -32,7 +32,11 @@ def main() -> int:
             scale.make(engine, 0, stopped)
             since = time.time()
             took = [scale.killed_and_found(engine, options.running + stopped) for _ in range(3)]
-            print(f"with {stopped} stopped ones, found after a SIGKILL in " + ", ".join(f"{t:.2f} s" for t in took))
+            print(
+                f"with {stopped} stopped ones, found after a SIGKILL in "
+                + ", ".join(f"{wall:.2f} s ({cpu:.2f} s of processor)" for wall, cpu in took),
+                flush=True,
+            )
             assert scale.lives(engine, ids) == before, "some were started again"
             events = [event for event in scale.told(engine, since, time.time()) if not event[1].startswith("exec_")]
             assert not events, events

@@ -80,15 +80,15 @@ def idle_shares(engine: Engine, seconds: float) -> dict[str, float]:
     return {name: (cpu_s(found) - before[name]) / took for name, found in pids.items()}
 
 
-def killed_and_found(engine: Engine, count: int) -> float:
-    """Kill rorquald and start it again; seconds from its start until `count` containers are listed."""
+def killed_and_found(engine: Engine, count: int) -> tuple[float, float]:
+    """Kill rorquald and start it again; (seconds, its processor's) until `count` containers are listed."""
     engine.kill("rorquald")
     began = time.monotonic()
     engine.start()
     listed = engine.api("GET", "/containers/json?all=1").json
     took = time.monotonic() - began
     assert len(listed) == count, f"{len(listed)} of {count} containers are there"
-    return took
+    return took, cpu_s(engine.pids("rorquald"))
 
 
 def told(engine: Engine, since: float, until: float) -> list[tuple[str, str]]:
