@@ -107,7 +107,9 @@ class Engine:
         self.registry = Registry(self.database)
         usages = Usages(self.registry)
         self.volumes = Volumes(self.database, root / "volumes", usages, self.events, VolumePlugins())
-        self.volume_mounts = VolumeMounts(self.volumes, usages, self.remote.snapshots, config.exec_root, self.events)
+        self.volume_mounts = VolumeMounts(
+            self.volumes, usages, self.remote.snapshots, config.data_root, config.exec_root, self.events
+        )
 
         self.library = Library(self.remote.images, self.remote.content)
         self.lease = Lease(self.remote)
@@ -134,7 +136,7 @@ class Engine:
         )
         pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=retries)
         sizes = Sizes(self.remote.snapshots)
-        images = Images(self.library, self.remote.content, sizes, usages, self.events)
+        images = Images(self.library, self.remote.content, sizes, usages, self.lease, self.events)
         manifests = ManifestViews(self.remote.content, blobs, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
         maker = Maker(self.remote, self.lease, ingest)

@@ -160,11 +160,24 @@ def new_filesystem(fstype: str, options: tuple[tuple[str, str | None], ...] = ()
 
 def is_shared(path: str) -> bool:
     """Whether the mount that `path` is on has peers: mounts below it there appear elsewhere too. Raises: OSError."""
+    return "shared" in propagation(path)[1]
+
+
+def propagation(path: str) -> tuple[str, frozenset[str]]:
+    """Where the mount that `path` is on is mounted, and its optional fields: some of {"shared", "master" ...}.
+
+    Source: proc_pid_mountinfo(5). Raises: OSError.
+    """
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as f:
             mount_id = next(line.split()[1] for line in f if line.startswith(b"mnt_id:"))
     finally:
         os.close(fd)
-    with open("/proc/self/mountinfo", "rb") as f:
-        return any(line.startswith(mount_id + b" ") and b" shared:" in line for line in f)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
+        for line in f:
+            if line.startswith(mount_id.decode() + " "):
+                fields = line.split(" ")
+                optional = fields[6 : fields.index("-", 6)]
+                return fields[4], frozenset(field.partition(":")[0] for field in optional)
+    raise FileNotFoundError(2, "no such mount", path)

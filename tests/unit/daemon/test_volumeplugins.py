@@ -96,7 +96,7 @@ class Parts:
         plugins = VolumePlugins((str(path / "plugins"),), (str(path / "specs"),))
         self.volumes = Volumes(self.database, path / "volumes", Nobody(), events, plugins)
         self.volumes.load()
-        self.mounts = VolumeMounts(self.volumes, Nobody(), None, path / "exec", events)  # type: ignore[arg-type]
+        self.mounts = VolumeMounts(self.volumes, Nobody(), None, path, path / "exec", events)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -55,9 +55,10 @@ class VolumeMounts:
     """Called at each start and end of a container, under its lock."""
 
     def __init__(
-        self, volumes: Volumes, running: Running, layers: LayerSource, exec_root: Path, events: Events
+        self, volumes: Volumes, running: Running, layers: LayerSource, data_root: Path, exec_root: Path, events: Events
     ) -> None:
         self._volumes = volumes
+        self._data_root = data_root
         self._running = running
         self._layers = layers
         self._subpaths = exec_root / "subpaths"
@@ -78,6 +79,7 @@ class VolumeMounts:
         Raises: Internal, InvalidArgument; `created` or `detach` is to be called after.
         """
         replaced: dict[str, runtime.Mount] = {}
+        await asyncio.to_thread(self._check_propagation, container)
         for number, point in enumerate(container.mounts):
             request = requests.get(point.destination)
             subpath = request.subpath if request is not None else ""
@@ -99,6 +101,23 @@ class VolumeMounts:
         if (shm := await self._shared_memory(container)) is not None:
             replaced[_SHM] = shm
         return replaced
+
+    def _check_propagation(self, container: Container) -> None:
+        """What is asked of a bind mount, the mount it comes from must be able to give.
+
+        Raises: Internal with moby's text. A place below the daemon's root, or that holds it, may be asked for more.
+        """
+        root = str(self._data_root)
+        for point in container.mounts:
+            wanted = point.propagation.removeprefix("r")
+            if point.type != "bind" or wanted not in ("shared", "slave"):
+                continue
+            where, kinds = mount.propagation(point.source)
+            if wanted == "shared" and "shared" not in kinds:
+                raise Internal(f"path {point.source} is mounted on {where} but it is not a shared mount")
+            near = point.source.startswith(root) or root.startswith(point.source)
+            if wanted == "slave" and not kinds & {"shared", "master"} and not near:
+                raise Internal(f"path {point.source} is mounted on {where} but it is not a shared or slave mount")
 
     async def _shared_memory(self, container: Container) -> runtime.Mount | None:
         """/dev/shm of who shares its IPC namespace and of who joins one: a tmpfs on the host that both bind."""
