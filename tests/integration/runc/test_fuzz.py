@@ -1,8 +1,8 @@
 """config.json with anything in it: a container, or an error that names the member; no traceback, hang or leftover."""
 
+import itertools
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from support.processes import children
 
 from rorqual import errdefs
+from rorqual.oci import runtime
 from rorqual.oci.runtime import Hook, Hooks, Spec
 from rorqual.runc import container as runc
 
 from .conftest import Bundle, group_directories
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
+# Which take effect in the container that is made, or on the host, whatever the value: not of a test's to choose.
+UNTRIED = {"hooks", "linux.netDevices"}
 # Members whose strange values would be carried out outside of the container: they are fuzzed in type only.
 OUTSIDE = {"root.path", "linux.cgroupsPath"}
 
@@ -91,12 +94,9 @@ def put(document: Any, path: tuple[Any, ...], value: Any) -> None:
 
 
 @pytest.fixture
-def survivor(bundle: Bundle) -> Iterator[Bundle]:
-    """A bundle; a test that takes longer than any container may is ended."""
+def survivor(bundle: Bundle) -> Bundle:
     os.makedirs(bundle.root)
-    signal.alarm(100)
-    yield bundle
-    signal.alarm(0)
+    return bundle
 
 
 def attempt(bundle: Bundle, config: bytes) -> errdefs.Error | None:
@@ -139,6 +139,73 @@ def test_one_strange_member(survivor: Bundle, data: st.DataObject) -> None:
     if isinstance(error, errdefs.InvalidArgument):
         # The member itself, or one inside of what was put there, or the one that holds it.
         named = [key for key in path if isinstance(key, str)][-2:]
+        assert any(name in str(error) for name in named), f"{dotted(path)} = {value!r}: {error}"
+
+
+def members(cls: type, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Every member that a document can have, as the classes say it: its path (0: in an array) and its kind."""
+    for name, hint in cls.__annotations__.items():
+        here = (*path, runtime._JSON_NAMES.get(name) or runtime._camel(name))
+        kind = hint.removesuffix(" | None")
+        if dotted(here) in UNTRIED:
+            continue
+        yield here, kind
+        if kind.startswith("tuple["):
+            here, kind = (*here, 0), kind[len("tuple[") : -len(", ...]")]
+        elif kind.startswith("dict["):
+            here, kind = (*here, "a"), kind[len("dict[str, ") : -len("]")]
+        inner = getattr(runtime, kind, None)
+        if isinstance(inner, type) and hasattr(inner, "_record_defaults"):
+            yield from members(inner, here)
+
+
+def graft(document: Any, path: tuple[Any, ...], value: Any) -> None:
+    """As `put`, with what is missing on the way made."""
+    for key, following in itertools.pairwise(path):
+        empty: Any = [] if following == 0 else {}
+        if isinstance(key, int):
+            document.append(empty) if not document else None
+            document = document[0]
+        else:
+            document = document.setdefault(key, empty)
+    if isinstance(path[-1], int):
+        document[:1] = [value]
+    else:
+        document[path[-1]] = value
+
+
+_OF_KIND: dict[str, st.SearchStrategy[Any]] = {
+    "str": st.one_of(_scalars, st.sampled_from(["rw", "SCMP_ACT_KILL", "10:0-3", "0-3", "RLIMIT_CPU", "unconfined"])),
+    "bool": st.booleans(),
+    "tuple[str, ...]": st.lists(st.one_of(st.sampled_from(["CAP_KILL", "rw", "a", "SCHED_FLAG_RECLAIM"]), _scalars)),
+}
+EVERY = sorted((path, kind) for path, kind in members(Spec) if dotted(path) not in OUTSIDE | {"root"})
+
+
+def test_the_document_that_is_made_strange_has_every_kind_of_member() -> None:
+    """A member that is new in the classes is tried too: at least those that this list has been seen to hold."""
+    paths = {dotted(path) for path, _ in EVERY}
+    assert len(paths) > 150
+    assert {
+        "linux.intelRdt.l3CacheSchema", "linux.timeOffsets.a.secs", "linux.personality.flags", "process.selinuxLabel",
+        "process.execCPUAffinity.initial", "mounts[0].uidMappings[0].hostID", "linux.seccomp.listenerMetadata",
+        "linux.resources.unified", "linux.resources.rdma.a.hcaHandles", "process.scheduler.deadline", "domainname",
+    } <= paths  # fmt: skip
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_member_that_there_is(survivor: Bundle, data: st.DataObject) -> None:
+    """Those too that a usual document lacks, each made where it belongs, with a value of its kind or another."""
+    document = rich(survivor)
+    path, kind = data.draw(st.sampled_from(EVERY))
+    value = data.draw(st.one_of(_OF_KIND.get(kind, _scalars), _values))
+    graft(document, path, value)
+    error = attempt(survivor, json.dumps(document).encode())
+    if isinstance(error, errdefs.InvalidArgument):
+        named = [key for key in path if isinstance(key, str)][-3:]
         assert any(name in str(error) for name in named), f"{dotted(path)} = {value!r}: {error}"
 
 

@@ -28,6 +28,10 @@ else:
 
 Stdio = tuple[int, int, int]
 
+# Of these faulthandler may have handlers that Python does not know: under a seccomp profile that denies what they do,
+# such a handler returns, to the fault, without end.
+_FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+
 
 def run(end: sync.End, action: Callable[[], NoReturn]) -> NoReturn:
     """Perform `action`; whatever it raises is told to the parent."""
@@ -59,7 +63,11 @@ def isolate(end: sync.End, keep: frozenset[int], stdio: Stdio | None, preserve_f
     """Before anything else: no fd of the caller's, no signal handler, ends with the parent."""
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in range(1, signal.NSIG):
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):  # None: libc's own, and those nobody can change
+        handled = signal.getsignal(number) not in (
+            signal.SIG_DFL,
+            None,
+        )  # None: libc's own, and those nobody can change
+        if handled or number in _FATAL:
             signal.signal(number, signal.SIG_DFL)
     if stdio is not None:
         place(stdio)
