@@ -67,7 +67,7 @@ test-conformance: install-dev
 
 # More of the random kills than `make test` has.
 test-crash: install-dev
-	RORQUAL_TEST_SEEDS=1,2,3,4,5,6,7,8,9,10 $(PYTEST) tests/failpoints
+	RORQUAL_TEST_SEEDS=1,2,3,4,5,6,7,8,9,10 RORQUAL_TEST_ROUNDS=20 $(PYTEST) tests/failpoints
 
 # The runtime's tests on a host that has control groups of version 2 only: see scripts/vm/run.py.
 test-vm: install-dev

@@ -43,11 +43,21 @@ class IndexLabels(Protocol):
         """Change labels; "" removes one."""
 
 
+class Leftovers(Protocol):
+    """What is kept of pulls that did not succeed: stores.Lease."""
+
+    async def drop_left(self) -> None:
+        """Give it up."""
+
+
 class Images:
     """Changes to the library."""
 
-    def __init__(self, library: Library, content: IndexLabels, sizes: Sizes, usage: Usage, events: Events) -> None:
+    def __init__(
+        self, library: Library, content: IndexLabels, sizes: Sizes, usage: Usage, lease: Leftovers, events: Events
+    ) -> None:
         self._library = library
+        self._lease = lease
         self._content = content
         self._sizes = sizes
         self._usage = usage
@@ -233,6 +243,7 @@ class Images:
         if len(until) > 1:
             raise InvalidArgument("more than one until filter specified")
         before = clock.parse_when(until[0]) if until else None
+        await self._lease.drop_left()
         await self._sizes.learn(image.image for image in self._library.all_by_id().values())
         items: list[DeleteItem] = []
         freed = 0

@@ -27,26 +27,39 @@ _DOCUMENT_MAX = 16 << 20
 
 
 class Lease:
-    """Keeps what is under way from garbage collection, while anything is."""
+    """Keeps what is under way from garbage collection, while anything is.
+
+    The layers that a pull had finished when it failed, or when the daemon was killed, are kept on for the next try:
+    until a pull succeeds, images are pruned, or the lease expires.
+    """
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._users = 0
+        self._unfinished = False
+        self._left: set[str] = set()
         self.id = ""
+        # Set by who has put a layer into its place under the lease.
+        self.has_layers = False
 
     async def sweep(self) -> None:
-        """At start: what a daemon that was killed kept, and what it had begun to write under a name of its own."""
-        for id in await self._remote.leases.all():
-            if id.startswith(_LEASE_PREFIX):
-                await self._remote.leases.delete(id)
+        """At start: find what a daemon that was killed kept; end what it had begun to write under a name of its own."""
+        self._left |= {id for id in await self._remote.leases.all() if id.startswith(_LEASE_PREFIX)}
         for ref in await self._remote.content.unfinished():
             if ref.startswith(MADE_PREFIX):
                 with contextlib.suppress(Error):  # its worker is still at it: collected later
                     await self._remote.content.abort(ref)
 
+    async def drop_left(self) -> None:
+        """Give up what pulls that did not succeed had finished."""
+        while self._left:
+            id = self._left.pop()
+            with contextlib.suppress(Error):  # it expires by itself
+                await self._remote.leases.delete(id)
+
     @contextlib.asynccontextmanager
-    async def held(self) -> AsyncIterator[str]:
-        """The lease's id, for the block."""
+    async def held(self, *, resumable: bool = False) -> AsyncIterator[str]:
+        """The lease's id, for the block; what a `resumable` block that fails had finished is kept for the next."""
         if not self._users:
             self.id = f"{_LEASE_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
             self._users += 1
@@ -59,12 +72,21 @@ class Lease:
             self._users += 1
         try:
             yield self.id
+            if resumable:
+                await self.drop_left()
+        except BaseException:
+            self._unfinished |= resumable
+            raise
         finally:
             self._users -= 1
             if not self._users:
                 ended, self.id = self.id, ""
-                with contextlib.suppress(Error):  # it expires by itself
-                    await self._remote.leases.delete(ended)
+                keep, self._unfinished, self.has_layers = self._unfinished and self.has_layers, False, False
+                if keep:
+                    self._left.add(ended)
+                else:
+                    with contextlib.suppress(Error):  # it expires by itself
+                        await self._remote.leases.delete(ended)
 
 
 class Documents:
@@ -172,6 +194,7 @@ class Layers:
             await self._remote.snapshots.commit(layer.chain_id, key, labels)
         except AlreadyExists:
             await self._remote.snapshots.remove(key)
+        self._lease.has_layers = True
         self._keys.pop(layer.chain_id, None)
 
     async def hold(self, chain_id: Digest) -> None:

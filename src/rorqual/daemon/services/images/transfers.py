@@ -57,7 +57,7 @@ class Transfers:
     async def pull(self, reference: Reference, platform: str, credentials: Credentials, line: Line) -> None:
         """Pull, a JSON object a line; a name without tag means all tags. Raises: before or after lines were sent."""
         wanted = platforms.parse(platform) if platform else None
-        async with self._lease.held(), _sent(line) as progress:
+        async with self._lease.held(resumable=True), _sent(line) as progress:
             if not reference.is_name_only:
                 await self._pull_one(reference, wanted, credentials, progress)
                 return
