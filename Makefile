@@ -8,7 +8,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST  ?= $(BIN)/pytest
 
-.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance test-crash test-vm clean help
+.PHONY: install install-dev run stop test lint format bench proto lock compatibility test-conformance test-crash test-mutation test-vm clean help
 
 help:
 	@echo 'make install           the commands rorqual, rq, rorquald, rorqual-containerd, rorqual-runc in $(BIN)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint              ruff, mypy, import-linter'
 	@echo 'make test-conformance  docker-py'"'"'s own tests against this engine'
 	@echo 'make test-crash        ten times the random kills that make test has'
+	@echo 'make test-mutation     each protection of docs/security.md taken out: its test must fail (about 30 minutes)'
 	@echo 'make test-vm           the runtime on cgroup v2, in a virtual machine (emulated: about 11 minutes)'
 	@echo 'make bench             leaks over 1,000 containers, concurrency, the stages of one run'
 
@@ -68,6 +69,11 @@ test-conformance: install-dev
 # More of the random kills than `make test` has.
 test-crash: install-dev
 	RORQUAL_TEST_SEEDS=1,2,3,4,5,6,7,8,9,10 RORQUAL_TEST_ROUNDS=20 $(PYTEST) tests/failpoints
+
+# Whether the tests of docs/security.md fail without what they prove: in a copy of the tree, one edit after the other.
+test-mutation: install-dev
+	scripts/system-packages test
+	$(BIN)/python tests/mutation/run.py $(MUTATIONS)
 
 # The runtime's tests on a host that has control groups of version 2 only: see scripts/vm/run.py.
 test-vm: install-dev

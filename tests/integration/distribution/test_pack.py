@@ -295,6 +295,32 @@ def test_no_link_is_followed_while_it_is_swapped(tmp_path: Path) -> None:
         swapper.join()
 
 
+@pytest.mark.parametrize("name", ["d", "f"])
+def test_what_is_swapped_for_a_link_once_it_was_looked_at_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The moment that the race above may miss: right after a directory, or a file, was opened to be looked at."""
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    outside.mkdir()
+    (outside / "canary").write_text("secret")
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "canary").write_text("mine")
+    (tree / "f").write_text("mine")
+    opened = os.open
+
+    def swapping(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        fd = opened(path, flags, mode, dir_fd=dir_fd)
+        if os.fsencode(path) == name.encode() and not (tree / name).is_symlink():
+            os.rename(tree / name, tmp_path / "kept")
+            os.symlink(outside if name == "d" else outside / "canary", tree / name)
+        return fd
+
+    monkeypatch.setattr(os, "open", swapping)
+    data = packed(tree)
+    assert (tree / name).is_symlink()
+    assert b"secret" not in data and data.count(b"mine") == 2
+
+
 def test_a_deep_tree_needs_few_descriptors_and_a_deeper_one_is_refused(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     seen: list[int] = []

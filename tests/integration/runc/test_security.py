@@ -242,41 +242,59 @@ def test_cve_2026_31431_af_alg_and_vsock_are_denied(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["memfd", "overlay"])
 def test_cve_2019_5736_the_interpreter_cannot_be_written(bundle: Bundle, shared: bool) -> None:
-    """The created container's init is still the runtime: its executable, seen through /proc, opens for nobody."""
+    """The created container's init is still the runtime. Its executable, opened through /proc as the exploit does, is
+    not the host's, and cannot be written to when nobody runs it any more (until then it is busy in any case)."""
     program = textwrap.dedent(f"""
-        import os, sys, threading
+        import os, sys
         sys.path[:0] = {sys.path!r}
-        from rorqual.linux.sealed import reexec_sealed, is_sealed
+        from rorqual.linux.sealed import reexec_sealed
         reexec_sealed(shared={shared})
-        assert is_sealed()
         from rorqual.oci.runtime import Spec
         from rorqual.runc import container
         spec = Spec.from_json(open({str(bundle.path / "config.json")!r}, "rb").read())
         made = container.create({bundle.prefix + "-sealed"!r}, {str(bundle.path)!r}, spec, root={bundle.root!r})
         # created, not started: init is still this very program, inside the container's namespaces
-        for mode in (os.O_RDWR, os.O_WRONLY, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND):
-            try:
-                os.open(f"/proc/{{made.pid}}/exe", mode)
-                print("writable")
-            except OSError as e:
-                print(e.strerror)
-        print(os.readlink(f"/proc/{{made.pid}}/exe"))
+        print(made.pid, os.readlink(f"/proc/{{made.pid}}/exe"), flush=True)
+        sys.stdin.readline()
         made.start()
         os.waitpid(made.pid, 0)
         made.delete()
     """)
-    spec = bundle.spec("/proc/self/exe", "-c", "pass")
+    spec = bundle.spec("true")
     assert spec.linux is not None
     spec = replace(spec, linux=replace(spec.linux, cgroups_path=f"/{bundle.prefix}/sealed"))
     (bundle.path / "config.json").write_bytes(spec.to_json())
-    before = os.stat(os.path.realpath(sys.executable))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "writable" not in done.stdout, done.stdout
+    host = os.stat(os.path.realpath(sys.executable))
+    runtime = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert runtime.stdout is not None
+    pid, shown = runtime.stdout.readline().split(" ", 1)
+    opened = os.open(f"/proc/{pid}/exe", os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match=r"Text file busy|Read-only file system"):
+            os.close(os.open(f"/proc/{pid}/exe", os.O_WRONLY))
+        runtime.communicate("go on\n", timeout=30)
+        assert runtime.returncode == 0
+        found = os.fstat(opened)
+        assert (found.st_dev, found.st_ino) != (host.st_dev, host.st_ino)
+        with pytest.raises(OSError, match=r"Operation not permitted|Read-only file system"):
+            _write_same_byte(f"/proc/self/fd/{opened}")
+    finally:
+        os.close(opened)
     # through the overlay the name is one of the detached mount, not of the host
-    overlay = f"\n/{os.path.basename(os.path.realpath(sys.executable))}\n" in done.stdout
-    old_kernel = "memfd:rorqual" in done.stdout and tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15)
-    assert (overlay or old_kernel) if shared else "memfd:rorqual" in done.stdout, done.stdout + done.stderr
-    assert os.stat(os.path.realpath(sys.executable)) == before
+    overlay = shown == f"/{os.path.basename(os.path.realpath(sys.executable))}\n"
+    old_kernel = "memfd:rorqual" in shown and tuple(map(int, os.uname().release.split(".")[:2])) < (6, 15)
+    assert (overlay or old_kernel) if shared else "memfd:rorqual" in shown, shown
+    assert os.stat(os.path.realpath(sys.executable)) == host
+
+
+def _write_same_byte(path: str) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.pwrite(fd, os.pread(fd, 1, 0), 0)
+    finally:
+        os.close(fd)
 
 
 def test_cve_2024_25621_state_is_private(bundle: Bundle) -> None:
