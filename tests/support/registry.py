@@ -22,16 +22,16 @@ _HTPASSWD = f"{USERNAME}:$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO
 
 
 class Registry:
-    """A context manager, sync or async. `address` is `127.0.0.1:port`; `ca_path` with `tls`."""
+    """A context manager, sync or async. `address` is `127.0.0.1:port`, a free one if 0; `ca_path` with `tls`."""
 
-    def __init__(self, directory: Path, *, htpasswd: bool = False, tls: bool = False) -> None:
+    def __init__(self, directory: Path, *, htpasswd: bool = False, tls: bool = False, port: int = 0) -> None:
         if not shutil.which("docker-registry"):
             pytest.skip("docker-registry is not installed")
         self._directory = directory
         self._htpasswd = htpasswd
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = port or _free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.ca_path = directory / "ca.crt"
 

@@ -12,6 +12,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -21,23 +22,31 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
+from support.busybox import rootfs_tar  # noqa: E402
 from support.engine import Engine  # noqa: E402
+from support.image import layer_tar  # noqa: E402
 from support.peer import Dockerd  # noqa: E402
+from support.registry import Registry, push_image  # noqa: E402
 
 WORK = REPOSITORY / "build" / "docker-py"
 SOURCE = WORK / "docker-7.0.0"
 PYTHON = WORK / "venv" / "bin" / "python"
 EXPECTED = HERE / "expected.tsv"
+# Stands in for Docker Hub, in the engine's own network.
+HUB_PORT = 5000
+HUB_IMAGES = ("alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest")
 GROUPS = (
     "api_client_test.py",
     "api_container_test.py",
     "api_exec_test.py",
     "api_healthcheck_test.py",
+    "api_image_test.py",
     "api_network_test.py",
     "api_volume_test.py",
     "client_test.py",
     "errors_test.py",
     "models_containers_test.py",
+    "models_images_test.py",
     "models_networks_test.py",
     "models_volumes_test.py",
     "regression_test.py",
@@ -99,7 +108,18 @@ def main() -> int:
     options = parser.parse_args()
     prepare()
     paths = ["tests/integration"] if options.all else [f"tests/integration/{name}" for name in GROUPS]
-    with (Dockerd if options.peer else Engine)() as engine:
+    mirror = f"--registry-mirror=http://127.0.0.1:{HUB_PORT}"
+    with (
+        (Dockerd if options.peer else Engine)(mirror) as engine,
+        tempfile.TemporaryDirectory() as directory,
+        engine.inside(),
+        Registry(Path(directory), port=HUB_PORT) as hub,
+    ):
+        for image in HUB_IMAGES:
+            name, _, tag = image.partition(":")
+            # A layer of its own for each: what removing it frees is counted.
+            layers = [rootfs_tar(), layer_tar({"name": image.encode()})]
+            push_image(hub, f"library/{name}", layers, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}, tag=tag)
         found = outcomes(engine, paths)
     before = expected()
     for test, outcome in sorted(found.items()):
