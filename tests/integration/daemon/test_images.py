@@ -315,3 +315,19 @@ def test_the_tree_is_the_stock_clients(own: Engine) -> None:
     assert "not yet supported with --tree" in own.rorqual("images", "--tree", "-q", code=1).err
     own.docker("rm", "user")
     own.docker("rmi", "second:1")
+
+
+def test_names_that_mean_something_else_are_refused_as_docker_does(own: Engine) -> None:
+    for method, path, status, text in (
+        ("POST", "/images/create?fromImage=scratch&tag=latest", 403, "'scratch' is a reserved name"),
+        ("POST", "/images/busybox/tag?repo=sha256&tag=1", 400, "using digest algorithm as name"),
+        ("DELETE", "/images/%20", 400, "image name cannot be blank"),
+    ):
+        answer = own.api(method, path)
+        assert answer.status == status and text in answer.message, path
+
+
+def test_an_import_says_where_it_is_from(own: Engine) -> None:
+    own.docker("import", "-", "from:1", stdin=rootfs_tar())
+    assert own.docker.out("history", "--format", "{{.Comment}}", "from:1") == "Imported from -"
+    own.docker("rmi", "from:1")

@@ -26,7 +26,7 @@ from rorqual.daemon.services.images.service import Images
 from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import FILTER_KEYS, Views
 from rorqual.distribution.credentials import parse_header
-from rorqual.errdefs import Error, Internal, InvalidArgument, Unauthenticated
+from rorqual.errdefs import Error, Internal, InvalidArgument, PermissionDenied, Unauthenticated
 from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
 from rorqual.oci.fields import Fields
@@ -123,6 +123,8 @@ class ImageRoutes:
             else:
                 credentials = parse_header(call.request.headers.get("X-Registry-Auth"))
                 reference = _pulled(call.text("fromImage"), call.text("tag"))
+                if reference.familiar_name == "scratch":
+                    raise PermissionDenied("'scratch' is a reserved name")
                 await self.transfers.pull(reference, call.text("platform"), credentials, lines.send)
         except Unauthenticated as e:
             # As dockerd: 401 would be the API's own refusal, and the CLI would ask for a password of Docker Hub.
@@ -142,7 +144,8 @@ class ImageRoutes:
             else:
                 url, body = await stack.enter_async_context(self.importer.fetched(call.text("fromSrc")))
                 await lines.send({"status": f"Downloading from {url}"})
-            id = await self.importer.import_tar(body, name, changes, call.text("message"), call.text("platform"))
+            message = call.text("message") or f"Imported from {call.text('fromSrc')}"
+            id = await self.importer.import_tar(body, name, changes, message, call.text("platform"))
         await lines.send({"status": id})
 
     async def commit(self, call: Call) -> web.StreamResponse:
@@ -241,12 +244,16 @@ class ImageRoutes:
 
     async def tag(self, call: Call) -> web.StreamResponse:
         """POST /images/{name}/tag."""
+        if call.text("repo") == "sha256":
+            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
         work = self.images.tag(call.params["name"], call.text("repo"), call.text("tag"))
         await self.background.whole(work, "tag")
         return http.empty(201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
         """DELETE /images/{name}."""
+        if not call.params["name"].strip():
+            raise InvalidArgument("image name cannot be blank")
         texts = call.request.query.getall("platforms") if call.version >= (1, 50) else []
         work = self.images.remove(
             call.params["name"],
