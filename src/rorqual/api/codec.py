@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.oci import jsontext
 
 T = TypeVar("T")
 Decoder = Callable[[Any, str], Any]
@@ -54,36 +55,13 @@ def loads(raw: bytes | str) -> Any:
         raise InvalidArgument("invalid JSON: got EOF while reading request body")
     try:
         value = json.loads(raw)
-        return _with_characters(value) if _may_have_halves(raw) else value
+        return jsontext.with_characters(value) if jsontext.may_have_halves(raw) else value
     except json.JSONDecodeError as e:
         if e.msg == "Extra data":
             raise InvalidArgument("unexpected content after JSON") from e
         raise InvalidArgument(f"invalid JSON: {e.msg} at offset {e.pos}") from e
     except (ValueError, RecursionError) as e:
         raise InvalidArgument(f"invalid JSON: {e}") from e
-
-
-def _may_have_halves(raw: bytes | str) -> bool:
-    """Whether a string in it could hold half of a surrogate pair, which is no character: nothing could encode it."""
-    if isinstance(raw, str):
-        return "\\u" in raw or not raw.isascii()
-    return b"\\ud" in raw or b"\\uD" in raw or b"\xed" in raw
-
-
-def _with_characters(value: Any) -> Any:
-    """U+FFFD for each half, as Go's decoder has it."""
-    if isinstance(value, str):
-        return whole_text(value)
-    if isinstance(value, list):
-        return [_with_characters(part) for part in value]
-    if isinstance(value, dict):
-        return {whole_text(key): _with_characters(part) for key, part in value.items()}
-    return value
-
-
-def whole_text(text: str) -> str:
-    """`text` with U+FFFD for what is no character: halves of pairs, bytes of file names that are no UTF-8."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def to_json(value: Any) -> Any:
@@ -109,7 +87,7 @@ def to_bytes(value: Any) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return whole_text(text).encode()
+        return jsontext.whole_text(text).encode()
 
 
 _decoders: dict[Any, Decoder] = {}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rorqual.errdefs import InvalidArgument
+from rorqual.oci import jsontext
 
 # Deep nesting costs the parser stack and the reader nothing useful: no image document goes below 8.
 _MAX_ENTRIES = 10_000
@@ -39,6 +40,8 @@ class Fields:
             raise InvalidArgument(f"{where}: {len(raw)} bytes, at most {max_bytes} are allowed")
         try:
             data = json.loads(raw, object_pairs_hook=_reject_duplicates)
+            if jsontext.may_have_halves(raw):
+                data = jsontext.with_characters(data)
         except InvalidArgument as error:
             raise InvalidArgument(f"{where}: {error}") from error
         except (ValueError, RecursionError) as error:

@@ -78,3 +78,26 @@ def dumps_indented(value: Any, indent: str, level: str = "\n") -> str:
 
 def _refuse(value: object) -> None:
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def may_have_halves(raw: bytes | str) -> bool:
+    """Whether a string in the text could hold half of a surrogate pair, which is no character: none can encode it."""
+    if isinstance(raw, str):
+        return "\\u" in raw or not raw.isascii()
+    return b"\\ud" in raw or b"\\uD" in raw or b"\xed" in raw
+
+
+def with_characters(value: Any) -> Any:
+    """U+FFFD for each half in a parsed value, as Go's decoder has it. Raises: RecursionError."""
+    if isinstance(value, str):
+        return whole_text(value)
+    if isinstance(value, list):
+        return [with_characters(part) for part in value]
+    if isinstance(value, dict):
+        return {whole_text(key): with_characters(part) for key, part in value.items()}
+    return value
+
+
+def whole_text(text: str) -> str:
+    """`text` with U+FFFD for what is no character: halves of pairs, bytes of file names that are no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -13,6 +13,8 @@ from itertools import count
 
 IN, OUT, HUP, RDHUP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP | select.EPOLLERR, select.EPOLLRDHUP
 
+_WAIT_MAX_S = 3600.0  # the kernel counts milliseconds in 32 bits; a health check's interval may be years
+
 
 class Loop:
     """Callbacks run one at a time; one that raises is logged and the loop goes on: a shim must outlive its bugs."""
@@ -85,7 +87,9 @@ class Loop:
                 self._guarded(heapq.heappop(self._timers)[2])
 
     def _timeout_s(self) -> float:
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+        if not self._timers:
+            return -1
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), _WAIT_MAX_S)
 
     def _guarded(self, callback: Callable[[], None]) -> None:
         try:

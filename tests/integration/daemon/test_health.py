@@ -1,6 +1,7 @@
 """Health checks, with both command lines: probes, states, events, and what survives a restart of the daemon."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,12 @@ def test_an_images_labels_drive_nothing(engine: Engine) -> None:
     found = engine.inspect("plain")
     assert found["Config"]["Labels"]["rorqual.health.tcp"] == "1"
     assert found["State"].get("Health") is None
+
+
+def test_an_interval_of_weeks_is_one(engine: Engine) -> None:
+    engine.rorqual(
+        "run", "-d", "--name", "rare", "--health-cmd", "true", "--health-interval", "1000h", "busybox", "sleep", "600"
+    )
+    time.sleep(0.5)
+    assert engine.inspect("rare")["State"]["Health"]["Status"] == "starting"
+    assert engine.running("rare")

@@ -258,6 +258,13 @@ def test_time_offsets(bundle: Bundle) -> None:
     assert float(out.split()[0]) > 1_000_000, err
 
 
+def test_a_working_directory_is_made_however_deep(bundle: Bundle) -> None:
+    cwd = "/a" * 1500
+    assert bundle.sh("readlink /proc/self/cwd", process={"cwd": cwd}).strip() == cwd
+    with pytest.raises(StartError, match=r"mkdir .*: file name too long"):
+        bundle.create(bundle.spec("true", process={"cwd": "/a" * 3000}))
+
+
 def test_rlimits_umask_and_cwd(bundle: Bundle) -> None:
     process = {
         "rlimits": (Rlimit("RLIMIT_NOFILE", 123, 99), Rlimit("RLIMIT_CORE", 0, 0)),

@@ -89,3 +89,11 @@ def test_verifier_stops_at_the_promised_size() -> None:
 def test_bad_digests_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
         digest.parse(text)
+
+
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    """Nothing could encode it: a container of such an image could not be made, nor told why."""
+    raw = (
+        b'{"architecture":"amd64","os":"linux","config":{"Env":["A=\\ud800"]},"rootfs":{"type":"layers","diff_ids":[]}}'
+    )
+    assert image.parse(raw).config.env == ("A=\ufffd",)

@@ -176,12 +176,10 @@ def _give_stdio(identity: Identity) -> None:
 # --- the working directory ------------------------------------------------------------------------------------------
 
 
-def make_cwd(cwd: str) -> None:
-    """The image may lack it: made as root, 0755, before the root becomes read-only. Inside the rootfs."""
+def make_cwd(root_fd: int, cwd: str) -> None:
+    """The image may lack it: made as root, 0755, before the root becomes read-only. `root_fd` is the rootfs."""
     try:
-        os.makedirs(cwd, 0o755, exist_ok=True)
-    except FileExistsError as e:
-        raise Refusal(f"mkdir {cwd}: not a directory") from e
+        os.close(paths.mkdir_all_in_root(root_fd, cwd))
     except OSError as e:
         raise Refusal(f"mkdir {cwd}: {reason(e)}") from e
 

@@ -101,7 +101,7 @@ def _enter(plan: InitPlan, root_fd: int, where: str) -> None:
     inside = paths.open_root("/")
     try:
         if plan.process.cwd != "/":
-            identity.make_cwd(plan.process.cwd)
+            identity.make_cwd(inside, plan.process.cwd)
         for destination in rootfs.read_only_later:
             _make_read_only(inside, destination)
         if rootfs.read_only and rootfs.own_mounts:
