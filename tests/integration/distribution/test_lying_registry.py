@@ -332,6 +332,38 @@ async def test_a_refused_token_is_renewed_once(image: BuiltImage) -> None:
         assert len(registry.paths("/token")) == 2
 
 
+async def test_a_token_that_expires_in_the_middle_of_a_layer_is_renewed_and_the_rest_fetched(image: BuiltImage) -> None:
+    blob = image.layers[0]
+
+    async def bend(request: web.Request) -> web.StreamResponse | None:
+        if is_layer(request, image) and "Range" not in request.headers:
+            answer = await send_part(request, blob[:250_000], len(blob))
+            registry.valid_tokens.clear()
+            return answer
+        return None
+
+    async with ScriptedRegistry(image, bend=bend, token=True) as registry, Client() as client:
+        await client.pull(registry.reference)
+        assert client.layers.blobs[Digest(digest_of(blob))] == blob and client.layers.written == len(blob)
+        assert len(registry.paths("/token")) == 2
+
+
+async def test_a_registry_is_asked_again_when_it_says(image: BuiltImage) -> None:
+    asked: list[float] = []
+
+    async def bend(request: web.Request) -> web.StreamResponse | None:
+        if "/manifests/" in request.path:
+            asked.append(asyncio.get_running_loop().time())
+            if len(asked) == 1:
+                return web.Response(status=429, headers={"Retry-After": "1"})
+        return None
+
+    async with ScriptedRegistry(image, bend=bend) as registry, Client() as client:
+        await client.pull(registry.reference)
+        # By itself it would have waited for some hundredths of a second.
+        assert len(asked) == 2 and asked[1] - asked[0] >= 1.0
+
+
 async def test_access_denied_is_told_as_docker_does(image: BuiltImage) -> None:
     async def bend(request: web.Request) -> web.StreamResponse | None:
         if "manifests" not in request.path:
