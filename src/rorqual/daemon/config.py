@@ -427,7 +427,7 @@ def parse_size(key: str, text: str) -> int:
     number = lowered.rstrip("bkmgt")
     try:
         return int(float(number) * _UNITS[lowered[len(number) :]])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise InvalidArgument(f"invalid size {text!r} for {key}") from None
 
 

@@ -1,6 +1,10 @@
 """--log-driver and --log-opt: what is accepted, and what the shim is told."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rorqual.api.config import ContainerConfig, LogConfig
 from rorqual.daemon.services import logconfig
@@ -126,3 +130,26 @@ def test_where_logs_reads() -> None:
     assert found is not None and found.driver == "local" and found.path.endswith("container-cached.log")
     found = source("local", tag="t", labels="tier")
     assert found is not None and found.attrs == {"tier": "front", "tag": "t"}
+
+
+_ODD = """
+    udp://[::1 tcp://a:99999 unix:// tcp:// tcp+tls://[ 0 -1 1 9k inf nan 1.5m a{99999999999} (?P< [ * (?i true none {{
+    rfc3164 daemon 24 1h 1x -1s blocking non-blocking
+"""
+
+
+@given(
+    driver=st.sampled_from(logconfig.DRIVERS),
+    options=st.dictionaries(
+        st.sampled_from(sorted(set().union(*logconfig._OWN.values(), logconfig._COMMON, logconfig._EVERYWHERE))),
+        st.one_of(
+            st.sampled_from(_ODD.split()),
+            st.sampled_from(["", "9" * 400, "9" * 400 + "g", "(" * 6000, "a\0b", "\u0663", "e" * 400]),
+            st.text(max_size=5),
+        ),
+        max_size=4,
+    ),
+)
+def test_any_options_are_taken_or_refused(driver: str, options: dict[str, str]) -> None:
+    with suppress(InvalidArgument):
+        logconfig.check(LogConfig(type=driver, config=options))

@@ -79,7 +79,7 @@ def parse_duration(text: str) -> int:
             break
         total += float(match[1]) * _UNITS[match[2]]
         end = match.end()
-    if end == 0 or end != len(text):
+    if end == 0 or end != len(text) or total >= 1 << 63:  # Go's durations have 64 bits
         raise InvalidArgument(f'invalid duration "{text}"')
     return int(total)
 

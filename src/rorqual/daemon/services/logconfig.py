@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rorqual.api.config import ContainerConfig, LogConfig
 from rorqual.daemon.config import parse_size
@@ -44,6 +44,7 @@ _OWN: dict[str, frozenset[str]] = {
 }
 _LOCAL_DEFAULTS = (20 << 20, 5, True)  # bytes, files, compressed
 _RING_BYTES = 1_000_000
+_SHOWN_MAX = 200  # characters of a value in an error
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _FACILITY_NAMES = "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp"
@@ -102,8 +103,8 @@ def _check_patterns(options: Mapping[str, str]) -> None:
     for name in ("env-regex", "labels-regex"):
         try:
             re.compile(options.get(name, ""))
-        except re.error as e:
-            raise InvalidArgument(f"invalid {name} {options[name]!r}: {e}") from e
+        except (re.error, RecursionError, OverflowError) as e:
+            raise InvalidArgument(f"invalid {name} {options[name][:_SHOWN_MAX]!r}: {e}") from e
     if "cache-disabled" in options:
         _boolean("cache-disabled", options["cache-disabled"])
 
@@ -131,7 +132,10 @@ def human_size(name: str, text: str) -> int:
     match = _HUMAN.match(text)
     if match is None:
         raise InvalidArgument(f"invalid value for {name}: invalid size: '{text}'")
-    return int(float(match[1]) * 1000 ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
+    try:
+        return int(float(match[1]) * 1000 ** ("kmgtp".index(match[2].lower()) + 1 if match[2] else 0))
+    except OverflowError:
+        raise InvalidArgument(f"invalid value for {name}: invalid size: '{text[:_SHOWN_MAX]}'") from None
 
 
 def json_file_limits(options: Mapping[str, str]) -> tuple[int, int, bool]:
@@ -175,7 +179,7 @@ def _cache_limits(options: Mapping[str, str]) -> tuple[int, int, bool] | None:
 def _check_syslog(options: Mapping[str, str]) -> None:
     address = options.get("syslog-address", "")
     if address:
-        url = urlsplit(address)
+        url = _split(address)
         if url.scheme in ("unix", "unixgram"):
             if not os.path.exists(url.path):
                 raise InvalidArgument(f"stat {url.path}: no such file or directory")
@@ -192,7 +196,7 @@ def _check_gelf(options: Mapping[str, str]) -> None:
     address = options.get("gelf-address", "")
     if not address:
         raise InvalidArgument("gelf-address is a required parameter")
-    url = urlsplit(address)
+    url = _split(address)
     if url.scheme not in ("udp", "tcp"):
         raise InvalidArgument("gelf: endpoint needs to be TCP or UDP")
     if not _port_of(address):
@@ -213,6 +217,16 @@ def _check_gelf(options: Mapping[str, str]) -> None:
                 raise InvalidArgument(f'"{name}" must be a positive integer')
 
 
+def _split(address: str) -> SplitResult:
+    """Raises: InvalidArgument, as of a bracket that is not closed, or a port that is no number."""
+    try:
+        url = urlsplit(address)
+        _ = url.port
+    except ValueError as e:
+        raise InvalidArgument(f"invalid address {address[:_SHOWN_MAX]!r}: {str(e).lower()}") from e
+    return url
+
+
 def _port_of(address: str) -> int:
     try:
         url = urlsplit(address)
@@ -224,7 +238,7 @@ def _port_of(address: str) -> int:
 def _check_fluentd(options: Mapping[str, str]) -> None:
     address = options.get("fluentd-address", "")
     if address:
-        url = urlsplit(address if "://" in address else f"tcp://{address}")
+        url = _split(address if "://" in address else f"tcp://{address}")
         wrong = ""
         if url.scheme == "unix":
             wrong = "path is empty" if not url.path.lstrip("/") else ""
