@@ -148,6 +148,23 @@ def test_a_second_platform_is_kept_beside_the_first(own: Engine, published: Publ
     wait_for(lambda: not theirs & blobs(own), "the blobs of both are collected")
 
 
+def test_the_other_platforms_own_id_means_that_platform(own: Engine, published: Published) -> None:
+    docker, name = own.docker, published.name
+    docker("pull", "-q", name)
+    docker("pull", "-q", "--platform", "linux/arm64", name)
+    id = digest_of(published.arm64.config)
+    assert inspected(own, id)["Architecture"] == "arm64" and docker.out("run", "--rm", id) == "arm64"
+    refused = docker("rmi", "-f", id, code=1).err
+    assert f"it is one platform of {published.digest}" in refused
+    docker("tag", id, "alone:1")
+    docker("rmi", name)
+    assert inspected(own, "alone:1")["Descriptor"]["digest"] == published.arm64.digest
+    wait_for(lambda: published.digest.partition(":")[2] not in blobs(own), "the index is collected")
+    own.restart()
+    assert docker.out("run", "--rm", "alone:1") == "arm64"
+    assert f"Deleted: {id}" in docker.out("rmi", "alone:1")
+
+
 def test_the_first_platform_may_be_another_machines(own: Engine, published: Published) -> None:
     own.docker("pull", "-q", "--platform", "linux/arm64", published.name)
     assert inspected(own, published.name)["Architecture"] == "arm64"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from rorqual.api.image import DeleteItem
@@ -74,6 +75,9 @@ class Images:
         if reference.digest is not None:
             raise InvalidArgument("refusing to create a tag with a digest reference")
         image = await self._library.find(source)
+        if self._is_part(image):
+            # The platform alone, not the index that it was found by.
+            image = replace(image, target=image.manifest.descriptor)
         name = reference.with_default_tag()
         await self._library.put(str(name), image, clock.now_ns())
         self._event("tag", image.id, name.familiar, image.image.config)
@@ -90,6 +94,11 @@ class Images:
         if platforms:
             return await self._remove_platforms(text, platforms, force=force)
         image = await self._library.find(text)
+        if self._is_part(image):
+            raise Conflict(
+                f"conflict: unable to delete {_short(image.id)} (cannot be forced) - it is one platform of "
+                f"{image.target.digest}: remove that, or with --platform and --force this platform of it"
+            )
         items: list[DeleteItem] = []
         names = self._tagged(image)
         if not self._is_id(text, image):
@@ -151,6 +160,10 @@ class Images:
         items += [DeleteItem(deleted=digest) for digest in sorted(doomed & set(labels.values()))]
         self._sizes.forget(before - self._library.all_chains())
         self._event("delete", variant.manifest.digest, variant.manifest.digest, variant.image.config)
+
+    def _is_part(self, image: LocalImage) -> bool:
+        """Whether the image is known only as another platform of an index."""
+        return image.id not in self._library.by_id()
 
     def _using(self, image: LocalImage) -> list[tuple[str, bool]]:
         """The containers of any of its platforms."""
