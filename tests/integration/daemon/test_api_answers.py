@@ -64,6 +64,7 @@ def _images(call: Caller, engine: Engine) -> None:
     call("GET /images/{name}/json", name="busybox")
     call("GET /images/{name}/json", name="no-such-image")
     call("GET /images/{name}/history", name="busybox")
+    call("GET /images/{name}/attestations", name="busybox")
     call("POST /images/{name}/tag", "repo=again&tag=1", name="busybox")
     call("GET /images/{name}/get", name="again:1")
     saved = call("GET /images/get", "names=again:1")

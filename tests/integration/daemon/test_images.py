@@ -80,6 +80,18 @@ def test_old_clients_get_names_for_nameless_images(own: Engine) -> None:
     assert new[0]["RepoTags"] == [] and new[0]["RepoDigests"] == []
 
 
+def test_old_clients_get_sizes_and_no_descriptors(own: Engine) -> None:
+    for path, first in (("images/json", 0), ("images/busybox/json", None)):
+
+        def shown(version: str, path: str = path, first: int | None = first) -> Any:
+            answer = own.api("GET", f"/v{version}/{path}").json
+            return answer if first is None else answer[first]
+
+        assert shown("1.43")["VirtualSize"] == shown("1.43")["Size"] > 0
+        assert "VirtualSize" not in shown("1.44") and "Descriptor" not in shown("1.47")
+        assert shown("1.48")["Descriptor"]["digest"].startswith("sha256:")
+
+
 def test_parents_are_hidden_shown_with_all_and_known_to_history(own: Engine) -> None:
     docker = own.docker
     below = make(own, "below:1", run="echo 1 >/1")

@@ -36,25 +36,38 @@ from rorqual.oci.reference import Reference
 _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
 
 
+# What older versions of the API show otherwise. Source: moby, the versions' history.
+_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR = (1, 43), (1, 44), (1, 48)
+
+
 class Encoded:
-    """JSON of summaries that are asked for again and again: kept as long as the object is the same."""
+    """JSON of summaries that are asked for again and again: kept as long as object and shape are the same."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[ImageSummary, bytes]] = {}
+        self._known: dict[tuple[str, int], tuple[ImageSummary, bytes]] = {}
 
-    def list_of(self, summaries: Sequence[ImageSummary]) -> bytes:
-        """The JSON array."""
+    def list_of(self, summaries: Sequence[ImageSummary], version: tuple[int, int]) -> bytes:
+        """The JSON array, as a client of that version of the API knows it."""
         if len(self._known) > 2 * len(summaries) + 64:
             self._known.clear()
-        return b"[" + b",".join(map(self._one, summaries)) + b"]\n"
+        shape = sum(version >= change for change in (_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR))
+        return b"[" + b",".join(self._one(summary, version, shape) for summary in summaries) + b"]\n"
 
-    def _one(self, summary: ImageSummary) -> bytes:
-        known = self._known.get(summary.id)
+    def _one(self, summary: ImageSummary, version: tuple[int, int], shape: int) -> bytes:
+        known = self._known.get((summary.id, shape))
         if known is not None and known[0] is summary:
             return known[1]
-        encoded = codec.to_bytes(summary)
-        self._known[summary.id] = (summary, encoded)
+        encoded = codec.to_bytes(_as_known_to(version, summary))
+        self._known[summary.id, shape] = (summary, encoded)
         return encoded
+
+
+def _as_known_to(version: tuple[int, int], summary: ImageSummary) -> ImageSummary:
+    if version < _NAMES_OF_NAMELESS:
+        summary = _with_placeholders(summary)
+    if version < _VIRTUAL_SIZE:
+        summary = replace(summary, virtual_size=summary.size)
+    return replace(summary, descriptor=None) if version < _NO_DESCRIPTOR else summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +123,7 @@ class ImageRoutes:
             manifests=manifests,
             identity=identity,
         )
-        if call.version < (1, 43):
-            found = [_with_placeholders(summary) for summary in found]
-        return http.json_bytes(self.encoded.list_of(found))
+        return http.json_bytes(self.encoded.list_of(found, call.version))
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /images/create: pull, or import with fromSrc."""
@@ -200,6 +211,10 @@ class ImageRoutes:
             raise InvalidArgument("conflicting options: manifests and platform options cannot both be set")
         identity = call.version >= (1, 53)
         found = await self.views.inspect(call.params["name"], platform=platform, manifests=manifests, identity=identity)
+        if call.version < _VIRTUAL_SIZE:
+            found = replace(found, virtual_size=found.size)
+        if call.version < _NO_DESCRIPTOR:
+            found = replace(found, descriptor=None)
         return http.json_response(found)
 
     async def history(self, call: Call) -> web.StreamResponse:
