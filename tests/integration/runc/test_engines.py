@@ -96,6 +96,19 @@ def test_dockerd_execs_updates_and_watches_through_it(docker: Cli, dockerd: Dock
     docker("rm", "box")
 
 
+def test_dockerd_stops_and_starts_through_it(docker: Cli, dockerd: Dockerd) -> None:
+    ending = "trap 'echo ending; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    docker("run", "-d", "--name", "box", "busybox", "sh", "-c", ending)
+    wait_for(lambda: "ready" in docker.out("logs", "box"), "its trap is set")
+    docker("stop", "-t", "20", "box")
+    state = dockerd.inspect("box")["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 3)
+    docker("start", "box")
+    assert dockerd.running("box")
+    docker("rm", "-f", "box")
+    assert docker.out("ps", "-aq") == ""
+
+
 # --- containerd ------------------------------------------------------------------------------------------------------
 
 
