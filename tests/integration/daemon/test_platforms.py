@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,9 @@ def test_a_second_platform_is_kept_beside_the_first(own: Engine, published: Publ
         assert json.loads(own.rorqual.out("image", "inspect", "--platform", platform, name))[0]["Id"] == found["Id"]
         assert len(own.rorqual.out("history", "-q", "--platform", platform, name).split("\n")) == 2
     assert [m["Available"] for m in inspected(own, name, "manifests=1")["Manifests"]] == [True, True, True]
+    trees = [re.sub(r"\x1b\[[0-9;]*m", "", cli("images", "--tree").out) for cli in (docker, own.rorqual)]
+    stock, ours = ([line.rstrip() for line in tree.splitlines()] for tree in trees)
+    assert ours == stock and sum("linux/" in line for line in ours) >= 2
     missing = docker("image", "inspect", "--platform", "linux/s390x", name, code=1).err
     assert f"image with reference {name} was found but does not provide the specified platform (linux/s390x)" in missing
     # A daemon that starts anew finds both, and a container of the second is an image's.
