@@ -221,7 +221,7 @@ def test_a_user_namespace_below_closed_directories(bundle: Bundle, tmp_path: Pat
 
 
 def test_a_root_that_cannot_be_mounted_for_a_user_namespace(bundle: Bundle) -> None:
-    mounts = (RootMount("overlay", "overlay", ("lowerdir=/nowhere",)),)
+    mounts = (RootMount("overlay", "overlay", ("lowerdir=/nowhere:/nor/here",)),)
     with pytest.raises(StartError, match=r"error preparing rootfs .*: no such file or directory"):
         bundle.create(_user_namespace(bundle.spec("true")), rootfs_mounts=mounts)
 
