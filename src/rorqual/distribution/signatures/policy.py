@@ -38,7 +38,8 @@ class Policy:
     def rule_for(self, reference: Reference) -> Rule | None:
         """The rule that demands signatures of the reference's repository; None when none does."""
         for rule in self.rules:
-            if fnmatch.fnmatchcase(reference.name, rule.pattern):
+            # Hosts may be written in capitals: that is no other registry.
+            if fnmatch.fnmatchcase(reference.name.lower(), rule.pattern.lower()):
                 return rule if rule.keys else None
         return None
 

@@ -26,6 +26,7 @@ def test_the_first_rule_that_fits_counts(tmp_path: Path) -> None:
         return rule.pattern if rule is not None else None
 
     assert pattern("registry.test/team/app:1") == pattern("registry.test/team/deep/app") == "registry.test/team/*"
+    assert pattern("Registry.TEST/team/app") == "registry.test/team/*"
     assert pattern("registry.test/team/free:1") is None
     assert pattern("registry.test/other:1") is None and pattern("registry.test:5000/team/app") is None
     assert pattern("busybox") == pattern("busybox@sha256:" + "a" * 64) == "docker.io/library/busybox"
