@@ -1,4 +1,4 @@
-"""The table of Docker's command line (docs/spec/cli-commands.tsv): which commands it has, with which flags."""
+"""Docker's tables (docs/spec): the commands of its command line with their flags, the operations of its API."""
 
 import re
 from dataclasses import dataclass
@@ -40,3 +40,17 @@ def cases(*groups: str) -> list[str]:
     for row in rows(*groups):
         found += [row.shortest, *(f"{row.shortest} --{flag}" for flag in row.flags if flag != "help")]
     return list(dict.fromkeys(found))
+
+
+OPERATIONS = TABLE.with_name("engine-endpoints.tsv")
+
+
+def operations(*groups: str) -> list[str]:
+    """`Operation parameter` for each query parameter and body of the operations whose names begin so."""
+    found = []
+    for line in OPERATIONS.read_text().splitlines():
+        if line and not line.startswith("#"):
+            _, _, operation, parameters = (*line.split("\t"), "")[:4]
+            if operation.startswith(groups):
+                found += [f"{operation} {name}" for name in parameters.split(",") if name and "header:" not in name]
+    return found

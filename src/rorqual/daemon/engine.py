@@ -208,7 +208,7 @@ class Engine:
                 streams,
                 self.networking,
                 ContainerSizes(self.remote.snapshots, self.library, sizes),
-                views.Listing(self.registry),
+                views.Listing(self.registry, self.library),
                 self.background,
                 health,
             ).routes(),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.covers import covers
 from support.engine import Answer, Cli, Engine
 from support.processes import wait_for
 
@@ -90,6 +91,7 @@ def test_cp_streams_tars_and_follows_links_when_asked(cli: Cli, running: str, tm
     assert (quiet.out, quiet.err) == ("", "")
 
 
+@covers("ContainerArchiveInfo path", "ContainerArchive path")
 def test_stat_tells_kind_mode_size_and_where_a_link_leads(engine: Engine, running: str) -> None:
     engine.docker(
         "exec", running, "sh", "-c", "cd /tmp; echo hi >f; chmod 4751 f; ln -s ../tmp/none l; mkdir -m 1777 d"
@@ -128,6 +130,7 @@ def test_a_read_only_root_or_volume_is_refused_and_a_writable_volume_in_it_is_no
     engine.docker("volume", "rm", "vol-a", "vol-b")
 
 
+@covers("PutContainerArchive path", "PutContainerArchive noOverwriteDirNonDir")
 def test_directories_and_files_do_not_replace_each_other_when_asked(engine: Engine, running: str) -> None:
     engine.docker("exec", running, "sh", "-c", "mkdir -p /tmp/d/x; echo 1 >/tmp/f")
     over_directory = put(engine, running, "/tmp", tar_of({"d": b"file"}), "&noOverwriteDirNonDir=1")
@@ -138,6 +141,7 @@ def test_directories_and_files_do_not_replace_each_other_when_asked(engine: Engi
     assert get(engine, running, "/tmp/d") == {"d": b"file"}
 
 
+@covers("PutContainerArchive copyUIDGID", "PutContainerArchive body:inputStream")
 def test_owners_are_the_archives_or_the_containers_user(engine: Engine) -> None:
     engine.docker("run", "-d", "--name", "owner", "-u", "alice:audio", "busybox", "sleep", "600")
     put(engine, "owner", "/tmp", tar_of({"theirs": b""}, uid=7, gid=8))

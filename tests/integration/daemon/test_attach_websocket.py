@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import pytest
+from support.covers import covers
 from support.engine import Engine
 
 from rorqual.daemon.api import websocket
@@ -55,6 +56,7 @@ def client(engine: Engine) -> Iterator[Client]:
         yield Client(sock)
 
 
+@covers("ContainerAttachWebsocket stream", "ContainerAttachWebsocket stdin", "ContainerAttachWebsocket stdout")
 def test_input_and_output_pass_as_messages(engine: Engine) -> None:
     engine.docker("run", "-d", "-i", "--name", "echo", "busybox", "sh", "-c", "read x; echo got $x; read y; exit 0")
     with client(engine) as ws:
@@ -74,11 +76,22 @@ def test_an_attach_before_the_start_sees_everything(engine: Engine) -> None:
         assert ws.until_closed().count(b"\n") == 200_000
 
 
+@covers("ContainerAttachWebsocket logs")
 def test_the_log_of_an_ended_container_is_sent(engine: Engine) -> None:
     engine.docker("run", "--name", "ended", "busybox", "echo", "logged")
     with client(engine) as ws:
         ws.request("/containers/ended/attach/ws?logs=1&stdout=1")
         assert ws.until_closed() == b"logged\n"
+
+
+@covers("ContainerAttachWebsocket stderr", "ContainerAttachWebsocket detachKeys")
+def test_one_stream_alone_and_keys_that_are_none(engine: Engine) -> None:
+    engine.docker("run", "--name", "both", "busybox", "sh", "-c", "echo out; echo err >&2")
+    with client(engine) as ws:
+        assert ws.request("/containers/both/attach/ws?logs=1&stderr=1")[0] == 101
+        assert ws.until_closed() == b"err\n"
+    with client(engine) as ws:
+        assert ws.request("/containers/both/attach/ws?stream=1&detachKeys=odd")[0] == 400
 
 
 def test_a_request_without_a_handshake_is_refused(engine: Engine) -> None:

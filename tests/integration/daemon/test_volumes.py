@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.covers import covers
 from support.engine import Cli, Engine
 from support.processes import wait_for
 
@@ -198,6 +199,7 @@ def test_a_mounted_volume_survives_the_daemon_and_is_unmounted_at_the_end(fresh_
     run("volume", "rm", "memory")
 
 
+@covers("VolumeUpdate body:body", "VolumeUpdate version")
 def test_cluster_volumes_need_a_swarm(cli: Cli, engine: Engine) -> None:
     assert "not a swarm manager" in cli("volume", "create", "--type", "block", "far", code=1).err
     assert engine.api("GET", "/volumes/far").status == 404

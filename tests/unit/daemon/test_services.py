@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -291,12 +292,31 @@ async def test_names_are_unique_and_ids_have_prefixes(store):
     assert "uno" not in registry.names
 
 
+class Images:
+    """busybox, whose layers `mine` shares, and what was made of it."""
+
+    @dataclass(frozen=True)
+    class Image:
+        id: str
+
+        @property
+        def variants(self):
+            return (self,)
+
+    def lookup(self, text):
+        known = {"busybox": "sha256:" + "1" * 64, "mine": "sha256:" + "1" * 64, "other": "sha256:" + "ff" * 32}
+        return self.Image(known[text]) if text in known else None
+
+    def children_of(self, id):
+        return [self.Image("sha256:" + "1" * 64)] if id == "sha256:" + "ff" * 32 else []
+
+
 async def test_listing_filters(store):
     registry = Registry(store)
     for id, name, created in (("ab" * 32, "one", 1), ("cd" * 32, "two", 2)):
         with registry.reserved(name, id):
             await registry.add(container(id, name, created_ns=created))
-    listing = Listing(registry)
+    listing = Listing(registry, Images())
 
     def select(**filters):
         found = listing.select(Filters({k: (v,) for k, v in filters.items()}), everything=True, limit=0)
@@ -306,7 +326,12 @@ async def test_listing_filters(store):
     assert select(name="^/on") == ["one"]
     assert select(label="k=v", since="one") == ["two"]
     assert select(status="running") == []
-    assert select(ancestor="busybox") == ["two", "one"]
+    assert select(ancestor="busybox") == select(ancestor="mine") == select(ancestor="other") == ["two", "one"]
+    assert select(ancestor="nosuch") == [] == select(**{"is-task": "true"})
+    assert select(**{"is-task": "0"}) == ["two", "one"]
+    for key, value in (("is-task", "odd"), ("health", "odd")):
+        with pytest.raises(InvalidArgument, match="odd"):
+            select(**{key: value})
     with pytest.raises(InvalidArgument):
         select(status="dreaming")
 

@@ -20,7 +20,7 @@ from rorqual.daemon import web
 from rorqual.daemon.api import hijack, http, websocket
 from rorqual.daemon.api.http import Call, Route
 from rorqual.daemon.background import Background
-from rorqual.daemon.services import clock
+from rorqual.daemon.services import clock, detachkeys
 from rorqual.daemon.services.containers import links, views
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.create import Creator
@@ -89,7 +89,8 @@ class ContainerRoutes:
         selected = self.listing.select(filters, everything=call.flag("all"), limit=limit)
         now_ns = clock.now_ns()
         given = links.given_names(self.registry)
-        rows = [views.summary(c, c.config.image, now_ns, given.get(c.id, ())) for c in selected]
+        shown = self.listing.images_of(selected)
+        rows = [views.summary(c, shown[c.id], now_ns, given.get(c.id, ())) for c in selected]
         if call.flag("size"):
             sizes = await asyncio.gather(*(self.sizes.of(c) for c in selected))
             rows = [replace(row, size_rw=rw, size_rootfs=root) for row, (rw, root) in zip(rows, sizes, strict=True)]
@@ -128,7 +129,11 @@ class ContainerRoutes:
 
     async def kill(self, call: Call) -> web.StreamResponse:
         """POST /containers/{id}/kill."""
-        await self.lifecycle.kill(self._get(call), call.text("signal"))
+        name = call.params["id"]
+        try:
+            await self.lifecycle.kill(self._get(call), call.text("signal"))
+        except Error as e:
+            raise type(e)(f"cannot kill container: {name}: {e}") from e
         return http.empty()
 
     async def restart(self, call: Call) -> web.StreamResponse:
@@ -244,6 +249,7 @@ class ContainerRoutes:
         *,
         mux: bool,
     ) -> web.StreamResponse:
+        detachkeys.check(call.text("detachKeys"), "Invalid detach keys ({}) provided")
         stream = call.flag("stream")
         request = Attach(
             stdin=call.flag("stdin") and stream,

@@ -120,7 +120,7 @@ class VolumeRoutes:
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /volumes/create."""
-        wanted = await call.json(VolumeCreateRequest, optional=True)
+        wanted = await call.json(VolumeCreateRequest)
         if wanted.cluster_volume_spec is not None:
             raise Unavailable(NO_MANAGER)
         work = self.volumes.ensure(wanted.name, wanted.driver, wanted.labels, wanted.driver_opts)

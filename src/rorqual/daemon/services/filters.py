@@ -28,11 +28,15 @@ class Filters:
         try:
             raw = json.loads(text)
         except ValueError as e:
-            raise InvalidArgument(f"invalid filter: {e}") from e
+            raise InvalidArgument("invalid filter") from e
+        if raw is None:
+            return cls()
         if not isinstance(raw, dict):
             raise InvalidArgument("invalid filter")
         values: dict[str, tuple[str, ...]] = {}
         for key, given in raw.items():
+            if given is None:
+                continue
             if isinstance(given, dict):
                 given = [value for value, on in given.items() if on]
             if not isinstance(given, list) or not all(isinstance(v, str) for v in given):
@@ -65,7 +69,7 @@ class Filters:
             return True
         if values <= {"0", "false"}:
             return False
-        raise InvalidArgument(f"invalid filter '{key}={list(values)}'")
+        raise InvalidArgument(f"invalid filter '{key}=[{' '.join(self.get(key))}]'")
 
     def one_of(self, key: str, value: str) -> bool:
         """`value` is among those given, or none were."""

@@ -108,6 +108,10 @@ class Volumes:
         if not name:
             name = secrets.token_hex(32)
             labels[ANONYMOUS] = ""
+        elif plugin is None and len(name) == 1:
+            raise InvalidArgument(
+                f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+            )
         elif plugin is None and not _NAME.match(name):
             raise InvalidArgument(
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only '

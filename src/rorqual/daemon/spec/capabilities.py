@@ -33,10 +33,10 @@ def normalise(names: Sequence[str], option: str) -> tuple[str, ...]:
         if not text.startswith("CAP_"):
             text = "CAP_" + text
         if text not in ALL_CAPABILITIES:
-            raise InvalidArgument(f'invalid {option}: unknown capability: "{name}"')
+            raise InvalidArgument(f'invalid {option}: unknown capability: "{text}"')
         if text not in known():
             raise InvalidArgument(
-                f'invalid {option}: capability not supported by your kernel or not available: "{name}"'
+                f'invalid {option}: capability not supported by your kernel or not available: "{text}"'
             )
         found.append(text)
     return tuple(found)
@@ -44,9 +44,9 @@ def normalise(names: Sequence[str], option: str) -> tuple[str, ...]:
 
 def effective(add: Sequence[str], drop: Sequence[str], *, privileged: bool) -> tuple[str, ...]:
     """The set, in the kernel's order. Raises: InvalidArgument."""
+    adds, drops = normalise(add, "CapAdd"), normalise(drop, "CapDrop")
     if privileged:
         return known()
-    adds, drops = normalise(add, "CapAdd"), normalise(drop, "CapDrop")
     if _ALL in drops:
         base: set[str] = set()
         drops = ()

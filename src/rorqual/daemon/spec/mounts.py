@@ -73,34 +73,44 @@ def clean_target(path: str) -> str:
     cleaned = posixpath.normpath(path)
     cleaned = "/" + cleaned.lstrip("/")
     if cleaned == "/":
-        raise InvalidArgument(f"invalid volume specification: '{path}': destination can't be '/'")
+        raise InvalidArgument("invalid specification: destination can't be '/'")
     return cleaned
 
 
 def parse_bind(text: str, volume_driver: str = "") -> Wanted:
     """`source:target[:mode]` of -v. Raises: InvalidArgument."""
     parts = text.split(":")
-    if len(parts) == 1:
-        return Wanted("volume", "", clean_target(parts[0]), driver=volume_driver)
     if len(parts) > 3 or not all(parts[:2]):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
-    source, target = parts[0], clean_target(parts[1])
+    kind = "bind" if len(parts) > 1 and parts[0].startswith("/") else "volume"
+    try:
+        target = clean_target(parts[min(1, len(parts) - 1)])
+    except InvalidArgument as e:
+        raise InvalidArgument(
+            f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {e}"
+        ) from None
+    if len(parts) == 1:
+        return Wanted("volume", "", target, driver=volume_driver)
+    source = parts[0]
     mode = parts[2] if len(parts) == 3 else ""
     flags = [f for f in mode.split(",") if f]
     if (len(parts) == 3 and not mode) or not _mode_is_valid(flags):
-        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {mode}")
+        raise InvalidArgument(f"invalid mode: {mode}")
     propagation = next((f for f in flags if f in _PROPAGATIONS), "")
     writable = "ro" not in flags
     if source.startswith("/"):
         if "nocopy" in flags:
-            raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {mode}")
+            raise InvalidArgument(
+                f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
+                "field VolumeOptions must not be specified"
+            )
         return Wanted(
             "bind", posixpath.normpath(source), target, writable, mode, propagation or "rprivate", create_source=True
         )
     if not _is_volume_name(source):
         raise InvalidArgument(
-            f'{source} includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are '
-            "allowed. If you intended to pass a host directory, use absolute path"
+            f'create {source}: "{source}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
     if propagation:
         raise InvalidArgument(f"invalid volume specification: '{text}': invalid mode: {mode}")
@@ -193,6 +203,8 @@ def _from_mount(mount: Mount) -> Wanted:
                 extra += _tmpfs_pairs(tmpfs.options, invalid)
             if tmpfs and tmpfs.size_bytes:
                 extra.append(f"size={tmpfs.size_bytes}")
+            if tmpfs and tmpfs.mode < 0:
+                raise invalid(f"invalid mode of tmpfs: {tmpfs.mode}")
             if tmpfs and tmpfs.mode:
                 extra.append(f"mode={tmpfs.mode:o}")
             kept = [o for o in _TMPFS_DEFAULTS if _OPPOSITE[o] not in extra and o not in extra]

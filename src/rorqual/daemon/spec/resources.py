@@ -73,10 +73,26 @@ def _check_cpu(host: HostConfig) -> None:
         raise InvalidArgument("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < host.cpu_quota < 1000:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    for text, what, online in ((host.cpuset_cpus, "cpus", cpus), (host.cpuset_mems, "mems", None)):
-        numbers = _set(text, what)
-        if online is not None and numbers and max(numbers) >= online:
-            raise InvalidArgument(f"Requested CPUs are not available - requested {text}, available: 0-{online - 1}")
+    if host.cpu_realtime_period and host.cpu_realtime_runtime > host.cpu_realtime_period:
+        raise InvalidArgument("cpu real-time runtime cannot be higher than cpu real-time period")
+    if max(_set(host.cpuset_cpus, "cpus"), default=0) >= cpus:
+        raise InvalidArgument(
+            f"Requested CPUs are not available - requested {host.cpuset_cpus}, available: 0-{cpus - 1}"
+        )
+    nodes = _memory_nodes()
+    if nodes and not set(_set(host.cpuset_mems, "mems")) <= set(_set(nodes, "mems")):
+        raise InvalidArgument(
+            f"Requested memory nodes are not available - requested {host.cpuset_mems}, available: {nodes}"
+        )
+
+
+def _memory_nodes() -> str:
+    """Those that have memory, as the kernel writes a set; "" where it does not tell."""
+    try:
+        with open("/sys/devices/system/node/has_memory", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _set(text: str, what: str) -> list[int]:
@@ -88,11 +104,14 @@ def _set(text: str, what: str) -> list[int]:
                 raise ValueError(part)
             numbers += range(int(first), int(last or first) + 1)
     except ValueError:
-        raise InvalidArgument(f"Invalid value {text} for cpuset {what}") from None
+        raise InvalidArgument(f"Invalid value {text} for cpuset {what}: invalid format: {text}") from None
     return numbers
 
 
 def _check_block_io(host: HostConfig) -> None:
+    for value, what in ((host.io_maximum_bandwidth, "bandwidth"), (host.io_maximum_iops, "IOPs")):
+        if value:
+            raise InvalidArgument(f"invalid QoS settings: linux does not support configuration of maximum {what}")
     weights = [host.blkio_weight, *(d.weight for d in host.blkio_weight_device or ())]
     if any(w != 0 and not 10 <= w <= 1000 for w in weights):
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REDRAW_EVERY_S = 0.5
 DISCOVER_EVERY_S = 2.0
+FIRST_FOR_S = 5.0  # for a container's first numbers, before the first table is shown
 _HEADERS = {
     "Container": "CONTAINER",
     "ID": "CONTAINER ID",
@@ -42,14 +43,15 @@ _PENDING = "--"
 
 
 class Sample:
-    """What is shown of one container; `values` is empty before its first numbers and after its end."""
+    """What is shown of one container; `values` is empty before its first numbers, which `heard` tells of."""
 
-    __slots__ = ("container", "error", "values")
+    __slots__ = ("container", "error", "heard", "values")
 
     def __init__(self, container: str) -> None:
         self.container = container
         self.values: dict[str, str] = {}
         self.error: errdefs.Error | None = None
+        self.heard = threading.Event()
 
     def field(self, name: str, full: bool) -> str:
         if name not in _HEADERS:
@@ -141,7 +143,8 @@ def _redraw(
 ) -> None:
     is_terminal = os.isatty(1)
     discover_at = time.monotonic() + DISCOVER_EVERY_S
-    time.sleep(REDRAW_EVERY_S)
+    for sample in tuple(samples.values()):
+        sample.heard.wait(FIRST_FOR_S)
     while True:
         if not watch_all:
             _raise_missing(samples, watch_all)
@@ -178,15 +181,16 @@ def _follow(context: Context, samples: dict[str, Sample], name: str, stream: boo
     def read() -> None:
         try:
             with client:
-                for index, stats in enumerate(client.containers.stats(name, stream=stream)):
-                    # The first of a stream has nothing to compare its CPU time with.
-                    if index or not stream:
-                        sample.values = compute(stats)
+                for stats in client.containers.stats(name, stream=stream):
+                    sample.values = compute(stats)
+                    sample.heard.set()
         except errdefs.Error as e:
             sample.error = e
         else:
             if stream:
                 sample.error = errdefs.Cancelled(f"container {name} has stopped")
+        finally:
+            sample.heard.set()
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()

@@ -49,11 +49,13 @@ def host_config(host: HostConfig, config: DaemonConfig) -> HostConfig:
     for entry in host.extra_hosts or ():
         networking.parse_extra_host(entry)
     for entry in host.links or ():
+        if not entry:
+            raise InvalidArgument("empty string specified for links")
         if not entry.partition(":")[0]:
             raise InvalidArgument(f"bad format for links: {entry}")
     storage_labels(host, config)
     if host.isolation not in ("", "default"):
-        raise InvalidArgument(f"invalid isolation '{host.isolation}' on linux")
+        raise InvalidArgument(f"invalid isolation: \"{host.isolation}\" - linux only supports 'default'")
     return resources.check(host)
 
 

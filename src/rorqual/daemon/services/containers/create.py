@@ -110,6 +110,8 @@ class Creator:
         user_config = _plain_config(request)
         user_config = replace(user_config, healthcheck=health.from_labels(user_config.labels, user_config.healthcheck))
         checks.container_config(user_config)
+        if host.uts_mode == "host" and user_config.hostname:
+            raise InvalidArgument("conflicting options: hostname and the UTS mode")
         if not user_config.image:
             raise InvalidArgument("no image specified") if not user_config.cmd else NotFound("No such image: ")
         wanted = platforms.parse(platform) if platform else None
@@ -172,13 +174,20 @@ class Creator:
         except Error as e:
             log.warning("container %s: its snapshot could not be removed after a failed create: %s", id, e)
 
+    def _other(self, name: str) -> Container:
+        """Raises: InvalidArgument when there is none: at a NotFound clients look for a missing image."""
+        try:
+            return self._registry.get(name)
+        except NotFound as e:
+            raise InvalidArgument(str(e)) from e
+
     def _resolve_modes(self, host: HostConfig) -> HostConfig:
-        """`container:<name>` to `container:<id>`. Raises: NotFound."""
+        """`container:<name>` to `container:<id>`. Raises: InvalidArgument."""
         changes: dict[str, str] = {}
         for attr in ("network_mode", "ipc_mode", "pid_mode"):
             value: str = getattr(host, attr)
             if value.startswith("container:"):
-                changes[attr] = "container:" + self._registry.get(value.partition(":")[2]).id
+                changes[attr] = "container:" + self._other(value.partition(":")[2]).id
         # mypy takes each str for every field's type; the three names above are of str fields.
         return replace(host, **changes) if changes else host  # type: ignore[arg-type]
 
@@ -188,7 +197,7 @@ class Creator:
             name, _, mode = entry.partition(":")
             if mode not in ("", "ro", "rw", "z", "Z"):
                 raise InvalidArgument(f"invalid mode: {mode}")
-            for point in self._registry.get(name).mounts:
+            for point in self._other(name).mounts:
                 source = point.name if point.type == "volume" else point.source
                 writable = point.rw and mode != "ro"
                 found.append(

@@ -20,7 +20,7 @@ from rorqual.api.exec import ExecConfig, ExecInspect, ExecProcessConfig, ExecSta
 from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Exit, Tasks
-from rorqual.daemon.services import clock
+from rorqual.daemon.services import clock, detachkeys
 from rorqual.daemon.services.containers import state as states
 from rorqual.daemon.services.containers.attach import Connection, Streams
 from rorqual.daemon.services.containers.networking import hostname_of
@@ -65,6 +65,7 @@ class Execs:
         _need_running(container)
         if not wanted.cmd:
             raise InvalidArgument("No exec command specified")
+        detachkeys.check(wanted.detach_keys, "Invalid escape keys ({}) provided")
         for entry in wanted.env or ():
             if not entry or entry.startswith("="):
                 raise InvalidArgument(f"invalid environment variable: {entry}")

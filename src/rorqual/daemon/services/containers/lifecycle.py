@@ -113,7 +113,7 @@ class Lifecycle:
         """Send a signal; after SIGKILL, when it has ended. Raises: Conflict, InvalidArgument."""
         number = signals.parse(signal_name or "SIGKILL")
         if not container.state.running:
-            raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
+            raise Conflict(f"container {container.id} is not running")
         if number == signal.SIGKILL:
             await self._kill_and_wait(container)
             return
@@ -177,12 +177,14 @@ class Lifecycle:
         """Raises: InvalidArgument, Conflict."""
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
-        bare = names.check(name)
         async with self._registry.held(container):
             old = container.name
-            if bare == old:
+            if name.removeprefix("/") == old:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
-            await self._registry.rename(container, bare)
+            try:
+                await self._registry.rename(container, names.check(f"/{name.removeprefix('/')}"))
+            except (Conflict, InvalidArgument) as e:
+                raise type(e)(f"Error when allocating new name: {e}") from e
         attributes = {**container.event_attributes(), "oldName": f"/{old}"}
         self._events.publish("container", "rename", container.id, attributes)
 
@@ -191,7 +193,10 @@ class Lifecycle:
         async with self._registry.held(container):
             if container.removing:
                 raise Conflict(f"cannot update container {container.id}: container is marked for removal")
-            host = update.updated(container.host, wanted)
+            try:
+                host = update.updated(container.host, wanted)
+            except Conflict as e:
+                raise Conflict(f"Cannot update container {container.id}: {e}") from e
             limits_stay = host == replace(container.host, restart_policy=host.restart_policy)
             if container.state.running and not limits_stay:
                 await self._tasks.update(container.id, resources.resources(host, ()).to_json())
@@ -225,7 +230,7 @@ class Lifecycle:
         )
         out, err = await process.communicate()
         if process.returncode:
-            raise InvalidArgument(f"ps: {err.decode(errors='replace').strip()}")
+            raise InvalidArgument(f"ps: {err.decode(errors='replace').strip().partition(chr(10))[0]}")
         answer = top.select(out.decode(errors="replace"), pids)
         self._events.publish("container", "top", container.id, container.event_attributes())
         return answer

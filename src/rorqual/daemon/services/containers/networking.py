@@ -22,6 +22,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound, PermissionDenied
+from rorqual.libnetwork.files import HOST_GATEWAY
 from rorqual.libnetwork.model import (
     Endpoint,
     EndpointConfig,
@@ -303,7 +304,13 @@ def parse_extra_host(text: str) -> tuple[str, str]:
         name, sign, address = text.partition("=")
     if not sign or not name or not address:
         raise InvalidArgument(f'bad format for add-host: "{text}"')
-    return name, address.strip("[]")
+    address = address.strip("[]")
+    try:
+        if address != HOST_GATEWAY:
+            ip_address(address)
+    except ValueError:
+        raise InvalidArgument(f'invalid IP address in add-host: "{address}"') from None
+    return name, address
 
 
 def check_wished(network: Network, wished: EndpointSettings) -> None:

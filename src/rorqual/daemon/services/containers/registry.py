@@ -83,7 +83,7 @@ class Registry:
         if id is not None and id in self._by_id:
             return self._by_id[id]
         if not reference:
-            raise InvalidArgument("prefix can't be empty")
+            raise InvalidArgument('invalid name or ID supplied: ""')
         matches = [c for key, c in self._by_id.items() if key.startswith(reference)]
         if len(matches) == 1:
             return matches[0]

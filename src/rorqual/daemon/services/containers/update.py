@@ -24,6 +24,7 @@ _FIELDS = tuple(_FIELD_NAMES.split())
 
 def updated(host: HostConfig, wanted: HostConfig) -> HostConfig:
     """`host` with what `wanted` gives. Raises: Conflict, InvalidArgument."""
+    resources.check(replace(wanted, memory_swap=0))  # what is wrong in itself, before what fits not to what is set
     _check_conflicts(host, wanted)
     changes: dict[str, Any] = {name: value for name in _FIELDS if (value := getattr(wanted, name))}
     if wanted.pids_limit is not None:

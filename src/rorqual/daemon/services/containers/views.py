@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from rorqual.api.container import (
     ContainerInspect,
@@ -31,6 +32,7 @@ _FILTER_NAMES = (
     "ancestor before exited expose health id is-task isolation label name network publish since status volume"
 )
 FILTER_KEYS = frozenset(_FILTER_NAMES.split())
+_HEALTH = ("none", "starting", "healthy", "unhealthy")
 
 
 def status_text(state: states.State, now_ns: int, health: Health | None = None) -> str:
@@ -171,20 +173,81 @@ def _network_settings(container: Container) -> NetworkSettings:
     )
 
 
+class Image(Protocol):
+    """One that is here."""
+
+    @property
+    def id(self) -> str:
+        """Its ID."""
+
+
+class Named(Image, Protocol):
+    """One by its name."""
+
+    @property
+    def variants(self) -> Sequence[Image]:
+        """It for each platform that is here."""
+
+
+class Images(Protocol):
+    """Which images are here."""
+
+    def lookup(self, text: str) -> Named | None:
+        """By name, digest or ID. Raises: InvalidArgument."""
+
+    def children_of(self, id: str) -> Sequence[Image]:
+        """Those that were made from it."""
+
+
 class Listing:
     """GET /containers/json: filters, order and limit. Source: Engine API 1.56, ContainerList."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, images: Images) -> None:
         self._registry = registry
+        self._images = images
 
     def select(self, filters: Filters, *, everything: bool, limit: int) -> list[Container]:
         """The newest first. Raises: InvalidArgument, NotFound for before and since."""
-        everything = everything or limit > 0 or "status" in filters or "exited" in filters
+        everything = everything or limit > 0 or "status" in filters
         bounds = {key: self._bound(filters, key) for key in ("before", "since") if key in filters}
         self._check(filters)
-        found = [c for c in self._registry if self._passes(c, filters, bounds, everything=everything)]
+        if filters.flag("is-task", False):
+            return []  # they are made by a swarm's manager
+        ancestors = self._descendants(filters.get("ancestor"))
+        found = [
+            c
+            for c in self._registry
+            if self._passes(c, filters, bounds, everything=everything)
+            and ("ancestor" not in filters or c.image_id in ancestors)
+        ]
         found.sort(key=lambda c: c.created_ns, reverse=True)
         return found[:limit] if limit > 0 else found
+
+    def images_of(self, containers: Iterable[Container]) -> dict[str, str]:
+        """What each is shown to be made of, by ID: the name that was given, or the image's ID when it means another."""
+        meant: dict[str, frozenset[str]] = {}
+        for name in {c.config.image for c in containers}:
+            meant[name] = frozenset(image.id for image in self._named(name))
+        return {c.id: c.config.image if c.image_id in meant[c.config.image] else c.image_id for c in containers}
+
+    def _named(self, name: str) -> tuple[Image, ...]:
+        """The image of that name, for each platform."""
+        try:
+            found = self._images.lookup(name)
+        except InvalidArgument:
+            return ()
+        return tuple(found.variants) if found is not None else ()
+
+    def _descendants(self, names: Iterable[str]) -> set[str]:
+        """The IDs of the images of these names and of all that was made of them here."""
+        found: set[str] = set()
+        left = [image.id for name in names for image in self._named(name)]
+        while left:
+            id = left.pop()
+            if id not in found:
+                found.add(id)
+                left += [image.id for image in self._images.children_of(id)]
+        return found
 
     def _bound(self, filters: Filters, key: str) -> int:
         try:
@@ -199,6 +262,9 @@ class Listing:
         for code in filters.get("exited"):
             if not code.lstrip("-").isdigit():
                 raise InvalidArgument(f"invalid filter 'exited={code}'")
+        for health in filters.get("health"):
+            if health not in _HEALTH:
+                raise InvalidArgument(f"unrecognized filter value for health: {health}")
 
     def _passes(self, c: Container, filters: Filters, bounds: dict[str, int], *, everything: bool) -> bool:
         if not everything and not c.state.running and c.state.status != states.RESTARTING:
@@ -224,8 +290,6 @@ class Listing:
     def _passes_more(self, c: Container, filters: Filters) -> bool:
         if not filters.one_of("health", c.health.status if c.health else "none"):
             return False
-        if "ancestor" in filters and not _is_ancestor(c, filters.get("ancestor")):
-            return False
         if "volume" in filters:
             names = {v for m in c.mounts for v in (m.name, m.destination, m.source) if v}
             if not names & set(filters.get("volume")):
@@ -242,22 +306,10 @@ class Listing:
         return True
 
 
-def _is_ancestor(c: Container, values: Iterable[str]) -> bool:
-    for value in values:
-        bare = value.removeprefix("sha256:")
-        if len(bare) >= 4 and c.image_id.removeprefix("sha256:").startswith(bare):
-            return True
-        name = c.config.image
-        if value == name or (":" not in value.rpartition("/")[2] and name in (value, f"{value}:latest")):
-            return True
-        if value == f"{name}:latest":
-            return True
-    return False
-
-
 def _port_matches(c: Container, values: Iterable[str], *, published: bool) -> bool:
     wanted = {f"{port}/{proto}" for v in values for port, proto in parse_port(v)}
-    if not published:
-        return bool(wanted & {*c.ports, *(c.config.exposed_ports or {})})
-    have = {f"{b.host_port}/{key.partition('/')[2]}" for key, bs in c.ports.items() for b in bs or ()}
-    return bool(wanted & (have | {key for key, bs in c.ports.items() if bs}))
+    if published:
+        return bool(
+            wanted & {f"{b.host_port}/{key.partition('/')[2]}" for key, bs in c.ports.items() for b in bs or ()}
+        )
+    return bool(wanted & set(c.ports))

@@ -73,7 +73,7 @@ class _Builder:
         name, _, rest = line.partition(" ")
         instruction = self._instructions.get(name.upper())
         if instruction is None:
-            raise InvalidArgument(f"{name.upper()} is not a valid change command")
+            raise InvalidArgument(f"{name} is not a valid change command")
         if not rest.strip() and name.upper() not in ("CMD", "ENTRYPOINT"):
             raise InvalidArgument(f"{name.upper()} requires at least one argument")
         instruction(rest.strip())
