@@ -42,7 +42,8 @@ def test_ps(cli: Cli, engine: Engine) -> None:
         "label=a": ["runs"], "label=a=1": ["runs"], "label=b=2": [], "name=^run": ["runs"], "name=u": ["stuck", "runs"],
         f"id={container[:9]}": ["runs"], "volume=kept": ["runs"], "volume=/v": ["runs"], "before=ended": ["runs"],
         "since=made": ["stuck"], "ancestor=busybox": everyone, "ancestor=nosuch": [], "network=none": [],
-        "health=none": everyone[:3], "publish=80": [], "expose=80": [], "is-task=true": [], "isolation=default": everyone,
+        "health=none": everyone[:3], "publish=80": [], "expose=80": [], "is-task=true": [],
+        "isolation=default": everyone,
     }  # fmt: skip
     assert {given: names(cli, "-a", "--filter", given) for given in chosen} == chosen
     assert names(cli, "-a", "--filter", "status=exited", "--filter", "status=created") == ["made", "ended"]

@@ -11,13 +11,6 @@ from rorqual.cli.main import load
 
 TABLE = Path(__file__).resolve().parents[3] / "docs" / "spec" / "cli-commands.tsv"
 GROUPS = ("container", "context", "image", "network", "system", "volume")
-# Of cluster volumes, which need a swarm with CSI plugins.
-CLUSTER = {
-    "volume create": {
-        "availability", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing", "topology-preferred",
-        "topology-required", "type",
-    }
-}  # fmt: skip
 # A value that each type reads.
 VALUES = {
     "int": "1", "uint": "1", "uint16": "1", "bytes": "1m", "decimal": "1", "duration": "1s", "list": "a=b",
@@ -50,7 +43,7 @@ def test_a_command_has_what_dockers_has(name: str, usage: str, aliases: str, fla
         match = re.fullmatch(r"(?:-(\w), )?--([\w-]+)(?: (\S+))?", text)
         assert match is not None, text
         short, long, kind = match[1] or "", match[2], match[3] or "bool"
-        if long == "help" or long in CLUSTER.get(name, ()):
+        if long == "help":
             continue
         assert long in ours, f"--{long} is missing"
         assert (ours[long][1], ours[long][2]) == (short, kind)

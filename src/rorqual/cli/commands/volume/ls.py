@@ -27,6 +27,7 @@ HEADERS = {
     "Status": "STATUS",
 }
 _COLUMNS = ("Driver", "Name")
+_CLUSTER_TABLE = "table {{.Name}}\t{{.Group}}\t{{.Driver}}\t{{.Availability}}\t{{.Status}}"
 JSON_FIELDS = (
     "Availability", "Driver", "Group", "Labels", "Links", "Mountpoint", "Name", "Scope", "Size", "Status",
 )  # fmt: skip
@@ -57,6 +58,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     for warning in answer.get("Warnings") or ():
         context.err(f"WARNING: {warning}")
     format, quiet = flags.string("format"), flags.boolean("quiet")
+    if flags.boolean("cluster"):
+        # As the stock command line: whatever else was asked for.
+        volumes, format, quiet = [v for v in volumes if v.get("ClusterVolume")], _CLUSTER_TABLE, False
     if not format and not quiet:
         format = context.config.text("volumesFormat")
     if quiet and format in ("", "table"):
