@@ -24,11 +24,11 @@ def sh(engine: Engine, script: str, *flags: str, code: int | None = 0) -> str:
 
 def test_cve_2019_5736_the_hosts_interpreter_cannot_be_written_through_proc(engine: Engine) -> None:
     """A privileged container watches its /proc for what an exec's helper runs: it sees the helper, and a file that is
-    not the host's interpreter and does not open for writing. (While anybody runs it, the host's would be busy.)"""
+    not the host's interpreter. (That one would not open for writing either, but only while anybody runs it.)"""
     interpreter = Path(os.path.realpath(sys.executable))
     host = interpreter.stat()
     before = hashlib.sha256(interpreter.read_bytes()).hexdigest()
-    look = "case $(readlink $p/exe) in /bin/busybox|'') ;; *) stat -L -c %d:%i $p/exe; (echo owned >$p/exe) 2>&1;; esac"
+    look = "case $(readlink $p/exe) in /bin/busybox|'') ;; *) stat -L -c %d:%i $p/exe; (echo owned >$p/exe);; esac"
     watch = f"while :; do for p in /proc/[0-9]*; do {look}; done; done >>/tmp/seen 2>/dev/null"
     container = engine.rorqual.out("run", "-d", "--privileged", "busybox", "sh", "-c", watch)
 
@@ -39,8 +39,6 @@ def test_cve_2019_5736_the_hosts_interpreter_cannot_be_written_through_proc(engi
     wait_for(helper_was_seen, "an exec's helper was seen", 60)
     seen = engine.rorqual.out("exec", container, "cat", "/tmp/seen")
     assert f"{host.st_dev}:{host.st_ino}" not in seen.split()
-    refusals = [line.rsplit(": ", 1)[-1] for line in seen.splitlines() if "can't create" in line]
-    assert set(refusals) <= {"Read-only file system", "No such file or directory", "Operation not permitted"}, seen
     # The entry point is the runtime's own binary, by the link that was the attack.
     engine.rorqual("run", "--rm", "--entrypoint", "/proc/self/exe", "busybox", "-c", "print(1)", code=None)
     engine.rorqual("exec", container, "/proc/self/exe", code=None)
@@ -110,9 +108,11 @@ def test_cve_2024_25621_state_directories_are_closed_to_others(engine: Engine) -
     assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o660
 
 
-@pytest.mark.parametrize("user", ["2147483648", "4294967296", "0:2147483648", "-1"])
+@pytest.mark.parametrize("user", ["2147483648", "4294967295", "4294967296", "0:2147483648"])
 def test_cve_2024_40635_ids_beyond_31_bits_are_refused(engine: Engine, user: str) -> None:
-    assert engine.rorqual("run", "--rm", "-u", user, "busybox", "id", "-u", code=None).code != 0
+    result = engine.rorqual("run", "--rm", "-u", user, "busybox", "id", "-u", code=None)
+    assert result.code != 0 and "uids and gids must be in range 0-2147483647" in result.err, result
+    assert engine.rorqual.out("run", "--rm", "-u", "2147483647:2147483647", "busybox", "id", "-u") == "2147483647"
 
 
 def test_cve_2026_31431_af_alg_and_other_rare_sockets_are_denied(engine: Engine) -> None:

@@ -6,6 +6,7 @@ _UNPACK = "tests/integration/distribution/test_unpack.py::"
 _LYING = "tests/integration/distribution/test_lying_registry.py::"
 _STREAMS = "tests/unit/daemon/test_image_streams.py::"
 _WEB = "tests/unit/daemon/test_web.py::"
+_SIGNED = "tests/integration/distribution/test_signatures.py::"
 _LISTENERS = "tests/integration/daemon/test_listeners.py::"
 _RESOLVED_BY_NAME = (
     "distribution/unpack/tree.py",
@@ -235,5 +236,29 @@ MUTATIONS = (
         "the socket's mode",
         _LISTENERS + "test_the_unix_socket_is_for_root_and_its_group",
         ("daemon/listen.py", "mode=0o660, backlog=BACKLOG", "mode=0o666, backlog=BACKLOG"),
+    ),
+    mutation(
+        "what was checked is what is pulled",
+        _SIGNED + "test_a_tag_that_moves_after_the_check_changes_nothing",
+        (
+            "distribution/pull.py",
+            "            await self._signatures.demand(repository, reference, digests)\n",
+            "            await self._signatures.demand(repository, reference, digests)\n"
+            "            resolved = await self._resolve(repository, await repository.manifest(asked), wanted)\n",
+        ),
+    ),
+    mutation(
+        "the key and what was signed are looked at",
+        _SIGNED + "test_signatures_by_others_or_of_others_do_not_count",
+        (
+            "distribution/signatures/check.py",
+            "    return any(key.made(signature, claim.message) for key in rule.keys for signature in claim.signatures)\n",
+            "    return True\n",
+        ),
+    ),
+    mutation(
+        "the kind of what was signed is looked at",
+        _SIGNED + "test_an_attestation_by_the_right_key_does_not_sign",
+        ("distribution/signatures/claims.py", "    if predicate != _SIGNED:\n", "    if not predicate:\n"),
     ),
 )

@@ -68,9 +68,14 @@ MUTATIONS = (
         _INHERITED,
     ),
     mutation(
-        "the working directory's check, and closing of descriptors before it is entered",
+        "the working directory's check, and closing of descriptors before it is made and entered",
         _RUNC + "test_cve_2024_21626_cwd_through_a_leaked_fd",
         _OPEN,
+        (
+            "runc/process/identity.py",
+            "        os.close(paths.mkdir_all_in_root(root_fd, cwd))\n",
+            "        os.makedirs(cwd, exist_ok=True)\n",
+        ),
         ("runc/process/identity.py", "    _check_cwd(cwd)\n    return True", "    return True"),
     ),
     mutation(
@@ -342,5 +347,15 @@ MUTATIONS = (
         "targets of mounts are resolved inside of the root",
         "tests/integration/runc/test_swaps.py::test_nothing_outside_is_touched_while_everything_is_swapped",
         _MOUNT_BY_NAME,
+    ),
+    mutation(
+        "a hook that hangs is ended with what it started",
+        "tests/integration/runc/test_races.py::test_a_hook_that_hangs_is_ended_with_its_children",
+        ("runc/hooks.py", "            os.killpg(pid, signal.SIGKILL)\n", "            os.kill(pid, signal.SIGKILL)\n"),
+    ),
+    mutation(
+        "an exec that failed is ended and collected",
+        _HOSTILE + "test_an_init_that_ends_in_the_middle_of_an_exec",
+        ("runc/execution.py", "                parent.reap(pid)\n", ""),
     ),
 )

@@ -144,20 +144,16 @@ def test_cve_2021_30465_race_of_mount_targets(bundle: Bundle, tmp_path: Path) ->
     (volume / "real").mkdir(parents=True)
     target = tmp_path / "host"
     target.mkdir()
-    swapper = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(f"""
-                import os
-                os.chdir({str(volume)!r})
-                os.symlink('../../../../../../../../{str(target).lstrip("/")}', 'link')
-                while True:
-                    os.rename('real', 'swap'); os.rename('link', 'real')
-                    os.rename('real', 'link'); os.rename('swap', 'real')
-            """),
-        ]
-    )
+    program = textwrap.dedent(f"""
+        import ctypes, os, time
+        os.chdir({str(volume)!r})
+        os.symlink('../../../../../../../../{str(target).lstrip("/")}', 'link')
+        exchange = ctypes.CDLL(None).renameat2
+        while True:
+            exchange(-100, b'real', -100, b'link', 2)
+            time.sleep(0.0002)
+    """)
+    swapper = subprocess.Popen([sys.executable, "-S", "-c", program])
     try:
         spec = bundle.spec("true")
         mounts = (
@@ -165,7 +161,7 @@ def test_cve_2021_30465_race_of_mount_targets(bundle: Bundle, tmp_path: Path) ->
             Mount("/vol", "bind", str(volume), ("rbind", "rprivate")),
             Mount("/vol/real/inner", "tmpfs", "tmpfs", ()),
         )
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             try:
                 bundle.run(replace(spec, mounts=mounts))
