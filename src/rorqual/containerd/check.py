@@ -77,6 +77,15 @@ class Checker:
             return f"its bytes are those of {found['digest']}"
         return ""
 
+    async def _layer(self, blob: str, directory: str) -> list[str]:
+        """What differs between a layer's directory and its blob."""
+        job = {"kind": "compare", "path": self._content.blobs.path(blob), "directory": directory}
+        try:
+            differs: list[str] = (await self._workers.run(job, []))["differs"]
+        except Error as e:
+            return [str(e)]
+        return differs
+
     def _references(self) -> Iterator[Finding]:
         have = set(self._db.rows("SELECT ns, digest FROM content"))
         for ns, name, digest in self._db.rows("SELECT ns, name, digest FROM images ORDER BY ns, name"):
@@ -114,10 +123,11 @@ class Checker:
             blob = _blob_of(blobs, ns, name, parent)
             if kind != Kind.COMMITTED or blob is None or blob in damaged or not snapshotter_name.endswith("overlayfs"):
                 continue
-            job = {"kind": "compare", "path": self._content.blobs.path(blob), "directory": directory}
-            result = await self._workers.run(job, [])
-            if result["differs"] and snapshot_id in snapshotter.table.ids():
-                for problem in result["differs"]:
+            problems = await self._layer(blob, directory)
+            # The blob is another row: either may have been collected while the two were compared.
+            there = snapshot_id in snapshotter.table.ids() and self._content.table.size_elsewhere(blob) is not None
+            if problems and there:
+                for problem in problems:
                     yield Finding("layer", subject, problem)
             else:
                 yield Finding("checked", subject)
