@@ -3,7 +3,8 @@
     run.py [WORD ...]    only mutations whose text or test has one of the words
 
 Each test is first run unchanged and must pass. Only a failed assertion or call counts as a failure: a test that could
-not be collected or set up (an engine that does not start) proves nothing. Needs root; takes about half an hour, most of
+not be collected or set up (an engine that does not start) proves nothing. A test that is tried here must do no harm to
+the host where it finds the way open: it writes what is there already, and to files of its own. Needs root; takes about half an hour, most of
 it the start of engines. The copy is below the directory for temporary files and is removed.
 """
 
