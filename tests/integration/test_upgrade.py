@@ -106,7 +106,7 @@ def test_containers_go_on_and_can_do_everything(engine: Released, cli: Cli, tmp_
     wait_for(lambda: engine.inspect("old")["State"]["Health"]["Status"] == "healthy", "its health is known")
     checked = len(engine.inspect("old")["State"]["Health"]["Log"])
     wait_for(lambda: len(engine.inspect("old")["State"]["Health"]["Log"]) > checked or checked == 5, "checks go on")
-    missing = cli("exec", "old", "nosuch", code=127)
+    missing = cli("exec", "old", "nosuch", code=126)
     assert "executable file not found" in missing.err + missing.out
     with cli.started("logs", "-f", "--tail", "1", "old") as following:
         assert following.stdout is not None

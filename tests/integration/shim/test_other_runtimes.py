@@ -80,7 +80,7 @@ def test_a_missing_command_is_told_as_the_runtime_tells_it(cli: Cli, runtime: st
 def test_exec_has_its_own_status_and_terminal(cli: Cli, engine: Engine, runtime: str) -> None:
     cli("run", "-d", "--name", "box", "--runtime", runtime, "busybox", "sleep", "1000")
     cli("exec", "box", "sh", "-c", "echo in; exit 3", code=3)
-    cli("exec", "box", "nosuch", code=127)
+    cli("exec", "box", "nosuch", code=126)
     with Terminal([*cli.argv, "exec", "-it", "box", "sh"], cli.environment) as terminal:
         terminal.line("tty; echo $((40+2))")
         terminal.expect("/dev/pts/0")

@@ -15,7 +15,7 @@ from rorqual.daemon.services.containers.record import Container, Exec
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.errdefs import Error
 
-_STDERR_HEADER = b"\x02\x00\x00\x00"
+_STDOUT_HEADER = b"\x01\x00\x00\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,6 @@ class ExecRoutes:
 
 
 def _framed(text: str, *, raw: bool) -> bytes:
-    """An error where the output would have been: HTTP's status is sent already."""
+    """An error where the output would have been, on stdout as dockerd's: HTTP's status is sent already."""
     data = text.encode()
-    return data if raw else _STDERR_HEADER + len(data).to_bytes(4, "big") + data
+    return data if raw else _STDOUT_HEADER + len(data).to_bytes(4, "big") + data
