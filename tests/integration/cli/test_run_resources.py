@@ -117,7 +117,7 @@ def test_what_only_windows_has_is_refused(cli: Cli, verb: str, flag: str, value:
 @covers(*both("isolation"))
 def test_isolation_is_linuxs_own(cli: Cli, engine: Engine, verb: str) -> None:
     refused = cli(verb, "--isolation", "hyperv", "busybox", "true", code=125 if verb == "run" else 1).err
-    assert "invalid isolation 'hyperv' on linux" in refused
+    assert "invalid isolation: \"hyperv\" - linux only supports 'default'" in refused
     started(cli, verb, "plain", "--isolation", "default")
     assert engine.inspect("plain")["HostConfig"]["Isolation"] == "default"
 
