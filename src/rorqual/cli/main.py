@@ -250,6 +250,11 @@ def _help(words: list[str], flags: Sequence[Flag]) -> int:
     return _fail(f"unknown help topic: {' '.join(words)}", 1)
 
 
+def _usage_of(group: str) -> str:
+    # The one group of the stock command line whose usage line names it.
+    return "COMMAND" if group == "volume" else ""
+
+
 def _group_or_unknown(words: list[str], flags: Sequence[Flag]) -> int:
     group = words[0]
     if group not in registry.GROUPS:
@@ -262,14 +267,13 @@ def _group_or_unknown(words: list[str], flags: Sequence[Flag]) -> int:
     except FlagError as e:
         from rorqual.cli.render import flag_error
 
-        return _fail(flag_error(path, "COMMAND", str(e)), EXIT_FLAGS)
+        return _fail(flag_error(path, _usage_of(group), str(e)), EXIT_FLAGS)
     if not rest:
         from rorqual.cli.help import group_help
 
         # Nothing was asked for: the help is a hint, not an answer, so it does not go to stdout.
         sys.stderr.write(group_help(group))
         return 0
-    return _fail(
-        f"{PROGRAM}: unknown command: {path} {rest[0]}\n\nUsage:  {path}\n\nRun '{path} --help' for more information",
-        1,
-    )
+    usage = f"Usage:  {path} {_usage_of(group)}".rstrip() + "\n\n"
+    usage += f"Run '{path} --help' for more information"
+    return _fail(f"{PROGRAM}: unknown command: {path} {rest[0]}\n\n{usage}", 1)

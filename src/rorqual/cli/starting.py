@@ -51,6 +51,8 @@ def create(context: Context, flags: Values, body: JSON) -> str:
     Raises: ResponseError, CommandError.
     """
     image = body["Image"]
+    if not image:
+        raise CommandError("invalid reference format")
     path = flags.string("cidfile")
     if path and os.path.exists(path):
         raise CommandError(f"container ID file found, make sure the other container isn't running or delete {path}")
@@ -69,6 +71,8 @@ def create(context: Context, flags: Values, body: JSON) -> str:
         body["HostConfig"]["ConsoleSize"] = list(terminal.size())
         try:
             answer = containers.create(body, name=name, platform=platform)
+        except errdefs.InvalidArgument as e:
+            raise _as_if_looked_at_here(e) from e
         except errdefs.NotFound as e:
             if pull != "missing" or not _is_missing_image(e):
                 raise
@@ -96,6 +100,16 @@ def _is_tagged(image: str) -> bool:
     """False for a digest or an id, which name what they are: Docker looks for no signature of them either."""
     hexadecimal = image.removeprefix("sha256:")
     return "@" not in image and not (len(hexadecimal) == 64 and not hexadecimal.strip("0123456789abcdef"))
+
+
+def _as_if_looked_at_here(error: errdefs.Error) -> errdefs.Error:
+    """The stock command line looks at references and platforms itself; what does that takes long to import."""
+    text = str(error)
+    if text.startswith("invalid reference format"):
+        return CommandError(text)
+    if "unknown operating system or architecture" in text or "platform specifier" in text:
+        return CommandError(f"error parsing specified platform: {text}: invalid argument")
+    return error
 
 
 def _is_missing_image(error: errdefs.Error) -> bool:

@@ -97,7 +97,7 @@ def parse(text: str) -> Platform:
     """
     parts = text.split("/")
     if not 1 <= len(parts) <= 3:
-        raise InvalidArgument(f'"{text}": an invalid platform specifier')
+        raise InvalidArgument(f'"{text}": cannot parse platform specifier')
     head = _OS_PART.fullmatch(parts[0])
     if head is None or not all(_PART.fullmatch(part) for part in parts[1:]):
         bad = parts[0] if head is None else next(part for part in parts[1:] if not _PART.fullmatch(part))

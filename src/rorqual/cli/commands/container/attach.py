@@ -18,11 +18,11 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     info = containers.inspect(args[0])
     state, id = info["State"], info["Id"]
     if not state["Running"]:
-        raise CommandError("cannot attach to a stopped container, start it first")
+        raise CommandError("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise CommandError("cannot attach to a paused container, unpause it first")
+        raise CommandError("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise CommandError("cannot attach to a restarting container, wait until it is running")
+        raise CommandError("You cannot attach to a restarting container, wait until it is running")
     tty = info["Config"]["Tty"]
     stdin = not flags.boolean("no-stdin") and info["Config"]["OpenStdin"]
     terminal.check_tty(not flags.boolean("no-stdin"), tty)

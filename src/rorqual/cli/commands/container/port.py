@@ -25,7 +25,8 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         return
     port, _, protocol = args[1].partition("/")
     if not port.isdecimal() or int(port) > 65535:
-        raise CommandError(f"Error: invalid port ({port})")
+        reason = "value out of range" if port.isdecimal() else "invalid syntax"
+        raise CommandError(f'Error: invalid port ({port}): strconv.ParseUint: parsing "{port}": {reason}')
     bindings = ports.get(f"{port}/{protocol or 'tcp'}")
     if not bindings:
         raise CommandError(f"Error: No public port '{args[1]}' published for {args[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rorqual import errdefs
 from rorqual.cli import values
 from rorqual.cli.command import Command, Context, confirm
+from rorqual.cli.errors import CommandError
 from rorqual.cli.pruning import declined, image_lines, report
 from rorqual.cli.units import human_size
 
@@ -31,6 +32,8 @@ def _question(everything: bool, volumes: bool, filters: list[tuple[str, str]]) -
 def run(context: Context, flags: Values, args: list[str]) -> None:
     everything, volumes = flags.boolean("all"), flags.boolean("volumes")
     given = flags.many("filter")
+    if volumes and any(name == "until" for name, _ in given):
+        raise CommandError('ERROR: The "until" filter is not supported with "--volumes"')
     if not flags.boolean("force") and not confirm(context, _question(everything, volumes, given)):
         raise declined("system")
     filters = values.merge_filters(given)
