@@ -20,6 +20,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPEC = REPOSITORY / "docs" / "spec"
 PAGE = REPOSITORY / "docs" / "compatibility.md"
+DOCKER_PY = REPOSITORY / "tests" / "conformance" / "docker_py" / "expected.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,23 @@ def validation() -> list[str]:
     ]
 
 
+def docker_py() -> list[str]:
+    """Each test of docker-py's, as tests/conformance/docker_py/run.py last found it here and with dockerd 20.10."""
+    lines = DOCKER_PY.read_text().splitlines()
+    rows = [(*line.split("\t"), "")[:3] for line in lines if line and not line.startswith("#")]
+    ours, peer = (sum(row[column] == "pass" for row in rows) for column in (1, 2))
+    both = sum(row[1] == row[2] == "pass" for row in rows)
+    return [
+        f"Of {len(rows)} integration tests of docker-py 7.0.0 {ours} pass; with dockerd 20.10 on the same machine",
+        f"{peer}, {both} of these here too.",
+        "",
+        "| test | here | dockerd 20.10 |",
+        "|---|---|---|",
+        *(f"| {name.replace('.py::', ': ').replace('::', '.')} | {here} | {there} |" for name, here, there in rows),
+        "",
+    ]
+
+
 def page() -> str:
     """The whole page."""
     remarks = {fields[0]: fields[1] for fields in lines_of("remarks.tsv")}
@@ -121,6 +139,9 @@ def page() -> str:
         "## Command line (Docker CLI 28)",
         "",
         *table(commands(), "command", remarks),
+        "## docker-py",
+        "",
+        *docker_py(),
         "## OCI runtime (`rorqual-runc`)",
         "",
         *validation(),
