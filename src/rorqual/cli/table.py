@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from rorqual.cli.gotemplate import Object
+
 MIN_WIDTH = 10
 PADDING = 3
 
@@ -106,6 +108,12 @@ class Listing:
                 sys.stdout.write("".join(out))
         except TemplateError as e:
             raise Exit(1, f"template parsing error: {e}") from e
+
+    def objects(self, items: Iterable[object]) -> list[Object]:
+        """The items as templates see them, for a template that has the whole list."""
+        from rorqual.cli.gotemplate import Object
+
+        return [Object(self.type_name, self._getter(item), self.json_fields) for item in items]
 
     def _getter(self, item: object) -> Callable[[str], object]:
         return lambda name: self.field(item, name)

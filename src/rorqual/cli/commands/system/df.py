@@ -6,14 +6,16 @@ import sys
 
 from rorqual.cli import units
 from rorqual.cli.command import Command, Context
+from rorqual.cli.errors import Exit
 from rorqual.cli.formats import LIST_FORMAT
-from rorqual.cli.table import Listing
+from rorqual.cli.table import Listing, align
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from rorqual.cli.flags import Values
+    from rorqual.cli.gotemplate import Object
 
     JSON = dict[str, Any]
 
@@ -100,7 +102,7 @@ def rows(usage: JSON) -> list[Row]:
 def run(context: Context, flags: Values, args: list[str]) -> None:
     usage = context.client.system.disk_usage()
     if flags.boolean("verbose"):
-        _verbose(usage)
+        _verbose(usage, flags.string("format"))
         return
 
     def field(item: Any, name: str) -> object:
@@ -110,37 +112,99 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     listing.write(rows(usage), flags.string("format"))
 
 
-def _verbose(usage: JSON) -> None:
-    from rorqual.cli.commands.container import ls as containers
-    from rorqual.cli.commands.image import ls as images
-    from rorqual.cli.commands.volume import ls as volumes
-
+def _verbose(usage: JSON, format: str) -> None:
+    """The lists of everything that takes room, each as its own command shows it; or by one template over all four."""
+    plain = format in ("", "table")
+    truncated = format.startswith("table") or plain
+    images, containers, volumes = _images(truncated), _containers(truncated), _volumes()
+    cache = Listing("*formatter.buildCacheContext", _CACHE_HEADERS, tuple(_CACHE_HEADERS), _cache_field, _CACHE_JSON)
+    items = {
+        "Images": _image_rows(usage),
+        "Containers": usage.get("Containers") or [],
+        "Volumes": usage.get("Volumes") or [],
+        "BuildCache": usage.get("BuildCache") or [],
+    }
+    if not plain:
+        listings = {"Images": images, "Containers": containers, "Volumes": volumes, "BuildCache": cache}
+        _templated({name: listings[name].objects(of_kind) for name, of_kind in items.items()}, format)
+        return
     out = sys.stdout
     out.write("Images space usage:\n\n")
-    image_fields = images.Fields(True)
-    names = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
-    Listing("", images._HEADERS, names, image_fields.get, ()).write(
-        images.rows_of(usage.get("Images") or [], digests=False), ""
-    )
+    images.write(items["Images"], "")
     out.write("\nContainers space usage:\n\n")
-    container_fields = containers.Fields(True)
-    names = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
-    headers = {**containers._HEADERS, "Size": "SIZE"}
+    containers.write(items["Containers"], "")
+    out.write("\nLocal Volumes space usage:\n\n")
+    volumes.write(items["Volumes"], "")
+    total = sum(c["Size"] for c in items["BuildCache"] if not c.get("Shared"))
+    out.write(f"\nBuild cache usage: {units.human_size(total)}\n\n")
+    cache.write(items["BuildCache"], "")
 
-    def container_field(item: Any, name: str) -> object:
+
+def _templated(lists: dict[str, list[Object]], format: str) -> None:
+    """One template over all of them; no end of line, and no word before an error, as Docker has it here."""
+    from rorqual.cli.gotemplate import Object, TemplateError, parse
+    from rorqual.cli.gotemplate.docker import FUNCTIONS, unescape
+
+    text = "{{json .}}" if format == "json" else unescape(format.removeprefix("table").strip())
+    try:
+        template = parse("", text, FUNCTIONS)
+    except TemplateError as e:
+        raise Exit(1, f"template parsing error: {e}") from e
+    try:
+        whole = Object("*formatter.diskUsageContext", lambda name: lists[name], tuple(lists))
+        sys.stdout.write(align(template.execute(whole)))
+    except TemplateError as e:
+        raise Exit(1, str(e)) from e
+
+
+def _image_rows(usage: JSON) -> list[Any]:
+    """Each image once, by its first name."""
+    from rorqual.cli.commands.image import ls
+
+    images = []
+    for image in usage.get("Images") or []:
+        tags = (image.get("RepoTags") or [])[:1]
+        digests = [] if tags else (image.get("RepoDigests") or [])[:1]
+        images.append({**image, "RepoTags": tags, "RepoDigests": digests})
+    return list(ls.rows_of(images, digests=False))
+
+
+def _images(truncated: bool) -> Listing:
+    from rorqual.cli.commands.image import ls
+
+    names = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
+    fields = ls.Fields(truncated)
+
+    def field(item: Any, name: str) -> object:
+        return "" if name == "Digest" else fields.get(item, name)
+
+    return Listing("*formatter.imageContext", ls._HEADERS, names, field, ls._JSON_FIELDS)
+
+
+def _containers(truncated: bool) -> Listing:
+    from rorqual.cli.commands.container import ls
+
+    fields = ls.Fields(truncated)
+    names = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
+
+    def field(item: Any, name: str) -> object:
         if name == "Size":
             return units.human_size(item.get("SizeRw", 0), 3)
-        return container_fields.get(item, name)
+        return fields.get(item, name)
 
-    Listing("", headers, names, container_field, ()).write(usage.get("Containers") or [], "")
-    out.write("\nLocal Volumes space usage:\n\n")
-    Listing("", volumes.HEADERS, ("Name", "Links", "Size"), volumes.field, ()).write(usage.get("Volumes") or [], "")
-    cache = usage.get("BuildCache") or []
-    total = sum(c["Size"] for c in cache if not c.get("Shared"))
-    out.write(f"\nBuild cache usage: {units.human_size(total)}\n\n")
-    Listing("", _CACHE_HEADERS, tuple(_CACHE_HEADERS), _cache_field, ()).write(cache, "")
+    return Listing("*formatter.ContainerContext", {**ls._HEADERS, "Size": "SIZE"}, names, field, ls._JSON_FIELDS)
 
 
+def _volumes() -> Listing:
+    from rorqual.cli.commands.volume import ls
+
+    return Listing("*formatter.volumeContext", ls.HEADERS, ("Name", "Links", "Size"), ls.field, ls.JSON_FIELDS)
+
+
+_CACHE_JSON = (
+    "CacheType", "CreatedAt", "CreatedSince", "Description", "ID", "InUse", "LastUsedAt", "LastUsedSince", "Parent",
+    "Shared", "Size", "UsageCount",
+)  # fmt: skip
 _CACHE_HEADERS = {
     "ID": "CACHE ID",
     "CacheType": "CACHE TYPE",
@@ -165,8 +229,10 @@ def _cache_field(item: Any, name: str) -> object:
         return units.ago(units.parse_rfc3339(item.get("LastUsedAt") or ""))
     if name == "UsageCount":
         return str(item.get("UsageCount", 0))
-    if name == "Shared":
-        return "true" if item.get("Shared") else "false"
+    if name in ("Shared", "InUse"):
+        return "true" if item.get(name) else "false"
+    if name in ("CreatedAt", "Description", "LastUsedAt", "Parent"):
+        return item.get(name) or ""
     raise KeyError(name)
 
 
