@@ -258,6 +258,19 @@ async def test_a_stream_is_chunked_and_for_http_1_0_ends_with_the_connection() -
         assert (await old.rest()).endswith(b"\r\n\r\nonetwo")
 
 
+async def test_an_error_after_a_stream_has_begun_ends_the_connection_and_adds_nothing_to_it() -> None:
+    async def handler(request: Request) -> StreamResponse:
+        begun = StreamResponse()
+        await begun.prepare(request)
+        await begun.write(b"one")
+        return Response(500, b"too late")
+
+    async with serving(handler) as (_server, connect):
+        client = await connect()
+        client.send(GET + b"\r\n")
+        assert (await client.rest()).endswith(b"\r\n\r\n3\r\none\r\n")  # no last chunk: the client sees it is cut
+
+
 async def test_continue_is_said_when_the_body_is_wanted() -> None:
     async def handler(request: Request) -> StreamResponse:
         return await echo(request) if request.query["a"] == "1" else Response(403, b"no")

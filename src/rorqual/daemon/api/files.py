@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -17,9 +16,7 @@ from rorqual.daemon.services.containers.changes import ContainerChanges
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.stats import StatsReader
-from rorqual.errdefs import Error, InvalidArgument
-
-log = logging.getLogger(__name__)
+from rorqual.errdefs import InvalidArgument
 
 _STAT_HEADER = "X-Docker-Container-Path-Stat"
 
@@ -117,13 +114,7 @@ async def _tar(call: Call, pieces: AsyncIterator[bytes], headers: dict[str, str]
     first = await anext(pieces, b"")
     response = await http.stream(call, "application/x-tar", headers=headers)
     await response.write(first)
-    try:
-        async for piece in pieces:
-            await response.write(piece)
-    except ConnectionError:
-        raise
-    except (Error, OSError) as e:
-        log.warning("%s: the archive breaks off: %s", call.request.raw_path, e)
-        raise ConnectionAbortedError(str(e)) from e
+    async for piece in pieces:
+        await response.write(piece)
     await response.write_eof()
     return response

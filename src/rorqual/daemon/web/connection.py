@@ -187,6 +187,9 @@ class Connection(asyncio.Protocol):
             if not self._taken:
                 await response.complete(request)
                 await self._pass_over_body()
+        except ConnectionAbortedError as e:
+            log.warning("%s %s: %s", request.method, request.raw_path, e)
+            self._ends = True
         except ConnectionError:
             self._ends = True
         except asyncio.CancelledError:

@@ -58,14 +58,17 @@ class Query(Mapping[str, str]):
 
 
 class Request:
-    """Method, path, fields, body; `connection` is for the response and for who takes the connection over."""
+    """Method, path, fields, body; `connection` is for the response and for who takes the connection over. `answering`:
+    the head of a streamed answer is sent.
+    """
 
-    __slots__ = ("_query", "_query_text", "connection", "content", "head", "raw_path")
+    __slots__ = ("_query", "_query_text", "answering", "connection", "content", "head", "raw_path")
 
     def __init__(self, head: Head, content: BodyReader, connection: Sender) -> None:
         self.head = head
         self.content = content
         self.connection = connection
+        self.answering = False
         self.raw_path, self._query_text = _split(head.target)
         self._query: Query | None = None
 

@@ -51,6 +51,7 @@ class StreamResponse:
         if self._request is not None:
             return
         self._request = request
+        request.answering = True
         self._chunked = request.version >= (1, 1)
         headers = self.headers
         if self._chunked:
@@ -96,7 +97,9 @@ class Response(StreamResponse):
             self.headers["Content-Type"] = content_type
 
     async def complete(self, request: Request) -> None:
-        """Send it. Raises: ConnectionError."""
+        """Send it. Raises: ConnectionError; also where a stream had begun: only the connection's end can tell of it."""
+        if request.answering:
+            raise ConnectionAbortedError(f"the answer had begun: {self.status} {self.body[:500]!r}")
         bodyless = self.status in (204, 304)
         headers = self.headers if bodyless else self.headers | {"Content-Length": str(len(self.body))}
         if not request.head.keep_alive:
