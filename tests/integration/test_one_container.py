@@ -103,9 +103,4 @@ def test_each_client_gets_a_clear_answer_and_nothing_is_left(engine: Engine, pol
     assert engine.api("DELETE", "/networks/beside").status == 204
     engine.api("DELETE", "/images/made?force=1")
     engine.api("POST", "/images/prune?filters=%7B%22dangling%22%3A%7B%22true%22%3Atrue%7D%7D")
-
-    def left() -> list[str]:
-        # The resolver stays for a while when nobody needs it any more.
-        return [held for held in engine.held().more_than(before, descriptors_allowed=12) if "dns.server" not in held]
-
-    wait_for(lambda: not left(), lambda: "\n".join(left()))
+    wait_for(lambda: not engine.held().more_than(before, 12), lambda: "\n".join(engine.held().more_than(before, 12)))

@@ -421,11 +421,15 @@ class Engine:
                 descriptors += len(os.listdir(f"/proc/{pid}/fd"))
         namespaces = self.exec / "netns"
         rules = self.network.run("nft", "list", "ruleset", check=False) if self.network else ""
+        belonging = processes.belonging(self.marker, self.cgroup_parent)
+        # The one resolver stays for some sweeps after the last who needed it; a second would be a leak.
+        resolver = next((process.pid for process in belonging if "rorqual.libnetwork.dns.server" in process.command), 0)
         return Held(
             processes=frozenset(
                 f"{process.pid} {process.command[:120]}"
-                for process in processes.belonging(self.marker, self.cgroup_parent)
-                if "rorqual.containerd.worker" not in process.command  # a small pool, which ends when it is idle
+                for process in belonging
+                if process.pid != resolver
+                and "rorqual.containerd.worker" not in process.command  # a small pool, which ends when it is idle
             ),
             mounts=frozenset(self._mounts()),
             namespaces=frozenset(p.name for p in namespaces.iterdir()) if namespaces.exists() else frozenset(),
