@@ -190,17 +190,24 @@ def _varints(data: memoryview) -> Any:
         yield value
 
 
+def _sized(raw: int | memoryview) -> memoryview:
+    """Raises: ValueError for a varint in its place, of which `bytes` would make as many zeros."""
+    if isinstance(raw, int):
+        raise ValueError("a number where a string or a message is expected")
+    return raw
+
+
 def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
     kind = field.kind
     if kind == "map":
-        entry = {n: bytes(v).decode() for n, v in _records(raw)}
+        entry = {n: bytes(_sized(v)).decode() for n, v in _records(_sized(raw))}
         values.setdefault(field.name, {})[entry.get(1, "")] = entry.get(2, "")
         return
     value: Any
     if kind == "string":
-        value = bytes(raw).decode()
+        value = bytes(_sized(raw)).decode()
     elif kind == "bytes":
-        value = bytes(raw)
+        value = bytes(_sized(raw))
     elif kind == "bool":
         value = bool(raw)
     elif kind == "varint":
@@ -211,7 +218,7 @@ def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
             raise ValueError(f"field {field.number} is no varint")
         value = raw
     else:
-        value = kind.decode(raw)
+        value = kind.decode(_sized(raw))
     if field.repeated:
         values.setdefault(field.name, []).append(value)
     else:

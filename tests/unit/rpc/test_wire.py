@@ -51,6 +51,15 @@ def test_any_bytes_are_a_message_or_a_clear_error(data: bytes) -> None:
         assert "malformed message" in str(e)
 
 
+def test_a_number_in_place_of_bytes_makes_no_memory_of_its_size() -> None:
+    number = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
+    for message, field in ((taskapi.StartRequest, 1), (Any_, 2), (taskapi.UpdateTaskRequest, 2)):
+        with pytest.raises(InvalidArgument, match="a number where"):
+            message.decode(bytes((field << 3,)) + number)
+    with pytest.raises(InvalidArgument, match="a number where"):  # in an entry of a map
+        taskapi.UpdateTaskRequest.decode(b"\x1a\x0a\x08" + number)
+
+
 def test_timestamp_keeps_nanoseconds() -> None:
     assert Timestamp.from_ns(1_700_000_000_123_456_789).to_ns() == 1_700_000_000_123_456_789
 
