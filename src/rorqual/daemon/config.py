@@ -16,6 +16,7 @@ from typing import Any
 
 from rorqual import commandline
 from rorqual.commandline import Flag
+from rorqual.daemon.configvalues import Option, RuntimeBinary, from_file, from_flag, pair, parse_size
 from rorqual.distribution.proxies import Proxies, masked
 from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
@@ -25,14 +26,6 @@ DEFAULT_HOST = "unix:///run/rorqual.sock"
 BUILTIN_RUNTIME = "rorqual"
 # What scripts written for Docker ask for is the built-in one, unless --add-runtime says otherwise.
 BUILTIN_NAMES = (BUILTIN_RUNTIME, "runc", "io.containerd.runc.v2")
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeBinary:
-    """An OCI runtime: path "" is the built-in one."""
-
-    path: str = ""
-    args: tuple[str, ...] = ()
 
 
 CGROUP_DRIVERS = ("cgroupfs", "systemd")
@@ -158,77 +151,66 @@ _STORAGE_OPTIONS = {
 SNAPSHOTTERS = ("overlayfs", "fuse-overlayfs", "btrfs", "native", "devmapper", "zfs", "aufs")
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """A directive: its attribute, its key in daemon.json, its flags, and how text becomes a value."""
-
-    attr: str
-    key: str
-    flags: tuple[str, ...]
-    kind: str  # text, bool, int, list, map, path, size, runtimes, ulimits, pools, objects (in the file only)
-    help: str
-
-
 _OPTIONS = (
-    _Option("hosts", "hosts", ("-H", "--host"), "list", "socket to listen on (repeatable)"),
-    _Option("data_root", "data-root", ("--data-root",), "path", "root of persistent state"),
-    _Option("exec_root", "exec-root", ("--exec-root",), "path", "root of sockets and runtime state"),
-    _Option("pidfile", "pidfile", ("-p", "--pidfile"), "text", "file to write the process id to"),
-    _Option("group", "group", ("-G", "--group"), "text", "group of the unix socket"),
-    _Option("debug", "debug", ("-D", "--debug"), "bool", "log at level debug"),
-    _Option("log_level", "log-level", ("-l", "--log-level"), "text", "debug, info, warn, error or fatal"),
-    _Option("containerd", "containerd", ("--containerd",), "text", "socket of a running containerd to adopt"),
-    _Option("containerd_namespace", "containerd-namespace", ("--containerd-namespace",), "text", "namespace to use"),
-    _Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge; none for no default network"),
-    _Option("bip", "bip", ("--bip",), "text", "address and prefix of the default bridge"),
-    _Option("fixed_cidr", "fixed-cidr", ("--fixed-cidr",), "text", "range of the default bridge's containers"),
-    _Option("fixed_cidr_v6", "fixed-cidr-v6", ("--fixed-cidr-v6",), "text", "IPv6 subnet of the default bridge"),
-    _Option("ipv6", "ipv6", ("--ipv6",), "bool", "IPv6 on the default bridge"),
-    _Option("ip_forward", "ip-forward", ("--ip-forward",), "bool", "let the kernel forward packets"),
-    _Option("host_gateway_ip", "host-gateway-ip", ("--host-gateway-ip",), "text", "what host-gateway stands for"),
-    _Option("mtu", "mtu", ("--mtu",), "int", "MTU of containers' interfaces"),
-    _Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
-    _Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),
-    _Option("ip", "ip", ("--ip",), "text", "default address of published ports"),
-    _Option("userland_proxy", "userland-proxy", ("--userland-proxy",), "bool", "serve IPv6 clients of IPv4 containers"),
-    _Option(
+    Option("hosts", "hosts", ("-H", "--host"), "list", "socket to listen on (repeatable)"),
+    Option("data_root", "data-root", ("--data-root",), "path", "root of persistent state"),
+    Option("exec_root", "exec-root", ("--exec-root",), "path", "root of sockets and runtime state"),
+    Option("pidfile", "pidfile", ("-p", "--pidfile"), "text", "file to write the process id to"),
+    Option("group", "group", ("-G", "--group"), "text", "group of the unix socket"),
+    Option("debug", "debug", ("-D", "--debug"), "bool", "log at level debug"),
+    Option("log_level", "log-level", ("-l", "--log-level"), "text", "debug, info, warn, error or fatal"),
+    Option("containerd", "containerd", ("--containerd",), "text", "socket of a running containerd to adopt"),
+    Option("containerd_namespace", "containerd-namespace", ("--containerd-namespace",), "text", "namespace to use"),
+    Option("bridge", "bridge", ("-b", "--bridge"), "text", "name of the default bridge; none for no default network"),
+    Option("bip", "bip", ("--bip",), "text", "address and prefix of the default bridge"),
+    Option("fixed_cidr", "fixed-cidr", ("--fixed-cidr",), "text", "range of the default bridge's containers"),
+    Option("fixed_cidr_v6", "fixed-cidr-v6", ("--fixed-cidr-v6",), "text", "IPv6 subnet of the default bridge"),
+    Option("ipv6", "ipv6", ("--ipv6",), "bool", "IPv6 on the default bridge"),
+    Option("ip_forward", "ip-forward", ("--ip-forward",), "bool", "let the kernel forward packets"),
+    Option("host_gateway_ip", "host-gateway-ip", ("--host-gateway-ip",), "text", "what host-gateway stands for"),
+    Option("mtu", "mtu", ("--mtu",), "int", "MTU of containers' interfaces"),
+    Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
+    Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),
+    Option("ip", "ip", ("--ip",), "text", "default address of published ports"),
+    Option("userland_proxy", "userland-proxy", ("--userland-proxy",), "bool", "serve IPv6 clients of IPv4 containers"),
+    Option(
         "input_policy", "input-policy", ("--input-policy",), "text", "published ports bypass or obey the host's own"
     ),
-    _Option("default_address_pools", "default-address-pools", ("--default-address-pool",), "pools", "base=…,size=…"),
-    _Option("dns", "dns", ("--dns",), "list", "DNS server of containers (repeatable)"),
-    _Option("dns_search", "dns-search", ("--dns-search",), "list", "DNS search domain (repeatable)"),
-    _Option("dns_opts", "dns-opts", ("--dns-opt",), "list", "DNS option (repeatable)"),
-    _Option("insecure_registries", "insecure-registries", ("--insecure-registry",), "list", "registry without TLS"),
-    _Option("registry_mirrors", "registry-mirrors", ("--registry-mirror",), "list", "mirror of Docker Hub"),
-    _Option("max_concurrent_downloads", "max-concurrent-downloads", ("--max-concurrent-downloads",), "int", "a pull"),
-    _Option("max_concurrent_uploads", "max-concurrent-uploads", ("--max-concurrent-uploads",), "int", "a push"),
-    _Option("max_download_attempts", "max-download-attempts", ("--max-download-attempts",), "int", "of each request"),
-    _Option("http_proxy", "http-proxy", ("--http-proxy",), "text", "proxy for registries in http"),
-    _Option("https_proxy", "https-proxy", ("--https-proxy",), "text", "proxy for registries in https"),
-    _Option("no_proxy", "no-proxy", ("--no-proxy",), "text", "hosts and networks that need no proxy, by commas"),
-    _Option("image_signatures", "image-signatures", (), "objects", "which images must be signed, and by whom"),
-    _Option("cgroup_parent", "cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of containers"),
-    _Option("exec_opts", "exec-opts", ("--exec-opt",), "list", "native.cgroupdriver=cgroupfs or systemd (repeatable)"),
-    _Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
-    _Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
-    _Option("storage_driver", "storage-driver", ("-s", "--storage-driver"), "text", "snapshotter"),
-    _Option("storage_opts", "storage-opts", ("--storage-opt",), "list", "storage driver option (repeatable)"),
-    _Option("default_ulimits", "default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard]"),
-    _Option("default_shm_size", "default-shm-size", ("--default-shm-size",), "size", "size of /dev/shm"),
-    _Option("no_new_privileges", "no-new-privileges", ("--no-new-privileges",), "bool", "by default"),
-    _Option("seccomp_profile", "seccomp-profile", ("--seccomp-profile",), "text", "file, builtin or unconfined"),
-    _Option("init", "init", ("--init",), "bool", "run an init in every container"),
-    _Option("init_path", "init-path", ("--init-path",), "text", "path of docker-init"),
-    _Option("cdi_spec_dirs", "cdi-spec-dirs", ("--cdi-spec-dir",), "list", "directory of CDI specs (repeatable)"),
-    _Option("log_driver", "log-driver", ("--log-driver",), "text", "default log driver"),
-    _Option("log_opts", "log-opts", ("--log-opt",), "map", "default log driver option (repeatable)"),
-    _Option("labels", "labels", ("--label",), "list", "label of the engine (repeatable)"),
-    _Option("shutdown_timeout", "shutdown-timeout", ("--shutdown-timeout",), "int", "seconds to finish requests"),
-    _Option("tls", "tls", ("--tls",), "bool", "use TLS"),
-    _Option("tlsverify", "tlsverify", ("--tlsverify",), "bool", "use TLS and verify clients"),
-    _Option("tlscacert", "tlscacert", ("--tlscacert",), "text", "CA of clients' certificates"),
-    _Option("tlscert", "tlscert", ("--tlscert",), "text", "certificate"),
-    _Option("tlskey", "tlskey", ("--tlskey",), "text", "its key"),
+    Option("default_address_pools", "default-address-pools", ("--default-address-pool",), "pools", "base=…,size=…"),
+    Option("dns", "dns", ("--dns",), "list", "DNS server of containers (repeatable)"),
+    Option("dns_search", "dns-search", ("--dns-search",), "list", "DNS search domain (repeatable)"),
+    Option("dns_opts", "dns-opts", ("--dns-opt",), "list", "DNS option (repeatable)"),
+    Option("insecure_registries", "insecure-registries", ("--insecure-registry",), "list", "registry without TLS"),
+    Option("registry_mirrors", "registry-mirrors", ("--registry-mirror",), "list", "mirror of Docker Hub"),
+    Option("max_concurrent_downloads", "max-concurrent-downloads", ("--max-concurrent-downloads",), "int", "a pull"),
+    Option("max_concurrent_uploads", "max-concurrent-uploads", ("--max-concurrent-uploads",), "int", "a push"),
+    Option("max_download_attempts", "max-download-attempts", ("--max-download-attempts",), "int", "of each request"),
+    Option("http_proxy", "http-proxy", ("--http-proxy",), "text", "proxy for registries in http"),
+    Option("https_proxy", "https-proxy", ("--https-proxy",), "text", "proxy for registries in https"),
+    Option("no_proxy", "no-proxy", ("--no-proxy",), "text", "hosts and networks that need no proxy, by commas"),
+    Option("image_signatures", "image-signatures", (), "objects", "which images must be signed, and by whom"),
+    Option("cgroup_parent", "cgroup-parent", ("--cgroup-parent",), "text", "parent cgroup of containers"),
+    Option("exec_opts", "exec-opts", ("--exec-opt",), "list", "native.cgroupdriver=cgroupfs or systemd (repeatable)"),
+    Option("default_runtime", "default-runtime", ("--default-runtime",), "text", "OCI runtime of containers"),
+    Option("runtimes", "runtimes", ("--add-runtime",), "runtimes", "name=path of an OCI runtime (repeatable)"),
+    Option("storage_driver", "storage-driver", ("-s", "--storage-driver"), "text", "snapshotter"),
+    Option("storage_opts", "storage-opts", ("--storage-opt",), "list", "storage driver option (repeatable)"),
+    Option("default_ulimits", "default-ulimits", ("--default-ulimit",), "ulimits", "name=soft[:hard]"),
+    Option("default_shm_size", "default-shm-size", ("--default-shm-size",), "size", "size of /dev/shm"),
+    Option("no_new_privileges", "no-new-privileges", ("--no-new-privileges",), "bool", "by default"),
+    Option("seccomp_profile", "seccomp-profile", ("--seccomp-profile",), "text", "file, builtin or unconfined"),
+    Option("init", "init", ("--init",), "bool", "run an init in every container"),
+    Option("init_path", "init-path", ("--init-path",), "text", "path of docker-init"),
+    Option("cdi_spec_dirs", "cdi-spec-dirs", ("--cdi-spec-dir",), "list", "directory of CDI specs (repeatable)"),
+    Option("log_driver", "log-driver", ("--log-driver",), "text", "default log driver"),
+    Option("log_opts", "log-opts", ("--log-opt",), "map", "default log driver option (repeatable)"),
+    Option("labels", "labels", ("--label",), "list", "label of the engine (repeatable)"),
+    Option("shutdown_timeout", "shutdown-timeout", ("--shutdown-timeout",), "int", "seconds to finish requests"),
+    Option("tls", "tls", ("--tls",), "bool", "use TLS"),
+    Option("tlsverify", "tlsverify", ("--tlsverify",), "bool", "use TLS and verify clients"),
+    Option("tlscacert", "tlscacert", ("--tlscacert",), "text", "CA of clients' certificates"),
+    Option("tlscert", "tlscert", ("--tlscert",), "text", "certificate"),
+    Option("tlskey", "tlskey", ("--tlskey",), "text", "its key"),
 )
 
 # Docker's keys that mean nothing here or are always so: containers always survive, the firewall is nftables.
@@ -276,9 +258,9 @@ def parse(argv: Sequence[str]) -> CommandLine:
             in_both = f"(from flag: {_shown(shown)}, from file: {_shown(file_values[option.key])})"
             conflicts.append(f"{option.key}: {in_both}")
         elif texts is not None:
-            values[option.attr] = _from_flag(option, texts)
+            values[option.attr] = from_flag(option, texts)
         elif in_file:
-            values[option.attr] = _from_file(option, file_values[option.key])
+            values[option.attr] = from_file(option, file_values[option.key])
     if conflicts:
         raise InvalidArgument(
             "the following directives are specified both as a flag and in the configuration file: "
@@ -336,101 +318,6 @@ def _shown(value: Any) -> str:
     return masked(value) if isinstance(value, str) and "://" in value else str(value)
 
 
-def _from_flag(option: _Option, texts: list[str]) -> Any:
-    value = texts[-1]
-    match option.kind:
-        case "bool":
-            return value == "true"
-        case "int":
-            return _int(option.key, value)
-        case "path":
-            return Path(value)
-        case "size":
-            return parse_size(option.key, value)
-        case "list":
-            return tuple(texts)
-        case "map":
-            return dict(_pair(option.key, item) for item in texts)
-        case "runtimes":
-            return {name: RuntimeBinary(path) for name, path in (_pair(option.key, item) for item in texts)}
-        case "ulimits":
-            return dict(_ulimit(item) for item in texts)
-        case "pools":
-            return tuple(_pool(dict(_pair(option.key, p) for p in item.split(","))) for item in texts)
-    return value
-
-
-def _from_file(option: _Option, value: Any) -> Any:
-    wanted: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "size": (int, str), "list": (list,)}
-    wanted |= {"map": (dict,), "runtimes": (dict,), "ulimits": (dict,), "pools": (list,), "objects": (list,)}
-    fits = isinstance(value, wanted.get(option.kind, (str,)))
-    if not fits:
-        raise InvalidArgument(f"configuration key {option.key}: wrong type {type(value).__name__}")
-    match option.kind:
-        case "path":
-            return Path(value)
-        case "size":
-            return parse_size(option.key, str(value))
-        case "list":
-            return tuple(str(item) for item in value)
-        case "map":
-            return {str(k): str(v) for k, v in value.items()}
-        case "runtimes":
-            return {k: RuntimeBinary(v.get("path", ""), tuple(v.get("runtimeArgs") or ())) for k, v in value.items()}
-        case "ulimits":
-            return {k: {"soft": int(v["Soft"]), "hard": int(v["Hard"])} for k, v in value.items()}
-        case "pools":
-            return tuple(_pool(item) for item in value)
-        case "objects":
-            if not all(isinstance(item, dict) for item in value):
-                raise InvalidArgument(f"configuration key {option.key}: must be a list of objects")
-            return tuple(value)
-    return value
-
-
-def _int(key: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidArgument(f"invalid value {text!r} for {key}: must be a number") from None
-
-
-def _pair(key: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise InvalidArgument(f"invalid value {text!r} for {key}: must be name=value")
-    return name, value
-
-
-def _ulimit(text: str) -> tuple[str, Mapping[str, int]]:
-    name, value = _pair("default-ulimit", text)
-    soft, _, hard = value.partition(":")
-    return name, {"soft": _int("default-ulimit", soft), "hard": _int("default-ulimit", hard or soft)}
-
-
-def _pool(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "base" not in item or "size" not in item:
-        raise InvalidArgument("default-address-pools: base and size are required")
-    return {"base": str(item["base"]), "size": _int("default-address-pools", str(item["size"]))}
-
-
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def parse_size(key: str, text: str) -> int:
-    """Bytes of `64m`, `1g`, `1024`. Raises: InvalidArgument naming `key`."""
-    lowered = text.strip().lower()
-    for suffix in ("ib", "b"):
-        if len(lowered) > 1 and lowered.endswith(suffix) and not lowered[: -len(suffix)].isdigit():
-            lowered = lowered[: -len(suffix)]
-            break
-    number = lowered.rstrip("bkmgt")
-    try:
-        return int(float(number) * _UNITS[lowered[len(number) :]])
-    except (ValueError, KeyError, OverflowError):
-        raise InvalidArgument(f"invalid size {text!r} for {key}") from None
-
-
 def _is_loopback(host: str) -> bool:
     name = host.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     try:
@@ -441,7 +328,7 @@ def _is_loopback(host: str) -> bool:
 
 def _check_storage_option(config: DaemonConfig, option: str) -> None:
     """Raises: InvalidArgument, in Docker's words, for one that the chosen driver doesn't have."""
-    name, _ = _pair("storage-opt", option)
+    name, _ = pair("storage-opt", option)
     driver = config.snapshotter or "overlayfs"
     if driver == "devmapper" and name.lower().startswith("dm."):
         return
@@ -460,7 +347,7 @@ def check_cgroup_parent(parent: str, driver: str) -> None:
 
 def _check_exec_option(option: str) -> None:
     """Raises: InvalidArgument in dockerd's words."""
-    key, value = _pair("exec-opt", option)
+    key, value = pair("exec-opt", option)
     if key.strip().lower() != "native.cgroupdriver":
         raise InvalidArgument(f"invalid exec-opt: unknown option {key}")
     if value not in CGROUP_DRIVERS:

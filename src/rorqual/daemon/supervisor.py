@@ -17,7 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from rorqual.errdefs import Error, Unavailable
+from rorqual.errdefs import Unavailable
 from rorqual.rpc import unixsock
 from rorqual.version import __version__
 
@@ -58,7 +58,7 @@ class Supervisor:
         async with self._lock:
             if self._answers() and not self._checked:
                 self._checked = True
-                await asyncio.to_thread(self._end_another, await self._release_there())
+                await asyncio.to_thread(self._end_another, await self._release())
             if self._answers():
                 return
             if self._adopt_only:
@@ -71,13 +71,6 @@ class Supervisor:
         except OSError:
             return False
         return True
-
-    async def _release_there(self) -> str:
-        try:
-            return await self._release()
-        except Error as e:
-            log.warning("rorqual-containerd does not tell its release: %s", e)
-            return ""
 
     def _end_another(self, release: str) -> None:
         """After an upgrade, or a change of options. Containers go on without it, and the next one finds them."""

@@ -136,6 +136,19 @@ def attach(tree_fd: int, target_fd: int) -> None:
     libc.check(_move_mount(tree_fd, b"", target_fd, b"", flags))
 
 
+def bind_at(source: str | int, target_fd: int, *, recursive: bool) -> None:
+    """A copy of the mounts at `source`, a path or what an fd has pinned, over the file that `target_fd` has pinned."""
+    tree = (
+        clone_tree(source, recursive=recursive)
+        if isinstance(source, str)
+        else clone_tree_of(source, recursive=recursive)
+    )
+    try:
+        attach(tree, target_fd)
+    finally:
+        os.close(tree)
+
+
 def set_attributes(
     fd: int, *, set_: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False, userns_fd: int = 0
 ) -> None:

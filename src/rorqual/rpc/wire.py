@@ -10,6 +10,7 @@ not sent; unknown fields are skipped; the last value of a singular field wins).
 
 from __future__ import annotations
 
+from rorqual import protowire
 from rorqual.errdefs import InvalidArgument
 from rorqual.record import record
 
@@ -91,9 +92,9 @@ class Message:
             if field.kind == "map":
                 for key, item in value.items():
                     entry = bytearray()
-                    _put_bytes(entry, 1, key.encode())
-                    _put_bytes(entry, 2, item.encode())
-                    _put_bytes(out, field.number, entry)
+                    protowire.put_bytes(entry, 1, key.encode())
+                    protowire.put_bytes(entry, 2, item.encode())
+                    protowire.put_bytes(out, field.number, entry)
             elif field.repeated:
                 for item in value:
                     _put(out, field, item)
@@ -107,7 +108,7 @@ class Message:
         by_number = {f.number: f for f in cls.FIELDS}
         values: dict[str, Any] = {}
         try:
-            for number, raw in _records(memoryview(data)):
+            for number, raw in protowire.records(memoryview(data)):
                 if field := by_number.get(number):
                     _take(values, field, raw)
         except (ValueError, IndexError, TypeError) as e:
@@ -123,91 +124,33 @@ def _members(instance: Message) -> tuple[str, ...]:
 def _put(out: bytearray, field: Field, value: Any) -> None:
     kind = field.kind
     if kind == "string":
-        _put_bytes(out, field.number, value.encode())
+        protowire.put_bytes(out, field.number, value.encode())
     elif kind == "bytes":
-        _put_bytes(out, field.number, value)
+        protowire.put_bytes(out, field.number, value)
     elif kind in ("varint", "bool"):
-        _put_varint(out, field.number << 3)
-        _put_varint(out, int(value) & 0xFFFF_FFFF_FFFF_FFFF)
+        protowire.put_number(out, field.number, int(value))
     else:
-        _put_bytes(out, field.number, value.encode())
-
-
-def _put_bytes(out: bytearray, number: int, data: bytes | bytearray) -> None:
-    _put_varint(out, number << 3 | 2)
-    _put_varint(out, len(data))
-    out += data
-
-
-def _put_varint(out: bytearray, value: int) -> None:
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-
-
-def _records(data: memoryview) -> Any:
-    """(field number, int or memoryview) for each record."""
-    at, end = 0, len(data)
-    while at < end:
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, value
-            continue
-        if wire == 2:
-            size, at = _varint(data, at)
-        elif wire == 1:
-            size = 8
-        elif wire == 5:
-            size = 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        if size > end - at:
-            raise ValueError(f"field {tag >> 3} is cut short")
-        yield tag >> 3, data[at : at + size]
-        at += size
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("varint of more than 64 bits")
+        protowire.put_bytes(out, field.number, value.encode())
 
 
 def _varints(data: memoryview) -> Any:
     at = 0
     while at < len(data):
-        value, at = _varint(data, at)
+        value, at = protowire.varint(data, at)
         yield value
-
-
-def _sized(raw: int | memoryview) -> memoryview:
-    """Raises: ValueError for a varint in its place, of which `bytes` would make as many zeros."""
-    if isinstance(raw, int):
-        raise ValueError("a number where a string or a message is expected")
-    return raw
 
 
 def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
     kind = field.kind
     if kind == "map":
-        entry = {n: bytes(_sized(v)).decode() for n, v in _records(_sized(raw))}
+        entry = {n: bytes(protowire.content(v)).decode() for n, v in protowire.records(protowire.content(raw))}
         values.setdefault(field.name, {})[entry.get(1, "")] = entry.get(2, "")
         return
     value: Any
     if kind == "string":
-        value = bytes(_sized(raw)).decode()
+        value = bytes(protowire.content(raw)).decode()
     elif kind == "bytes":
-        value = bytes(_sized(raw))
+        value = bytes(protowire.content(raw))
     elif kind == "bool":
         value = bool(raw)
     elif kind == "varint":
@@ -218,7 +161,7 @@ def _take(values: dict[str, Any], field: Field, raw: Any) -> None:
             raise ValueError(f"field {field.number} is no varint")
         value = raw
     else:
-        value = kind.decode(_sized(raw))
+        value = kind.decode(protowire.content(raw))
     if field.repeated:
         values.setdefault(field.name, []).append(value)
     else:

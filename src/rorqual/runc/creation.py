@@ -93,9 +93,9 @@ class Creation:
         if group.is_frozen():  # somebody else's, and ours would never get out of it
             raise StartError("container's cgroup unexpectedly frozen")
         # Before there is anything to find: a caller that is killed leaves what `delete` then removes.
-        self._directory.write(self._record(0, group, fresh, joined))
+        self._directory.write(self._record(0, group))
         try:
-            group = self._create_group(group, fresh, joined)
+            group = self._create_group(group)
             joins, pid_namespace = self._open_namespaces(joined)
             plan = planning.init_plan(
                 self._spec,
@@ -139,7 +139,7 @@ class Creation:
         wanted = properties.annotated(dict(self._spec.annotations or {}))
         self._scope.start(group.planned(resources), resources.devices, self._id, wanted)
 
-    def _create_group(self, group: Group, fresh: int, joined: dict[int, str]) -> Group:
+    def _create_group(self, group: Group) -> Group:
         """The group made, or none where a rootless container may do without."""
         resources = self._linux.resources or Resources()
         try:
@@ -157,7 +157,7 @@ class Creation:
                 ) from e
         without = none.Group()
         without.create(resources)
-        self._directory.write(self._record(0, without, fresh, joined))
+        self._directory.write(self._record(0, without))
         return without
 
     def _open(self, path: str) -> int:
@@ -274,7 +274,7 @@ class Creation:
                 if fresh & namespaces.CLONE_NEWUSER:
                     usermaps.write(pid, self._linux.uid_mappings, self._linux.gid_mappings)
                     sync.send(ours, sync.MAPPED)
-                record = self._record(pid, group, fresh, joined)
+                record = self._record(pid, group)
                 self._directory.write(record)
                 if self._linux.net_devices:
                     network = joined.get(namespaces.CLONE_NEWNET, f"/proc/{pid}/ns/net")
@@ -298,27 +298,9 @@ class Creation:
                 raise
         return Made(record, console, tuple(warnings))
 
-    def _record(self, pid: int, group: Group, fresh: int, joined: dict[int, str]) -> Record:
-        flags = fresh
-        for flag in joined:
-            flags |= flag
-        return Record(
-            id=self._id,
-            bundle=self._bundle,
-            rootfs=planning.root_path(self._spec, self._bundle),
-            pid=pid,
-            start_time=process.start_time(pid) if pid else 0,
-            created_ns=time.time_ns(),
-            namespaces=flags,
-            own_pid_namespace=self._own_pid_namespace,
-            groups=group.directories(),
-            oci_version=self._spec.oci_version,
-            owner=os.geteuid(),
-            annotations=dict(self._spec.annotations or {}),
-            hooks=[name for name in ("poststart", "poststop") if getattr(self._spec.hooks, name, ())],
-            unit=self._scope.unit.name if self._scope is not None else "",
-            unit_of_user=self._scope is not None and self._scope.of_user,
-        )
+    def _record(self, pid: int, group: Group) -> Record:
+        unit = ("", False) if self._scope is None else (self._scope.unit.name, self._scope.of_user)
+        return record_of(self._id, self._bundle, self._spec, pid, group, unit=unit)
 
     def _destroy_quietly(self, group: Group) -> None:
         """After a failure, which is what the caller must see, not the clean-up's."""
@@ -352,3 +334,38 @@ def write_pid_file(path: str, pid: int) -> None:
     with open(temporary, "w") as f:
         f.write(str(pid))
     os.rename(temporary, path)
+
+
+def record_of(
+    container_id: str,
+    bundle: str,
+    spec: Spec,
+    pid: int,
+    group: Group,
+    *,
+    more_namespaces: int = 0,
+    unit: tuple[str, bool] = ("", False),
+) -> Record:
+    """What is written of a container: `pid` 0 before it has one; `more_namespaces` are CLONE_NEW* flags of those that
+    the spec does not name; `unit` is systemd's, and whether it is of the user's own manager."""
+    fresh, joined = planning.namespace_flags(spec.linux or Linux())
+    flags = fresh | more_namespaces
+    for flag in joined:
+        flags |= flag
+    return Record(
+        id=container_id,
+        bundle=bundle,
+        rootfs=planning.root_path(spec, bundle),
+        pid=pid,
+        start_time=process.start_time(pid) if pid else 0,
+        created_ns=time.time_ns(),
+        namespaces=flags,
+        own_pid_namespace=bool(fresh & namespaces.CLONE_NEWPID),
+        groups=group.directories(),
+        oci_version=spec.oci_version,
+        owner=os.geteuid(),
+        annotations=dict(spec.annotations or {}),
+        hooks=[name for name in ("poststart", "poststop") if getattr(spec.hooks, name, ())],
+        unit=unit[0],
+        unit_of_user=unit[1],
+    )

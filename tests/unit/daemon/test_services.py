@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rorqual.api.config import ContainerConfig, HostConfig, LogConfig, PortBinding, RestartPolicy
-from rorqual.daemon.config import DaemonConfig, parse, parse_size
+from rorqual.daemon.config import DaemonConfig, parse
+from rorqual.daemon.configvalues import parse_size
 from rorqual.daemon.services import clock, names, signals
 from rorqual.daemon.services.containers import checks, ports
 from rorqual.daemon.services.containers import state as states

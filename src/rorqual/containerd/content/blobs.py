@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from rorqual.linux.sync import sync_directory
+
 _COPY_SIZE = 1 << 20
 
 
@@ -114,12 +116,3 @@ def hash_file(path: str, hasher: Hash, size: int) -> None:
         while size > 0 and (data := file.read(min(size, _COPY_SIZE))):
             hasher.update(data)
             size -= len(data)
-
-
-def sync_directory(path: str) -> None:
-    """Make the names in a directory survive power loss."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

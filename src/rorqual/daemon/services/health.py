@@ -110,9 +110,9 @@ def check(config: HealthConfig | None) -> None:
             raise InvalidArgument(f"{what} in Healthcheck cannot be less than 1ms")
     if config.retries < 0:
         raise InvalidArgument("Retries in Healthcheck cannot be negative")
-    kind = config.test[0] if config.test else ""
+    kind, *rest = config.test or ("",)
     if kind in ("HTTP", "TCP"):
-        target(kind, config.test[1] if len(config.test or ()) == 2 else "")  # type: ignore[index]
+        target(kind, rest[0] if len(rest) == 1 else "")
 
 
 def task_options(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from rorqual.api.config import ContainerConfig, LogConfig
-from rorqual.daemon.config import parse_size
+from rorqual.daemon.configvalues import parse_size
 from rorqual.daemon.services import clock
 from rorqual.errdefs import InvalidArgument
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import platform as host
 from collections.abc import Awaitable, Callable
@@ -34,13 +33,10 @@ from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.images.library import Library
 from rorqual.distribution.proxies import masked
-from rorqual.errdefs import Error
 from rorqual.version import API_VERSION, MIN_API_VERSION, __version__
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 Login = Callable[[AuthConfig], Awaitable[str]]
-
-log = logging.getLogger(__name__)
 
 
 def _built() -> str:
@@ -90,7 +86,7 @@ class System:
             platform=PlatformName("Rorqual Engine"),
             components=(
                 ComponentVersion("Engine", __version__, details),
-                ComponentVersion("rorqual-containerd", await self._containerd_release(), {"GitCommit": ""}),
+                ComponentVersion("rorqual-containerd", await self._containerd(), {"GitCommit": ""}),
                 ComponentVersion("rorqual-runc", __version__, {"GitCommit": ""}),
             ),
             version=__version__,
@@ -103,14 +99,6 @@ class System:
             kernel_version=kernel,
             build_time=_built(),
         )
-
-    async def _containerd_release(self) -> str:
-        """It may be another's, or away for a moment."""
-        try:
-            return await self._containerd()
-        except Error as e:
-            log.warning("containerd does not tell its release: %s", e)
-            return ""
 
     async def info(self) -> Info:
         """GET /info."""
@@ -174,7 +162,7 @@ class System:
             swarm=SwarmInfo(local_node_state="inactive"),
             live_restore_enabled=True,
             init_binary="docker-init",
-            containerd_commit=Commit(await self._containerd_release()),
+            containerd_commit=Commit(await self._containerd()),
             runc_commit=Commit(__version__),
             init_commit=Commit(""),
             security_options=("name=seccomp,profile=builtin",),

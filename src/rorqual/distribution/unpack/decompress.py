@@ -65,7 +65,7 @@ class CountedStream(io.RawIOBase):
         return data
 
     def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # Buffer has a name since Python 3.12
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
@@ -99,7 +99,7 @@ def _gzip(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
 
     # Not OSError as a whole: the stream's own errors pass as they are.
     damaged = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
-    source = igzip.IGzipFile(fileobj=stream, mode="rb")  # type: ignore[no-untyped-call]
+    source = igzip.IGzipFile(fileobj=stream, mode="rb")  # type: ignore[no-untyped-call]  # isal has no types
 
     def next_chunk() -> bytes:
         try:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from contextlib import contextmanager, suppress
 
 from rorqual import errdefs
-from rorqual.linux import cgroups, mount, namespaces, paths, process
+from rorqual.linux import cgroups, mount, namespaces, paths
 from rorqual.oci import jsontext
 from rorqual.oci.runtime import Hooks, Linux, Resources, Spec
 from rorqual.record import replace
 from rorqual.runc import hooks, planning, state
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
+from rorqual.runc.creation import record_of
 from rorqual.runc.criu import options as choices
 from rorqual.runc.criu import service, wire
 from rorqual.runc.criu.options import Options
@@ -104,11 +104,7 @@ class Restoration:
         try:
             target = paths.open_root(path)
             try:
-                tree = mount.clone_tree(planning.root_path(self._spec, self._bundle), recursive=True)
-                try:
-                    mount.attach(tree, target)
-                finally:
-                    os.close(tree)
+                mount.bind_at(planning.root_path(self._spec, self._bundle), target, recursive=True)
             finally:
                 os.close(target)
             # In the peer group of the rootfs's file system: the container's root, a slave of it, finds its master here.
@@ -206,24 +202,7 @@ class Restoration:
             raise StartError(f"unable to restore container process: {e}") from e
 
     def _recorded(self, pid: int, group: Group) -> Record:
-        fresh, joined = planning.namespace_flags(self._linux)
-        flags = fresh
-        for flag in joined:
-            flags |= flag
+        more = 0
         if self._version >= _TIME_NAMESPACE_SINCE and os.path.exists("/proc/self/ns/time"):
-            flags |= namespaces.CLONE_NEWTIME  # CRIU has its clocks go on from where they were
-        return Record(
-            id=self._id,
-            bundle=self._bundle,
-            rootfs=planning.root_path(self._spec, self._bundle),
-            pid=pid,
-            start_time=process.start_time(pid) if pid else 0,
-            created_ns=time.time_ns(),
-            namespaces=flags,
-            own_pid_namespace=bool(fresh & namespaces.CLONE_NEWPID),
-            groups=group.directories(),
-            oci_version=self._spec.oci_version,
-            owner=os.geteuid(),
-            annotations=dict(self._spec.annotations or {}),
-            hooks=[name for name in ("poststart", "poststop") if getattr(self._spec.hooks, name, ())],
-        )
+            more = namespaces.CLONE_NEWTIME  # CRIU has its clocks go on from where they were
+        return record_of(self._id, self._bundle, self._spec, pid, group, more_namespaces=more)

@@ -5,6 +5,7 @@ Source: CRIU's images/rpc.proto (proto2); Protocol Buffers, "Encoding".
 
 from __future__ import annotations
 
+from rorqual import protowire
 from rorqual.errdefs import DataLoss
 from rorqual.record import record
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     # A message is its members in order; a nested one is a tuple of them.
     Member = tuple[int, "bool | int | str | Sequence[Member]"]
+    Members = dict[int, int | memoryview]
 
 # enum criu_req_type
 DUMP, RESTORE, PRE_DUMP, NOTIFY, FEATURE_CHECK, VERSION = 1, 2, 4, 6, 9, 10
@@ -67,19 +69,10 @@ def encode(members: Sequence[Member]) -> bytes:
     out = bytearray()
     for number, value in members:
         if isinstance(value, int):  # bool too
-            out += _varint(number << 3) + _varint(value & 0xFFFFFFFFFFFFFFFF)
+            protowire.put_number(out, number, value)
         else:
             content = value.encode(errors="surrogateescape") if isinstance(value, str) else encode(value)
-            out += _varint(number << 3 | 2) + _varint(len(content)) + content
-    return bytes(out)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
+            protowire.put_bytes(out, number, content)
     return bytes(out)
 
 
@@ -102,49 +95,18 @@ def answer(data: bytes) -> Answer:
         raise DataLoss(f"criu's answer is damaged: {e}") from e
 
 
-def _number(members: dict[int, int | bytes], number: int) -> int:
+def _number(members: Members, number: int) -> int:
     value = members.get(number, 0)
     if not isinstance(value, int):
         raise ValueError(f"member {number} is no number")
+    value &= 0xFFFF_FFFF_FFFF_FFFF
     return value - (1 << 64) if value >> 63 else value
 
 
-def _bytes(members: dict[int, int | bytes], number: int) -> bytes:
-    value = members.get(number, b"")
-    if not isinstance(value, bytes):
-        raise ValueError(f"member {number} is no message")
-    return value
+def _bytes(members: Members, number: int) -> bytes:
+    return bytes(protowire.content(members.get(number, memoryview(b""))))
 
 
-def _decode(data: bytes) -> dict[int, int | bytes]:
+def _decode(data: bytes) -> Members:
     """Each member's last value."""
-    members: dict[int, int | bytes] = {}
-    at = 0
-    while at < len(data):
-        key, at = _read_varint(data, at)
-        if key & 7 == 0:
-            members[key >> 3], at = _read_varint(data, at)
-        elif key & 7 == 2:
-            size, at = _read_varint(data, at)
-            if at + size > len(data):
-                raise ValueError("a member is longer than its message")
-            members[key >> 3] = data[at : at + size]
-            at += size
-        elif key & 7 in (1, 5):
-            at += 8 if key & 7 == 1 else 4
-        else:
-            raise ValueError(f"wire type {key & 7}")
-    return members
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, at
-        if shift > 63:
-            raise ValueError("a number that does not end")
+    return dict(protowire.records(memoryview(data)))

@@ -140,11 +140,7 @@ def _bind_node(parent: int, name: str, node: Node) -> None:
         raise Refusal(f"error creating device node {node.path}: {reason(e)}") from e
     target = paths.open_beneath(parent, name, os.O_PATH)
     try:
-        tree = linux_mount.clone_tree(node.path, recursive=False)
-        try:
-            linux_mount.attach(tree, target)
-        finally:
-            os.close(tree)
+        linux_mount.bind_at(node.path, target, recursive=False)
     finally:
         os.close(target)
 

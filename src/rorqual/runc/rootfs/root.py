@@ -37,11 +37,7 @@ def mount(path: str, mounts: tuple[RootMount, ...]) -> int:
         if not mounts:
             directory = paths.open_root(path)
             try:
-                tree = linux_mount.clone_tree_of(directory, recursive=True)
-                try:
-                    linux_mount.attach(tree, directory)
-                finally:
-                    os.close(tree)
+                linux_mount.bind_at(directory, directory, recursive=True)
             finally:
                 os.close(directory)
         return paths.open_root(path)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rorqual.api.config import ContainerConfig, HostConfig, RestartPolicy
 from rorqual.api.network import NetworkingConfig
-from rorqual.daemon.config import DaemonConfig, parse_size
+from rorqual.daemon.config import DaemonConfig
+from rorqual.daemon.configvalues import parse_size
 from rorqual.daemon.remote import SIZE_LABEL
 from rorqual.daemon.services import clock, health, logconfig, signals
 from rorqual.daemon.services.containers import networking, ports
