@@ -41,6 +41,7 @@ class PortProxy:
         self._most = max((resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 4, 16)
 
     def keys(self) -> list[str]:
+        """Of the ports it serves."""
         return list(self._ports)
 
     def put(self, key: str, proto: str, target: "Address", sock: socket.socket) -> None:

@@ -19,6 +19,27 @@ from rorqual.runc.systemd import bus, manager, message, names, properties, scope
 from rorqual.runc.systemd.message import Variant
 
 INFINITY = 2**64 - 1
+# Fields of a message's header (D-Bus specification, Header Fields).
+PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, SIGNATURE = 1, 2, 3, 4, 5, 8
+
+
+def answer(serial: int, reply_to: int, signature: str, body: list[Any], error: str = "") -> bytes:
+    """What a manager returns of a call, or with `error`, an error's name, its failure."""
+    fields = [(REPLY_SERIAL, Variant("u", reply_to))]
+    if error:
+        fields.append((ERROR_NAME, Variant("s", error)))
+    if signature:
+        fields.append((SIGNATURE, Variant("g", signature)))
+    kind = message.ERROR if error else message.METHOD_RETURN
+    return message.encode_message(kind, serial, fields, signature, body)
+
+
+def signalled(serial: int, path: str, interface: str, member: str, signature: str, body: list[Any]) -> bytes:
+    """A signal of a manager's."""
+    fields = [(PATH, Variant("o", path)), (INTERFACE, Variant("s", interface)), (MEMBER, Variant("s", member))]
+    return message.encode_message(
+        message.SIGNAL, serial, [*fields, (SIGNATURE, Variant("g", signature))], signature, body
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +191,7 @@ VALUES: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("signature", "values"), VALUES)
 def test_what_is_encoded_is_decoded_again(signature: str, values: list[Any]) -> None:
-    sent = message.answer(7, 3, signature, values)
+    sent = answer(7, 3, signature, values)
     assert message.length(sent[: message.HEAD_SIZE]) == len(sent)
     assert message.decode_message(sent).body == tuple(values)
 
@@ -184,7 +205,7 @@ def test_bytes_are_those_of_the_specification() -> None:
 
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 def test_a_damaged_message_is_an_error_and_no_traceback(cut: int) -> None:
-    whole = message.signal(1, "/a", "b.c", "D", "uoss", [1, "/job", "unit", "done"])
+    whole = signalled(1, "/a", "b.c", "D", "uoss", [1, "/job", "unit", "done"])
     for data in (whole[: 16 + cut], whole[:cut] + b"\xff" * 8 + whole[cut + 8 :]):
         try:
             message.length(data[:16].ljust(16, b"l"))
@@ -243,20 +264,20 @@ class FakeSystemd:
         self.calls.append(call.member)
         self._serial += 1
         if call.member in self.errors:
-            peer.sendall(message.answer(self._serial, call.serial, "s", ["told why"], self.errors[call.member]))
+            peer.sendall(answer(self._serial, call.serial, "s", ["told why"], self.errors[call.member]))
             return
         try:
             signature, body = getattr(self, f"_{call.member}", lambda *_: ("", []))(*call.body)
         except KeyError as e:
-            peer.sendall(message.answer(self._serial, call.serial, "s", ["said no"], e.args[0]))
+            peer.sendall(answer(self._serial, call.serial, "s", ["said no"], e.args[0]))
             return
         if (
             signature == "o" and self.tells
         ):  # as a busy system: the job ends before its call is answered, others' jobs in between
             for job in ("/job/other", body[0]):
                 end = [self._jobs, job, call.body[0], self.result]
-                peer.sendall(message.signal(99, manager.PATH, manager.MANAGER, "JobRemoved", "uoss", end))
-        peer.sendall(message.answer(self._serial, call.serial, signature, body))
+                peer.sendall(signalled(99, manager.PATH, manager.MANAGER, "JobRemoved", "uoss", end))
+        peer.sendall(answer(self._serial, call.serial, signature, body))
 
     def _Hello(self) -> tuple[str, list[Any]]:
         assert self._daemon

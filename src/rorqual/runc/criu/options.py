@@ -47,6 +47,7 @@ class Options:
 
     @property
     def log_directory(self) -> str:
+        """Where CRIU writes its log."""
         return self.work_path or self.image_path
 
 
@@ -113,6 +114,7 @@ def inside(path: str) -> str:
 
 
 def external(key: str, value: str) -> Member:
+    """An ext_mnt of rpc.proto: a mount of outside by its name in the images, and where a restore finds it."""
     return (wire.EXT_MNT, ((1, key), (2, value)))
 
 

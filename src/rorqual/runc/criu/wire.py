@@ -52,6 +52,7 @@ class Answer:
 
 
 def request(kind: int, options: Sequence[Member] = (), features: Sequence[int] = ()) -> bytes:
+    """A criu_req: its type, criu_opts, and the criu_features that FEATURE_CHECK asks about."""
     members: list[Member] = [(1, kind)]
     if options:
         members.append((2, tuple(options)))
@@ -66,6 +67,7 @@ def notified(kind: int) -> bytes:
 
 
 def encode(members: Sequence[Member]) -> bytes:
+    """A message's bytes. Text that is no UTF-8 (paths) goes as the bytes it was."""
     out = bytearray()
     for number, value in members:
         if isinstance(value, int):  # bool too

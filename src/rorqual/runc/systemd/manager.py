@@ -90,6 +90,7 @@ class Manager:
         self.reset_failed(unit)
 
     def reset_failed(self, unit: str) -> None:
+        """Let systemd forget a unit that failed: its name can be used again."""
         with suppress(bus.Failure):  # it had not failed, or is gone
             self._call("ResetFailedUnit", "s", unit)
 

@@ -62,24 +62,10 @@ def call(
     return encode_message(METHOD_CALL, serial, fields, signature, body)
 
 
-def answer(serial: int, reply_to: int, signature: str, body: Sequence[Any], error: str = "") -> bytes:
-    """The return of a call, or with `error`, an error's name, its failure."""
-    fields = [(_REPLY_SERIAL, Variant("u", reply_to))]
-    if error:
-        fields.append((_ERROR_NAME, Variant("s", error)))
-    if signature:
-        fields.append((_SIGNATURE, Variant("g", signature)))
-    return encode_message(ERROR if error else METHOD_RETURN, serial, fields, signature, body)
-
-
-def signal(serial: int, path: str, interface: str, member: str, signature: str, body: Sequence[Any]) -> bytes:
-    fields = [(_PATH, Variant("o", path)), (_INTERFACE, Variant("s", interface)), (_MEMBER, Variant("s", member))]
-    return encode_message(SIGNAL, serial, [*fields, (_SIGNATURE, Variant("g", signature))], signature, body)
-
-
 def encode_message(
     kind: int, serial: int, fields: list[tuple[int, Variant]], signature: str, body: Sequence[Any]
 ) -> bytes:
+    """Head, padded to 8 bytes, and body, little-endian (D-Bus specification, Message Format)."""
     content = encode(signature, body)
     head = encode("yyyyuua(yv)", (ord("l"), kind, 0, 1, len(content), serial, fields))
     return head + bytes(-len(head) % 8) + content

@@ -28,6 +28,7 @@ class Unit:
 
     @property
     def is_slice(self) -> bool:
+        """Whether it is a slice itself, not a scope in one."""
         return self.name.endswith(_SUFFIX)
 
     @property
