@@ -20,10 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from rorqual import errdefs
+from rorqual import errdefs, ownthread
 from rorqual.libnetwork import files
 from rorqual.libnetwork.engine import Engine
-from rorqual.libnetwork.lanes import Lanes, in_own_thread
+from rorqual.libnetwork.lanes import Lanes
 from rorqual.libnetwork.model import (
     ControllerOptions,
     Endpoint,
@@ -149,7 +149,7 @@ class Controller:
                 return method(engine)
 
         async with self._lanes.taken(f"plugin {lane}" for lane in lanes):
-            return await in_own_thread(work)
+            return await ownthread.run(work, "libnetwork-plugin")
 
     async def _change(self, sandbox_id: SandboxID, network: str, method: Callable[[Engine], T]) -> T:
         """Run a change of a sandbox, which concerns that network ("" for none in particular)."""

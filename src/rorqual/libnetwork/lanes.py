@@ -1,13 +1,9 @@
-"""Changes that may wait for a plugin: one at a time in each lane (a plugin, a sandbox), each in a thread of its own."""
+"""Changes that may wait for a plugin: one at a time in each lane (a plugin, a sandbox)."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -39,30 +35,3 @@ class Lanes:
         lane.users -= 1
         if not lane.users:
             del self._lanes[name]
-
-
-async def in_own_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, in a thread that does not keep the process from ending: it may wait for a plugin
-    that never answers."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, result, failure)
-
-    threading.Thread(target=run, name="libnetwork-plugin", daemon=True).start()
-    return await done

@@ -1,9 +1,6 @@
 import asyncio
-import threading
 
-import pytest
-
-from rorqual.libnetwork.lanes import Lanes, in_own_thread
+from rorqual.libnetwork.lanes import Lanes
 
 
 def test_a_lane_is_one_at_a_time_in_order_and_others_pass() -> None:
@@ -32,12 +29,3 @@ def test_a_lane_is_one_at_a_time_in_order_and_others_pass() -> None:
         return seen
 
     assert asyncio.run(body()) == ["held", "c", "ab"]
-
-
-def test_a_thread_of_its_own_tells_what_came_of_it() -> None:
-    async def body() -> None:
-        assert await in_own_thread(lambda: threading.current_thread().daemon)
-        with pytest.raises(ValueError, match="bad"):
-            await in_own_thread(lambda: int("bad"))
-
-    asyncio.run(body())

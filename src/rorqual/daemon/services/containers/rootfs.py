@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rorqual import ownthread
 from rorqual.daemon.remote import Mount
 from rorqual.errdefs import Conflict, Internal
 from rorqual.linux import mount, namespaces, paths
@@ -71,19 +71,7 @@ async def in_own_thread(work: Callable[[], T], give_up: Callable[[], None] | Non
 
     Cancelled, this still waits for the thread's end, which `give_up` can bring about.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-            loop.call_soon_threadsafe(done.set_exception, failure)
-        else:
-            loop.call_soon_threadsafe(done.set_result, result)
-
-    threading.Thread(target=run, name="rootfs", daemon=True).start()
+    done = asyncio.ensure_future(ownthread.run(work, "rootfs"))
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
