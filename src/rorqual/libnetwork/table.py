@@ -4,6 +4,7 @@ import logging
 import secrets
 import socket
 import time
+from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -47,6 +48,7 @@ class NetworkTable:
         self._remote, self._plugin = remote, plugin
         self._local = frozenset(drivers)
         self._entries: dict[NetworkID, Entry] = {}
+        self._spans: dict[int, list[Span]] = {4: [], 6: []}  # of all of them by IP version, in order
         self._routes: dict[int, HostRoutes] = {}
         self._making: set[str] = set()  # names of networks that a plugin is being asked about
 
@@ -100,7 +102,7 @@ class NetworkTable:
             had = next((entry.spec for entry in self if entry.spec.name == name), None)
             if name == "bridge" and not self._options.default_network:
                 if had is not None:  # the engine was started otherwise before
-                    self._entries.pop(had.id).driver.take_down(had)
+                    self._forget(had.id).driver.take_down(had)
                     self._store.delete_network(had.id)
                 continue
             spec = had or Network(NetworkID(secrets.token_hex(32)), name, driver, time.time())
@@ -140,7 +142,22 @@ class NetworkTable:
                 allocator = entry.allocator if address is None or address.version == 4 else entry.allocator6
                 if allocator is not None and address is not None:
                     entry.allocator_of(address, allocator).reserve(address)
-        self._entries[network.id] = entry
+        self._keep(entry)
+        return entry
+
+    def _keep(self, entry: Entry) -> None:
+        """In the place of one that has its id."""
+        had = self._entries.get(entry.spec.id)
+        for version, span in had.spans if had is not None else ():
+            self._spans[version].remove(span)
+        self._entries[entry.spec.id] = entry
+        for version, span in entry.spans:
+            insort(self._spans[version], span)
+
+    def _forget(self, network_id: NetworkID) -> Entry:
+        entry = self._entries.pop(network_id)
+        for version, span in entry.spans:
+            self._spans[version].remove(span)
         return entry
 
     def _default_bridge(self, spec: Network) -> Network:
@@ -166,7 +183,7 @@ class NetworkTable:
 
     def _free_subnet(self, version: int) -> Subnet:
         """The first subnet of the pools that no route of this host and no network of ours overlaps."""
-        ours = self._spans(version)
+        ours = self._spans[version]
         candidates = [pool for pool in self._options.address_pools if pool.base.version == version]
         if version == 6 and not candidates:
             candidates = [pools.unique_local(self._seed())]
@@ -178,9 +195,6 @@ class NetworkTable:
         except errdefs.InvalidArgument:
             routes.again()  # some may have gone
             return pools.choose(candidates, routes.foreign(ours) + ours)
-
-    def _spans(self, version: int) -> list[Span]:
-        return [span for entry in self._entries.values() for family, span in entry.spans if family == version]
 
     def close(self) -> None:
         """Let go of sockets."""
@@ -224,7 +238,7 @@ class NetworkTable:
             spec = networks.addressed(config, ident, subnet, subnet6, time.time())
             spec = driver.shape(replace(spec, pool_ids=pool_ids))
             entry = self._adopt(spec)
-            undo.callback(self._entries.pop, spec.id)
+            undo.callback(self._forget, spec.id)
             # The row comes first: a bridge of our name pattern without one would be nobody's after a crash.
             self._store.put_network(spec)
             undo.callback(self._store.delete_network, spec.id)
@@ -232,7 +246,7 @@ class NetworkTable:
             entry.driver.bring_up(spec)
             undo.pop_all()
         for version, routes in self._routes.items():
-            routes.heed(self._spans(version))  # while it is known that the new ones are ours
+            routes.heed(self._spans[version])  # while it is known that the new ones are ours
         return spec
 
     def _remote_pools(self, config: NetworkConfig, undo: ExitStack) -> tuple[NetworkConfig, tuple[str, str]]:
@@ -272,10 +286,11 @@ class NetworkTable:
             else:
                 pools.check_requested(wanted, self._subnets())
                 chosen.append(wanted)
-        taken = [*self._subnets(), *(subnet for subnet in chosen if subnet is not None)]
-        for pool in config.more_pools:
-            pools.check_requested(pool.subnet, taken)
-            taken.append(pool.subnet)
+        if config.more_pools:
+            taken = [*self._subnets(), *(subnet for subnet in chosen if subnet is not None)]
+            for pool in config.more_pools:
+                pools.check_requested(pool.subnet, taken)
+                taken.append(pool.subnet)
         four, six = chosen
         assert not isinstance(four, IPv6Network) and not isinstance(six, IPv4Network)
         return four, six
@@ -344,7 +359,7 @@ class NetworkTable:
         else:
             entry.driver.take_down(spec)
         self._store.delete_network(spec.id)
-        del self._entries[spec.id]
+        self._forget(spec.id)
         if any(spec.pool_ids):
             plugin = self._plugin(spec.ipam_driver, "IpamDriver")
             for ident in filter(None, spec.pool_ids):
