@@ -62,7 +62,8 @@ def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: 
     wait_for(lambda: engine.rorqual(*alive, code=None).out == "alive\n", "a new container runs")
     # A container that was being created when its daemon died may stay, as with Docker; nobody was told of it.
     for container in engine.api("GET", "/containers/json?all=1").json:
-        assert engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1").status == 204
+        # 404: one of `-d --rm` ended by itself meanwhile.
+        assert engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1").status in (204, 404)
 
     def beyond() -> list[str]:
         # The long-lived processes are others than before; those of containers show by their cgroups.

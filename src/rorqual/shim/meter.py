@@ -5,6 +5,9 @@ What a shim that is asked for figures dirties is the less for `warm_up`, in the 
 
 from __future__ import annotations
 
+import contextlib
+
+from rorqual import errdefs
 from rorqual.rpc import metrics
 from rorqual.runc.cgroups import locate
 from rorqual.runc.cgroups.group import Group
@@ -32,10 +35,11 @@ class Meter:
 
 
 def warm_up() -> None:
-    """Take samples of this very process, before anything forks."""
+    """Take samples of this very process, before anything forks: none on a host that shows no groups."""
     own = Meter(locate.own)
-    for _ in range(_WARM_ROUNDS):
-        own.read()
+    with contextlib.suppress(errdefs.PermissionDenied):
+        for _ in range(_WARM_ROUNDS):
+            own.read()
 
 
 def to_metrics(stats: Stats) -> metrics.Metrics:

@@ -187,6 +187,7 @@ def test_one_platform_is_removed_and_the_other_stays(own: Engine, published: Pub
     assert f"Deleted: {published.amd64.digest}" in removed and f"Deleted: {published.told.digest}" in removed
     shared = published.blobs_of(published.amd64) & published.blobs_of(published.arm64)
     gone = published.blobs_of(published.amd64) | published.blobs_of(published.told)
+    # When the answer comes the rows are gone; the files are being removed.
     wait_for(lambda: not (gone - shared) & blobs(own), "what was only the platform's is collected")
     assert published.blobs_of(published.arm64) <= blobs(own)
     assert inspected(own, name)["Architecture"] == "arm64"

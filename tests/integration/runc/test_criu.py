@@ -54,19 +54,13 @@ FAKE = """#!{python}
 # Answers as CRIU does; what it was asked is appended to a file. FAIL: the kind of request that it refuses.
 import json, os, socket, sys
 sys.path.insert(0, {source!r})
+from rorqual import protowire
 from rorqual.runc.criu import wire
 
 def shown(data):
     found = {{}}
-    at = 0
-    while at < len(data):
-        key, at = wire._read_varint(data, at)
-        if key & 7 == 0:
-            value, at = wire._read_varint(data, at)
-        else:
-            size, at = wire._read_varint(data, at)
-            value, at = data[at : at + size], at + size
-        found.setdefault(key >> 3, []).append(value)
+    for number, value in protowire.records(memoryview(data)):
+        found.setdefault(number, []).append(value if isinstance(value, int) else bytes(value))
     return found
 
 end = socket.socket(fileno=int(sys.argv[2]))

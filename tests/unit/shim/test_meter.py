@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from rorqual import errdefs
 from rorqual.linux import cgroups
 from rorqual.rpc.metrics import Metrics
 from rorqual.runc.cgroups import locate
-from rorqual.shim.meter import Meter
+from rorqual.shim.meter import Meter, warm_up
 
 
 def asked() -> tuple[list[int], Callable[[], dict[str, str]]]:
@@ -48,3 +49,10 @@ def test_times_by_processor_add_up() -> None:
     assert usage is not None
     assert len(usage.per_cpu) == os.cpu_count()
     assert abs(sum(usage.per_cpu) - usage.total) < usage.total / 100 + 50_000_000
+
+
+def test_a_host_that_shows_no_groups_is_warmed_up_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "own", dict)
+    with pytest.raises(errdefs.PermissionDenied):
+        Meter(locate.own).read()
+    warm_up()

@@ -139,10 +139,10 @@ class Images(Service):
             mask = field_mask_pb2.FieldMask(paths=["target", "labels"])
             await self._call("Update", images_pb2.UpdateImageRequest(image=image, update_mask=mask))
 
-    async def delete(self, name: str, *, sync: bool = False) -> None:
-        """Remove the name; with `sync` after what it alone held is gone. It may be gone already."""
+    async def delete(self, name: str) -> None:
+        """Remove the name. It may be gone already."""
         try:
-            await self._call("Delete", images_pb2.DeleteImageRequest(name=name, sync=sync))
+            await self._call("Delete", images_pb2.DeleteImageRequest(name=name))
         except NotFound:
             pass
 
@@ -244,7 +244,7 @@ class Leases(Service):
         await self._call("AddResource", leases_pb2.AddResourceRequest(id=id, resource=held))
 
     async def delete(self, id: str, *, sync: bool = False) -> None:
-        """End it; it may be gone already."""
+        """End it; with `sync` after what it alone held is gone. It may be gone already."""
         try:
             await self._call("Delete", leases_pb2.DeleteRequest(id=id, sync=sync))
         except NotFound:

@@ -43,7 +43,7 @@ class NameStore(Protocol):
     async def put(self, name: str, target: Descriptor, labels: Mapping[str, str]) -> None:
         """Create or change."""
 
-    async def delete(self, name: str, *, sync: bool = False) -> None:
+    async def delete(self, name: str) -> None:
         """Remove."""
 
 

@@ -45,10 +45,13 @@ class IndexLabels(Protocol):
 
 
 class Leftovers(Protocol):
-    """What is kept of pulls that did not succeed: stores.Lease."""
+    """What no image holds: stores.Lease."""
 
     async def drop_left(self) -> None:
-        """Give it up."""
+        """Give up what is kept of pulls that did not succeed."""
+
+    async def collect(self) -> None:
+        """Wait until it is gone."""
 
 
 class Images:
@@ -89,10 +92,17 @@ class Images:
     ) -> list[DeleteItem]:
         """Untag, and delete the image with its last name; with `platforms` only what is here of the image for those.
 
-        Raises: NotFound, Conflict, InvalidArgument with Docker's texts.
+        When it returns the room is free. Raises: NotFound, Conflict, InvalidArgument with Docker's texts.
         """
         if platforms:
-            return await self._remove_platforms(text, platforms, force=force)
+            items = await self._remove_platforms(text, platforms, force=force)
+        else:
+            items = await self._remove(text, force=force, prune=prune)
+        if any(item.deleted for item in items):
+            await self._lease.collect()
+        return items
+
+    async def _remove(self, text: str, *, force: bool, prune: bool) -> list[DeleteItem]:
         image = await self._library.find(text)
         if self._is_part(image):
             raise Conflict(
@@ -278,6 +288,7 @@ class Images:
                 continue  # taken into use meanwhile
             items += done
             freed += sum(sizes.get(item.deleted, 0) for item in done)
+        await self._lease.collect()
         self._events.publish("image", "prune", "", {"reclaimed": str(freed)})
         return items, freed
 

@@ -57,6 +57,13 @@ class Lease:
             with contextlib.suppress(Error):  # it expires by itself
                 await self._remote.leases.delete(id)
 
+    async def collect(self) -> None:
+        """When it returns what nothing refers to is gone: the end of a lease can be waited for with its collection."""
+        id = f"{_LEASE_PREFIX}{os.getpid()}-{time.monotonic_ns()}-collect"
+        with contextlib.suppress(Error):  # a full disk takes no lease; what was deleted is collected somewhat later
+            await self._remote.leases.create(id, _expiry())
+            await self._remote.leases.delete(id, sync=True)
+
     @contextlib.asynccontextmanager
     async def held(self, *, resumable: bool = False) -> AsyncIterator[str]:
         """The lease's id, for the block; what a `resumable` block that fails had finished is kept for the next."""
@@ -64,7 +71,7 @@ class Lease:
             self.id = f"{_LEASE_PREFIX}{os.getpid()}-{time.monotonic_ns()}"
             self._users += 1
             try:
-                await self._remote.leases.create(self.id, rfc3339(now_ns() + _LEASE_HOURS * 3600 * 10**9))
+                await self._remote.leases.create(self.id, _expiry())
             except BaseException:
                 self._users -= 1
                 raise
@@ -87,6 +94,10 @@ class Lease:
                 else:
                     with contextlib.suppress(Error):  # it expires by itself
                         await self._remote.leases.delete(ended)
+
+
+def _expiry() -> str:
+    return rfc3339(now_ns() + _LEASE_HOURS * 3600 * 10**9)
 
 
 class Documents:
