@@ -24,7 +24,7 @@ class ExecConfig:
     detach_keys: str = wire("DetachKeys", "")
     env: tuple[str, ...] | None = wire("Env", None)
     working_dir: str = wire("WorkingDir", "")
-    cmd: tuple[str, ...] | None = wire("Cmd", None, text=True)
+    cmd: tuple[str, ...] | None = wire("Cmd", None)
 
 
 @dataclass(frozen=True, slots=True)

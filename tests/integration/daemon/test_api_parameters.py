@@ -191,6 +191,7 @@ def test_bodies_of_update_and_exec(engine: Engine) -> None:
     assert engine.inspect("box")["HostConfig"]["MemorySwap"] == 256 << 20
     for body, text in (
         ({}, "No exec command specified"),
+        ({"Cmd": "ls"}, "Cmd"),
         ({"Cmd": ["ls"], "DetachKeys": "odd"}, "Invalid escape keys (odd) provided"),
     ):
         answer = engine.api("POST", "/containers/box/exec", body)

@@ -98,10 +98,13 @@ def test_what_cannot_be_committed_is_told_as_docker_does(engine: Engine) -> None
         (["missing"], "No such container: missing"),
         (["idle", "UPPER"], "must be lowercase"),
         (["idle", "x@sha256:" + "a" * 64], "refusing to create a tag with a digest reference"),
+        (["idle", "sha256:tag"], "refusing to create an ambiguous tag using digest algorithm as name"),
         (["-c", "RUN x", "idle"], "RUN is not a valid change command"),
     ):
         failed = docker("commit", *arguments, code=1)
-        assert text in failed.err or "digest" in failed.err, failed
+        assert text in failed.err, failed
+    failed = docker("tag", "busybox", "sha256:tag", code=1)
+    assert "refusing to create an ambiguous tag using digest algorithm as name" in failed.err
     docker("rm", "idle")
 
 

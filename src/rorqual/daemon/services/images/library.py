@@ -30,6 +30,8 @@ from rorqual.oci.platform import Platform
 log = logging.getLogger(__name__)
 
 DANGLING = "rorqual-dangling"
+# Its tags would read as IDs.
+_AMBIGUOUS = "docker.io/library/sha256"
 # moby's own label for it, so that what others make here keeps its history.
 PARENT_LABEL = "org.mobyproject.image.parent"
 
@@ -237,8 +239,10 @@ class Library:
     async def put(self, name: str, image: LocalImage, tagged_ns: int) -> LocalImage | None:
         """Make `name` mean `image`; the image it meant before, if that was another.
 
-        One whose last name this was stays, without a tag.
+        One whose last name this was stays, without a tag. Raises: InvalidArgument for sha256:tag.
         """
+        if repository_of(name) == _AMBIGUOUS:
+            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
         before = self._names.get(name)
         if before is not None and before.target.digest == image.target.digest:
             before = None  # perhaps of another platform, and still the same
