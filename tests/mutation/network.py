@@ -5,10 +5,10 @@ from mutation.mutations import mutation
 _LOOPBACK_RULES = (
     (
         "libnetwork/firewall/ruleset.py",
-        "        'raw-prerouting iifname != \"lo\" ip daddr . meta l4proto . th dport @loopback-ports drop',\n",
+        "        'raw-prerouting ip daddr 127.0.0.0/8 iifname != \"lo\" ip daddr . meta l4proto . th dport @loopback-ports drop',\n",
         "",
     ),
-    ("libnetwork/firewall/ruleset.py", '        "raw-prerouting iifname @bridges ip daddr 127.0.0.0/8 drop",\n', ""),
+    ("libnetwork/firewall/ruleset.py", '        "raw-prerouting ip daddr 127.0.0.0/8 iifname @bridges drop",\n', ""),
 )
 
 MUTATIONS = (
@@ -89,14 +89,14 @@ MUTATIONS = (
         "tests/integration/libnetwork/test_spoofing.py::test_a_container_cannot_answer_for_anothers_published_port",
         (
             "libnetwork/firewall/ruleset.py",
-            '        "raw-prerouting iifname @rooted ip saddr @subnets fib saddr . iif oif missing "\n'
-            '        "iifname . ip saddr != @sources drop",\n',
+            '        "raw-prerouting meta nfproto ipv4 iifname @rooted fib saddr . iif oif missing "\n'
+            '        "ip saddr @subnets iifname . ip saddr != @sources drop",\n',
             "",
         ),
         (
             "libnetwork/firewall/ruleset.py",
-            '        "raw-prerouting iifname @rooted6 ip6 saddr @subnets6 fib saddr . iif oif missing "\n'
-            '        "iifname . ip6 saddr != @sources6 drop",\n',
+            '        "raw-prerouting meta nfproto ipv6 iifname @rooted6 fib saddr . iif oif missing "\n'
+            '        "ip6 saddr @subnets6 iifname . ip6 saddr != @sources6 drop",\n',
             "",
         ),
     ),
