@@ -295,6 +295,12 @@ class Engine:
                 os.rmdir(group)
         if self.network:
             self.network.close()
+        else:
+            for argv in (
+                ("ip", "link", "delete", self.bridge),
+                ("nft", "delete", "table", "inet", f"rorqual_{self.bridge}"),
+            ):
+                subprocess.run(argv, check=False, capture_output=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _terminate(self) -> list[processes.Process]:
