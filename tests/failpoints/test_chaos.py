@@ -103,6 +103,7 @@ class Client:
         if name in ASIDE:
             getattr(self, f"_{name}")(owned)
             self.used[name] += 1
+            owned.history.append(f"{time.strftime('%X')} {name}: {sorted(owned.names)}")
             return
         if name == "create":
             script = f"echo {owned.base}; exec sleep 1000"
@@ -212,7 +213,7 @@ class Client:
 
     def _expect(self, true: bool, name: str, owned: Owned, before: set[str], answer: Answer) -> None:
         if not true:
-            self.wrong.append("\n  ".join([f"{owned.name}: {name}: {answer.body[:200]!r}", *owned.history[-8:]]))
+            self.wrong.append("\n  ".join([f"{owned.name}: {name}: {answer.body[:200]!r}", *owned.history[-16:]]))
 
     def _ask(self, method: str, path: str, body: object = None) -> Answer | None:
         """None when nobody answered."""
@@ -266,7 +267,7 @@ def test_model_and_reality_agree_after_random_operations_and_kills(fresh_engine:
             thread.join()
     assert sum(client.done for client in clients) > 10 * ROUNDS
     wrong = [line for client in clients for line in client.wrong]
-    assert not wrong, "\n".join(wrong) + engine.log_tail(200)
+    assert not wrong, "\n".join(wrong) + told(engine, wrong) + engine.log_tail(200)
     wait_for(lambda: not disagreements(engine, clients), lambda: str(disagreements(engine, clients)), 10)
     used = sum((client.used for client in clients), Counter())
     assert not {"create", *OPERATIONS, *ASIDE} - used.keys(), used
@@ -283,6 +284,13 @@ def test_model_and_reality_agree_after_random_operations_and_kills(fresh_engine:
         return [item for item in engine.held().more_than(before, 24) if not item.startswith("processes")]
 
     wait_for(lambda: not beyond(), lambda: f"{beyond()}{engine.log_tail(60)}")
+
+
+def told(engine: Engine, wrong: list[str]) -> str:
+    """What the engine's journal says of the containers whose models were wrong."""
+    events = engine.api("GET", f"/events?since=1&until={time.time():.0f}").body.decode().splitlines()
+    bases = {line.partition(":")[0].removesuffix("b") for line in wrong}
+    return "\n".join(["", *(event for event in events if any(base in event for base in bases)), ""])
 
 
 def disagreements(engine: Engine, clients: list[Client]) -> list[str]:

@@ -9,8 +9,10 @@ Used by rorquald. Calls are made through the generated stubs (rorqual.rpc.proto.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 
-from grpclib.client import Channel
+from grpclib.client import Channel, Handler
 from grpclib.protocol import H2Protocol
 
 from rorqual.rpc import unixsock
@@ -19,6 +21,12 @@ from rorqual.rpc.http2 import bound_ended_streams
 NAMESPACE = "containerd-namespace"
 LEASE = "containerd-lease"
 _POLL_S = 0.02
+
+
+class _Protocol(H2Protocol):
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.connection.write_ready.set()  # grpclib leaves the calls that wait for room waiting
 
 
 class UnixChannel(Channel):
@@ -33,18 +41,25 @@ class UnixChannel(Channel):
         self._address = address
         self._patience_s = patience_s
 
+    def _protocol_factory(self) -> H2Protocol:
+        return _Protocol(Handler(), self._config, self._h2_config)
+
     async def _create_connection(self) -> H2Protocol:
         deadline = self._loop.time() + self._patience_s
         while True:
             try:
-                sock = unixsock.connect(self._address)  # a unix socket connects at once or fails at once
-                break
-            except (FileNotFoundError, ConnectionRefusedError):
+                return await self._connect()
+            except (FileNotFoundError, ConnectionError):
                 if self._loop.time() >= deadline:
                     raise
             await asyncio.sleep(_POLL_S)
+
+    async def _connect(self) -> H2Protocol:
+        sock = unixsock.connect(self._address)  # a unix socket connects at once or fails at once
         sock.setblocking(False)
         _, protocol = await self._loop.create_connection(self._protocol_factory, sock=sock)
+        if protocol.connection.is_closing():  # the server died with this connection in its backlog
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return protocol
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import Connection
 
 from rorqual import errdefs
 from rorqual.rpc import codes
@@ -57,6 +58,11 @@ def translated() -> Iterator[None]:
         raise from_grpc(e) from e
     except (StreamTerminatedError, ProtocolError, OSError) as e:
         raise ConnectionLost(f"containerd: {e or type(e).__name__}") from e
+    except AttributeError as e:
+        # grpclib takes the transport from a connection that is lost, also from the calls that come to use it next.
+        if e.name != "_transport" or not isinstance(e.obj, Connection):
+            raise
+        raise ConnectionLost("containerd: Connection lost") from e
 
 
 class Service(Protocol):
