@@ -2,8 +2,11 @@
 what came of it in real traffic, names or refusals."""
 
 import json
+import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -201,6 +204,20 @@ def test_a_renamed_container_is_found_by_its_new_name(cli: Cli) -> None:
     cli("rename", "web", "wob")
     assert fetched(cli, "wob", "--network", "red") == "hello" and fetched(cli, "www", "--network", "red") == "hello"
     assert looked_up(cli, "web", "--network", "red") == ""
+
+
+def test_a_rename_succeeds_whenever_the_container_ends(cli: Cli, engine: Engine) -> None:
+    for turn in range(12):
+        id = cli.out("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+        ending = threading.Thread(target=os.kill, args=(engine.inspect(id)["State"]["Pid"], signal.SIGKILL))
+        ending.start()
+        time.sleep(turn * 0.001)
+        answer = engine.api("POST", f"/containers/{id}/rename?name=wob")
+        ending.join()
+        assert answer.status == 204, f"turn {turn}: {answer.message}"
+        wait_for(lambda: not engine.running("wob"), "its end is seen")
+        assert engine.inspect("wob")["NetworkSettings"]["IPAddress"] == ""
+        assert engine.api("DELETE", "/containers/wob").status == 204
 
 
 def test_an_internal_network_reaches_nothing_outside(cli: Cli, engine: Engine) -> None:

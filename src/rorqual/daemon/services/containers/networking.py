@@ -183,15 +183,16 @@ class Networking:
         await self.describe(container, await self._controller.sandbox(id))
 
     async def renamed(self, container: Container) -> None:
-        """It has another name: whoever is on a network with it finds it by that from now on."""
-        if kind_of(container) != SANDBOX or not container.state.running:
-            return
-        names = {
-            NetworkID(settings.network_id): dns_names(container, _aliases(container, name, settings.network_id))
-            for name, settings in container.networks.items()
-        }
-        sandbox = await self._controller.rename(SandboxID(container.id), container.name, names)
-        await self.describe(container, sandbox)
+        """It has another name: whoever is on a network with it finds it by that from now on. Takes its lock."""
+        async with container.lock:  # its end, which takes the sandbox away, comes before or after
+            if kind_of(container) != SANDBOX or not container.state.running:
+                return
+            names = {
+                NetworkID(settings.network_id): dns_names(container, _aliases(container, name, settings.network_id))
+                for name, settings in container.networks.items()
+            }
+            sandbox = await self._controller.rename(SandboxID(container.id), container.name, names)
+            await self.describe(container, sandbox)
 
     async def change_ports(
         self, container: Container, add: Sequence[PortBinding], remove: Sequence[PortBinding]
