@@ -1,8 +1,10 @@
 """SIGKILL of any process of the engine: what must go on goes on, and after the restart everything is known again."""
 
+import contextlib
 import json
 import random
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +275,60 @@ def test_no_run_notices_a_kill_below_the_daemon(cli: Cli, engine: Engine, victim
         stop.set()
         thread.join()
     assert not [str(result) for result in done if (result.code, result.out) != (0, "hi\n")]
+
+
+def as_stored(engine: Engine, id: str) -> str:
+    """The state's document in the daemon's database."""
+    with contextlib.closing(sqlite3.connect(engine.data / "daemon.db")) as database:
+        return str(database.execute("SELECT state FROM containers WHERE id=?", (id,)).fetchone()[0])
+
+
+@pytest.mark.parametrize("network", ["bridge", "none", "host"])
+def test_a_start_that_was_not_recorded_any_more_keeps_its_network(cli: Cli, engine: Engine, network: str) -> None:
+    """The process runs, and SIGKILL came before the record said so: the next daemon takes it over as it is."""
+    serve = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
+    flags = ("-p", "18093:80") if network == "bridge" else ()
+    id = cli.out("create", "--name", "web", "--network", network, *flags, "busybox", "sh", "-c", serve)
+    before = as_stored(engine, id)
+    began = f"{time.time():.3f}"
+    cli("start", "web")
+    was = engine.inspect(id)
+    engine.kill("rorquald")
+    with contextlib.closing(sqlite3.connect(engine.data / "daemon.db")) as database, database:
+        database.execute("UPDATE containers SET state=? WHERE id=?", (before, id))
+    engine.start()
+    now = engine.inspect(id)
+    assert now["State"]["Running"] and now["State"]["Pid"] == was["State"]["Pid"]
+    assert now["NetworkSettings"] == was["NetworkSettings"] and json.loads(as_stored(engine, id))["Networks"]
+    assert cli("rename", "web", "wob").code == 0
+    assert cli.out("exec", "wob", "wget", "-qO-", "127.0.0.1") == "hello"
+    if network == "bridge":
+        with engine.inside(), socket.create_connection(("127.0.0.1", 18093), 5) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"hello" in b"".join(iter(lambda: connection.recv(4096), b""))
+    events = engine.api("GET", f"/events?since={began}&until={time.time():.3f}").body.decode().splitlines()
+    starts = [event for event in map(json.loads, events) if (event["Action"], event.get("id")) == ("start", id)]
+    assert len(starts) == 2, "one by either daemon: this test's first one was not cut short before it told"
+    cli("stop", "-t", "0", "wob")
+    assert engine.inspect(id)["State"]["Status"] == "exited"
+
+
+def test_the_exit_code_after_a_start_that_was_not_recorded_any_more_is_right(cli: Cli, engine: Engine) -> None:
+    id = cli.out("create", "--name", "brief", "busybox", "sh", "-c", "sleep 1; exit 7")
+    before = as_stored(engine, id)
+    cli("start", "brief")
+    pid = engine.inspect(id)["State"]["Pid"]
+    engine.kill("rorquald")
+    with contextlib.closing(sqlite3.connect(engine.data / "daemon.db")) as database, database:
+        database.execute("UPDATE containers SET state=? WHERE id=?", (before, id))
+    wait_for(lambda: not alive(pid), "its end")
+    for _ in range(2):  # the second time it is found as it was recorded
+        engine.start()
+        state = engine.inspect(id)["State"]
+        assert (state["Status"], state["ExitCode"]) == ("exited", 7)
+        assert cli.out("wait", "brief") == "7"
+        engine.kill("rorquald")
+    engine.start()
 
 
 def test_a_commit_that_was_cut_short_leaves_its_container_running(cli: Cli, engine: Engine) -> None:

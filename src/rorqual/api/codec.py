@@ -141,6 +141,11 @@ _SCALARS: dict[Any, Decoder] = {
 }
 
 
+_GO_TYPES: dict[Any, str] = {
+    bool: "bool", int: "int64", float: "float64", str: "string", Any: "interface {}", object: "interface {}",
+}  # fmt: skip
+
+
 def _decoder_of(hint: Any) -> Decoder:
     found = _decoders.get(hint)
     if found is None:
@@ -155,22 +160,34 @@ def _compile_decoder(hint: Any) -> Decoder:
         inner = [a for a in args if a is not type(None)]
         return _optional(_decoder_of(inner[0]))
     if origin is tuple:
-        return _array(_decoder_of(args[0]))
+        return _array(_decoder_of(args[0]), _go_type(hint))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _map(_decoder_of(args[1]))
+        return _map(_decoder_of(args[1]), _go_type(hint))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _struct(hint)
     raise TypeError(f"no wire form for {hint!r}")
+
+
+def _go_type(hint: Any) -> str:
+    """What Go calls the type of a field: tuple[str, ...] is []string."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return "*" + _go_type(args[0])
+    if origin is tuple:
+        return "[]" + _go_type(args[0])
+    if origin is not None:
+        return "map[string]" + _go_type(args[1])
+    return _GO_TYPES.get(hint) or str(hint.__name__)
 
 
 def _optional(inner: Decoder) -> Decoder:
     return lambda value, where: None if value is None else inner(value, where)
 
 
-def _array(inner: Decoder) -> Decoder:
+def _array(inner: Decoder, kind: str) -> Decoder:
     def decode(value: Any, where: str) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise _wrong(value, where, "[]array")
+            raise _wrong(value, where, kind)
         return tuple([inner(v, where) for v in value])
 
     return decode
@@ -180,10 +197,10 @@ def _text_or_array(inner: Decoder) -> Decoder:
     return lambda value, where: (value,) if type(value) is str else inner(value, where)
 
 
-def _map(inner: Decoder) -> Decoder:
+def _map(inner: Decoder, kind: str) -> Decoder:
     def decode(value: Any, where: str) -> dict[str, Any]:
         if type(value) is not dict:
-            raise _wrong(value, where, "map")
+            raise _wrong(value, where, kind)
         return {k: inner(v, where) for k, v in value.items()}
 
     return decode

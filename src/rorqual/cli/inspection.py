@@ -77,12 +77,14 @@ def inspect_command(
     return Command(f"[OPTIONS] {kind} [{kind}...]", doc, run, flags=(INSPECT_FORMAT, *flags), args=AT_LEAST_ONE)
 
 
-def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) -> int:
-    """Print the objects; the exit code.
+def inspect(
+    names: Sequence[str], fetch: Callable[[str], bytes], format: str, typed: Callable[[bytes], Any] | None = None
+) -> int:
+    """Print the objects; the exit code. `typed` makes of an object the struct that a template is given.
 
     Raises: Exit (64) for a template that cannot be read.
     """
-    render = None if format in ("", "json") else _renderer(format)
+    render = None if format in ("", "json") else _renderer(format, typed)
     raw: list[bytes] = []
     out: list[str] = []
     failures: list[str] = []
@@ -110,7 +112,7 @@ def inspect(names: Sequence[str], fetch: Callable[[str], bytes], format: str) ->
     raise Exit(1, "\n".join(failures))
 
 
-def _renderer(format: str) -> Callable[[bytes], str]:
+def _renderer(format: str, typed: Callable[[bytes], Any] | None) -> Callable[[bytes], str]:
     from rorqual.cli.gotemplate import Number, TemplateError, parse
     from rorqual.cli.gotemplate.docker import FUNCTIONS
 
@@ -120,6 +122,8 @@ def _renderer(format: str) -> Callable[[bytes], str]:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
 
     def render(data: bytes) -> str:
+        if typed is not None:
+            return template.execute(typed(data))
         value = json.loads(data, parse_float=Number, object_pairs_hook=_with_empties)
         try:
             return template.execute(value, missing_key_error=True)

@@ -13,6 +13,7 @@ from rorqual.cli.errors import Exit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     from rorqual.cli.gotemplate import Object
 
@@ -45,7 +46,7 @@ def _align_block(lines: list[list[str]], column: int, start: int, end: int) -> N
 
 
 class Listing:
-    """A kind of list: the type's name in errors, its headers by field, its default columns.
+    """A kind of list: the type's name in errors (or an item's), its headers by field, its default columns.
 
     `field(item, name)` gives an item's value for a field; it raises KeyError for a name that is none.
     """
@@ -54,7 +55,7 @@ class Listing:
 
     def __init__(
         self,
-        type_name: str,
+        type_name: str | Callable[[Any], str],
         headers: Mapping[str, str],
         columns: Sequence[str],
         field: Callable[[object, str], object],
@@ -83,7 +84,7 @@ class Listing:
         sys.stdout.write(align("\n".join(rows)) + "\n")
 
     def _templated(self, items: Iterable[object], format: str) -> None:
-        from rorqual.cli.gotemplate import Object, TemplateError, parse
+        from rorqual.cli.gotemplate import TemplateError, parse
         from rorqual.cli.gotemplate.docker import FUNCTIONS, HEADER_FUNCTIONS, unescape
 
         if format == "json":
@@ -98,9 +99,7 @@ class Listing:
             raise Exit(1, f"template parsing error: {e}") from e
         out: list[str] = []
         try:
-            out += [
-                template.execute(Object(self.type_name, self._getter(item), self.json_fields)) + "\n" for item in items
-            ]
+            out += [template.execute(item) + "\n" for item in self.objects(items)]
             if table:
                 head = parse("", text, HEADER_FUNCTIONS).execute(dict(self.headers)) + "\n"
                 sys.stdout.write(align(head + "".join(out)))
@@ -113,7 +112,11 @@ class Listing:
         """The items as templates see them, for a template that has the whole list."""
         from rorqual.cli.gotemplate import Object
 
-        return [Object(self.type_name, self._getter(item), self.json_fields) for item in items]
+        name = self.type_name
+        return [
+            Object(name if isinstance(name, str) else name(item), self._getter(item), self.json_fields)
+            for item in items
+        ]
 
     def _getter(self, item: object) -> Callable[[str], object]:
         return lambda name: self.field(item, name)

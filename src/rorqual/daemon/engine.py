@@ -268,6 +268,8 @@ class Engine:
         self.volumes.load()
         self.volume_mounts.clear()
         live = {SandboxID(c.id) for c in self.registry if c.state.running}
+        # A start that was cut short may have come as far as a process: `exits` takes it over, with its network.
+        live |= {SandboxID(task.container_id) for task in await self.remote.tasks.states() if task.alive}
         await asyncio.gather(self.controller.start(live), self.library.load())
         ready = asyncio.Event()
         self._follower = asyncio.create_task(self.exits.run(ready), name="containerd events")

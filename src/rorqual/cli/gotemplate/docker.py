@@ -28,14 +28,16 @@ def _encode(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         text = _json.dumps(value, ensure_ascii=False)
-        return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x7f", "\x7f")
+        return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     if isinstance(value, float):
         return gofmt.float_g(value)
     if isinstance(value, (bool, int)):
         return _json.dumps(value)
     if isinstance(value, Object):
         body = ",".join(f"{_encode(k)}:{_encode(v)}" for k, v in value.as_dict().items())
-        return "{" + body.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") + "}"
+        if value.marshals:
+            body = body.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        return "{" + body + "}"
     if isinstance(value, dict):
         # A JSON object that came from the engine is in the engine's order, which is Go's.
         keys = list(value) if isinstance(value, Struct) else gofmt.sort_keys(value)

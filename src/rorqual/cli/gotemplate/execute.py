@@ -278,7 +278,7 @@ class _State:
             try:
                 return value.field(name)
             except KeyError:
-                raise self.fail(node, f"can't evaluate field {name} in type {value.type_name}") from None
+                raise self.fail(node, f"can't evaluate field {name} in type {value.seen_as}") from None
         if isinstance(value, dict):
             key = value.key(name) if isinstance(value, Struct) else name
             if key in value:

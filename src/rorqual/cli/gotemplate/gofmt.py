@@ -37,7 +37,7 @@ def show(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(map(show, value)) + "]"
     if isinstance(value, Object):
-        return "{" + " ".join(map(show, value.as_dict().values())) + "}"
+        return "{" + " ".join(map(show, value.printed())) + "}"
     return str(value)
 
 

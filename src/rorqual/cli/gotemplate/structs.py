@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 def struct(
-    type_name: str, data: Mapping[str, Any], *, names: Mapping[str, str] | None = None, omitted: tuple[str, ...] = ()
+    type_name: str,
+    data: Mapping[str, Any],
+    *,
+    names: Mapping[str, str] | None = None,
+    omitted: Mapping[str, Any] | None = None,
 ) -> Object:
     """An object whose template fields are `data`'s keys, but for `names`: {Go's name: the key in JSON}.
 
-    `omitted` are fields that JSON leaves out when they are empty: a template may name them all the same.
+    `omitted` are fields that JSON leaves out when they are empty, as they then are: {name: its empty value}.
     """
     known = dict(names or {})
     renamed = set(known.values())
@@ -24,8 +28,8 @@ def struct(
         key = known.get(name, name)
         if key in data and (name in known or name not in renamed):
             return data[key]
-        if name in omitted:
-            return None
+        if omitted and name in omitted:
+            return omitted[name]
         raise KeyError(name)
 
     return Rendered(type_name, field, data)
@@ -52,3 +56,33 @@ class Rendered(Object):
 
     def as_dict(self) -> dict[str, Any]:
         return dict(self._data)
+
+
+class GoStruct(Object):
+    """A struct with fields of its own, which `json` shows as `data`.
+
+    `promoted` are an embedded struct's fields; `seen_as` is the type that errors name, where an interface holds it.
+    """
+
+    __slots__ = ("_data", "_fields")
+    marshals = False
+
+    def __init__(
+        self,
+        type_name: str,
+        fields: Mapping[str, Any],
+        data: Mapping[str, Any],
+        *,
+        promoted: Mapping[str, Any] | None = None,
+        seen_as: str = "",
+    ) -> None:
+        super().__init__(type_name, {**(promoted or {}), **fields}.__getitem__, tuple(data))
+        self._data = data
+        self._fields = fields
+        self.seen_as = seen_as or type_name
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._data)
+
+    def printed(self) -> list[Any]:
+        return list(self._fields.values())

@@ -14,10 +14,12 @@ class Object:
     `json_fields` are the names that `json` shows, in the order given.
     """
 
-    __slots__ = ("_getter", "json_fields", "type_name")
+    __slots__ = ("_getter", "json_fields", "seen_as", "type_name")
+    marshals = True  # it has a MarshalJSON of its own, whose text is escaped for HTML
 
     def __init__(self, type_name: str, getter: Callable[[str], Any], json_fields: Sequence[str] = ()) -> None:
         self.type_name = type_name
+        self.seen_as = type_name  # in errors about its fields
         self._getter = getter
         self.json_fields = json_fields
 
@@ -27,6 +29,10 @@ class Object:
 
     def as_dict(self) -> dict[str, Any]:
         return {name: self._getter(name) for name in self.json_fields}
+
+    def printed(self) -> list[Any]:
+        """The values that %v prints."""
+        return list(self.as_dict().values())
 
 
 class Struct(dict):  # type: ignore[type-arg]  # dict[str, Any] would import typing with every command

@@ -42,6 +42,11 @@ class TaskState:
     status: str  # created, running, paused, stopped, unknown
     exit: Exit | None
 
+    @property
+    def alive(self) -> bool:
+        """Its process runs or is frozen."""
+        return self.status in ("running", "paused")
+
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:

@@ -30,6 +30,14 @@ _COLUMNS = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
 _JSON_FIELDS = ("Active", "Reclaimable", "Size", "TotalCount", "Type")
 
 
+_TYPES = {
+    "Images": "diskUsageImagesContext",
+    "Containers": "diskUsageContainersContext",
+    "Local Volumes": "diskUsageVolumesContext",
+    "Build Cache": "diskUsageBuilderContext",
+}
+
+
 class Row:
     """One kind of object: how many, how many in use, their size and what could be won (bytes)."""
 
@@ -108,7 +116,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     def field(item: Any, name: str) -> object:
         return item.field(name)
 
-    listing = Listing("*formatter.diskUsageImagesContext", _HEADERS, _COLUMNS, field, _JSON_FIELDS)
+    listing = Listing(lambda row: f"*formatter.{_TYPES[row.kind]}", _HEADERS, _COLUMNS, field, _JSON_FIELDS)
     listing.write(rows(usage), flags.string("format"))
 
 

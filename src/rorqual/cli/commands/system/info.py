@@ -7,11 +7,11 @@ import sys
 
 from rorqual import errdefs
 from rorqual.cli.command import Command, Context
+from rorqual.cli.commands.system.version import client_version
 from rorqual.cli.errors import Exit
 from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.render import error_text
 from rorqual.cli.units import bytes_size
-from rorqual.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,20 +29,21 @@ _GO_NAMES = {
     "CPUCfsPeriod": "CpuCfsPeriod",
     "CPUCfsQuota": "CpuCfsQuota",
 }
-_OMITTED = (
-    "CDISpecDirs", "Containerd", "DefaultAddressPools", "DiscoveredDevices", "FirewallBackend", "GenericResources",
-    "KernelMemory", "KernelMemoryTCP", "NRI", "ProductLicense", "ServerErrors", "ClientErrors", "SystemStatus",
+# Empty in these forms where the engine's JSON leaves them out.
+_NO_LISTS = (
+    "CDISpecDirs", "ClientErrors", "DefaultAddressPools", "DiscoveredDevices", "GenericResources", "ServerErrors",
+    "SystemStatus",
 )  # fmt: skip
+_NO_VALUES = {
+    "Containerd": None, "FirewallBackend": None, "NRI": None, "KernelMemory": False, "KernelMemoryTCP": False,
+    "ProductLicense": "",
+}  # fmt: skip
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    client: JSON = {
-        "Debug": context.debug,
-        "Version": __version__,
-        "Context": context.contexts.current(),
-        "Plugins": [],
-        "Warnings": None,
-    }
+    about = client_version(context, "")
+    del about["ApiVersion"]
+    client: JSON = {"Debug": context.debug, **about, "Plugins": [], "Warnings": None}
     server: JSON | None = None
     failure = ""
     try:
@@ -67,7 +68,7 @@ def _formatted(info: JSON, format: str) -> None:
     if format == "json":
         sys.stdout.write(json.dumps(info, separators=(",", ":"), ensure_ascii=False) + "\n")
         return
-    from rorqual.cli.gotemplate import TemplateError, parse
+    from rorqual.cli.gotemplate import NilSlice, TemplateError, parse
     from rorqual.cli.gotemplate.docker import FUNCTIONS
     from rorqual.cli.gotemplate.structs import members, struct
 
@@ -76,11 +77,50 @@ def _formatted(info: JSON, format: str) -> None:
     except TemplateError as e:
         raise Exit(EXIT_TEMPLATE, f"template parsing error: {e}") from e
     shown = members({**info, "ClientInfo": struct("*system.clientInfo", info["ClientInfo"])}, _STRUCTS)
+    shown |= _typed(info)
+    omitted = {**_NO_VALUES, **{name: NilSlice() for name in _NO_LISTS}}
     try:
-        sys.stdout.write(template.execute(struct("system.dockerInfo", shown, names=_GO_NAMES, omitted=_OMITTED)) + "\n")
+        sys.stdout.write(template.execute(struct("system.dockerInfo", shown, names=_GO_NAMES, omitted=omitted)) + "\n")
     except TemplateError as e:
         sys.stdout.write(e.partial + "\n")
         raise Exit(1, str(e)) from e
+
+
+def _typed(info: JSON) -> JSON:
+    """The members that are structs to Go, with the fields that their JSON leaves out."""
+    from rorqual.cli.gotemplate import NilMap, NilSlice, Object
+    from rorqual.cli.gotemplate.structs import GoStruct
+
+    def member(type_name: str, data: JSON, empty: JSON, names: dict[str, str] | None = None) -> Object:
+        keys = names or {}
+        fields = {name: data.get(keys.get(name, name)) or value for name, value in empty.items()}
+        return GoStruct(type_name, fields, data)
+
+    runtime = {"Path": "", "Args": NilSlice(), "Type": "", "Options": NilMap()}
+    spelt = {"Path": "path", "Args": "runtimeArgs", "Type": "runtimeType", "Options": "options"}
+    out: JSON = {
+        "Runtimes": {
+            name: member("system.RuntimeWithStatus", data, runtime, spelt)
+            for name, data in (info.get("Runtimes") or {}).items()
+        },
+        "GenericResources": info.get("GenericResources") or NilSlice(),
+    }
+    for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
+        out[name] = member("system.Commit", info.get(name) or {}, {"ID": "", "Expected": ""})
+    if containerd := info.get("Containerd"):
+        spaces = member(
+            "system.ContainerdNamespaces", containerd.get("Namespaces") or {}, {"Containers": "", "Plugins": ""}
+        )
+        fields = {"Address": containerd.get("Address", ""), "Namespaces": spaces}
+        out["Containerd"] = GoStruct("*system.ContainerdInfo", fields, containerd)
+    if firewall := info.get("FirewallBackend"):
+        out["FirewallBackend"] = member("*system.FirewallInfo", firewall, {"Driver": "", "Info": NilSlice()})
+    if registry := info.get("RegistryConfig"):
+        lists = ("AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames")
+        empty: JSON = {**{name: NilSlice() for name in lists}, "InsecureRegistryCIDRs": NilSlice()}
+        empty |= {"IndexConfigs": NilMap(), "Mirrors": NilSlice(), "ExtraFields": NilMap()}
+        out["RegistryConfig"] = member("*registry.ServiceConfig", registry, empty)
+    return out
 
 
 def _client_lines(client: JSON) -> list[str]:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 EXIT_TEMPLATE = 64
 _GO_NAMES = {"APIVersion": "ApiVersion"}
-_OMITTED = ("Experimental", "KernelVersion", "BuildTime", "Components", "Platform", "MinAPIVersion")
+_OMITTED = {
+    "Experimental": False, "KernelVersion": "", "BuildTime": "", "MinAPIVersion": "", "Components": [],
+    "Platform": None,
+}  # fmt: skip
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 

@@ -173,7 +173,7 @@ class Exits:
                 await self._ended(container, container.state.pid, Exit(KILLED, clock.now_ns()))
             elif task.exit is not None:
                 await self._ended(container, container.state.pid, task.exit)
-            elif task.status != container.state.status and task.status in (states.RUNNING, states.PAUSED):
+            elif task.status != container.state.status and task.alive:
                 await self._frozen_or_thawed(container, task.status)
         elif task is not None:
             await self._adopt(container, task)
@@ -191,15 +191,18 @@ class Exits:
             await self._registry.save_state(container)
 
     async def _adopt(self, container: Container, task: TaskState) -> None:
-        """A start that the daemon's end cut short: a task that runs is kept, one that doesn't is undone."""
+        """A start that the daemon's end cut short: who runs is kept, who ran has ended, another start is undone."""
         async with container.lock:
             if container.removing or container.state.running:
                 return  # somebody else saw to it meanwhile
-            if task.status in (states.RUNNING, states.PAUSED):
+            if task.alive and await self._networking.taken_over(container):
                 if task.status == states.PAUSED:
                     await self._remote.tasks.resume(container.id)
-                container.state = container.state.start(task.pid, clock.now_ns())
-                await self._registry.save_state(container)
+                await self._starter.started(container, task.pid, clock.now_ns())
+                return
+            if task.exit is not None and task.exit.at_ns > container.state.finished_ns:
+                await self._starter.started(container, task.pid, task.exit.at_ns)
+                await self._record_end(container, task.exit)
                 return
             await self._cleanup(container)
             if container.host.auto_remove:

@@ -169,6 +169,17 @@ class Networking:
         hosts, resolv = await asyncio.gather(self._controller.hosts(sandbox), self._controller.resolv_conf(sandbox))
         await asyncio.to_thread(self._write_names, container, hosts, resolv)
 
+    async def taken_over(self, container: Container) -> bool:
+        """Describe what a start that was cut short has connected; false where that network is no more."""
+        if kind_of(container) != SANDBOX:
+            await self.connect(container)
+            return True
+        try:
+            await self.describe(container, await self._controller.sandbox(SandboxID(container.id)))
+        except NotFound:
+            return False
+        return True
+
     async def release(self, container: Container) -> None:
         """Give everything back; again is no error."""
         if kind_of(container) == SANDBOX:

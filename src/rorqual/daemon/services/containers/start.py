@@ -116,12 +116,17 @@ class Starter:
             raise _create_error(e.error) from e.error
         await self._volume_mounts.created(container)
         await self._streams.deliver(container)
-        state = container.state.start(pid, clock.now_ns())
+        now_ns = clock.now_ns()
         try:
             await self._tasks.start(container.id)
         except Error as e:
             raise _wrapped(e, "failed to start task for container: ") from e
-        container.state, container.health = state, health.starting(container.config)
+        await self.started(container, pid, now_ns)
+
+    async def started(self, container: Container, pid: int, at_ns: int) -> None:
+        """Record and tell that its process runs."""
+        container.state = container.state.start(pid, at_ns)
+        container.health = health.starting(container.config)
         await self._registry.save_state(container)
         self._volume_mounts.started(container)
         self._events.publish("container", "start", container.id, container.event_attributes())
