@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import tarfile
 import time
 from collections.abc import Iterator
@@ -235,6 +237,62 @@ def test_contexts_choose_the_engine(cli: Cli, engine: Engine, tmp_path: Path, mo
     assert run("context", "rm", "copy", "again").split() == ["copy", "again"]
     run("context", "rm", "-f", "here", "nosuch")
     assert run("context", "ls", "-q").split() == ["default", "piped"]
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{.}}", "{{it {of two words map[]} map[docker:{tcp://127.0.0.1:1 false}]} map[] {META TLS}}"),
+        ("{{.Name}} {{len .Endpoints}}", "it 1"),
+        ("{{.Metadata}}", "{it {of two words map[]} map[docker:{tcp://127.0.0.1:1 false}]}"),
+        ("{{.Metadata.Metadata.Description}}", "of two words"),
+        ("{{.Metadata.Description}}", "can't evaluate field Description in type store.Metadata"),
+        ("{{.Endpoints.docker.X}}", "can't evaluate field X in type interface {}"),
+        ("{{.Endpoints.other}} {{.TLSMaterial.docker}}", "<no value> <no value>"),
+        ('{{printf "%T %T" . .Endpoints.docker}}', "context.contextWithTLSListing context.EndpointMetaBase"),
+        ("{{json .Metadata.Metadata}}", '{"Description":"of two words"}'),
+        ("{{.Storage.X}}", "can't evaluate field X in type store.StorageInfo"),
+    ],
+)
+def test_a_context_is_to_a_template_what_docker_makes_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, text: str
+) -> None:
+    monkeypatch.setitem(cli.env, "DOCKER_CONFIG", str(tmp_path))
+    cli("context", "create", "it", "--description", "of two words", "--docker", "host=tcp://127.0.0.1:1")
+    done = cli("context", "inspect", "it", "-f", template, code=None)
+    shown = re.sub(r"/\S+/meta/[0-9a-f]{64}", "META", done.out + done.err)
+    assert text in re.sub(r"/\S+/tls/[0-9a-f]{64}", "TLS", shown)
+
+
+TEMPLATES = {
+    ("info",): [
+        "{{.ClientErrors}} {{json .ServerErrors}} {{len .DiscoveredDevices}} {{json .DefaultAddressPools}}",
+        "{{.KernelMemory}} {{.ProductLicense}} {{.GenericResources}} {{.RegistryConfig.Mirrors}}",
+        "{{.Containerd.Address}} {{.Containerd}} {{.FirewallBackend}} {{.ContainerdCommit}} {{.InitCommit}}",
+        "{{range $name, $runtime := .Runtimes}}{{$name}} {{$runtime.Path}} {{$runtime}}{{end}}",
+        "{{.Containerd.Nope}}",
+        "{{.RegistryConfig.Nope}}",
+        "{{.Nope}}",
+        "{{.ClientInfo.Os}} {{.ClientInfo.Arch}}",
+    ],
+    ("system", "df"): ['{{printf "%T" .}}', "{{.Nope}}", "{{.Type}} {{.TotalCount}} {{.Size}} {{.Reclaimable}}"],
+}
+
+
+STOCK = pytest.mark.skipif(not shutil.which("docker"), reason="the stock docker CLI is not installed")
+
+
+@STOCK
+@pytest.mark.parametrize(("command", "template"), [(c, t) for c, templates in TEMPLATES.items() for t in templates])
+def test_a_template_gives_what_docker_gives(engine: Engine, command: tuple[str, ...], template: str) -> None:
+    theirs, ours = (c(*command, "--format", template, code=None) for c in (engine.docker, engine.rorqual))
+    assert (ours.code, ours.out, ours.err.lower()) == (theirs.code, theirs.out, theirs.err.lower())
+
+
+@STOCK
+def test_the_members_of_info_are_in_docker_s_order(engine: Engine) -> None:
+    theirs, ours = (json.loads(c.out("info", "--format", "{{json .}}")) for c in (engine.docker, engine.rorqual))
+    assert list(ours) == list(theirs) and list(ours["ClientInfo"]) == list(theirs["ClientInfo"])
 
 
 def test_dial_stdio_is_a_connection_to_the_engine(cli: Cli) -> None:

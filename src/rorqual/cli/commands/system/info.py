@@ -91,18 +91,17 @@ def _typed(info: JSON) -> JSON:
     from rorqual.cli.gotemplate import NilMap, NilSlice, Object
     from rorqual.cli.gotemplate.structs import GoStruct
 
-    def member(type_name: str, data: JSON, empty: JSON, names: dict[str, str] | None = None) -> Object:
-        keys = names or {}
-        fields = {name: data.get(keys.get(name, name)) or value for name, value in empty.items()}
-        return GoStruct(type_name, fields, data)
+    def member(type_name: str, data: JSON, empty: JSON) -> Object:
+        return GoStruct(type_name, {name: data.get(name) or value for name, value in empty.items()}, data)
 
-    runtime = {"Path": "", "Args": NilSlice(), "Type": "", "Options": NilMap()}
-    spelt = {"Path": "path", "Args": "runtimeArgs", "Type": "runtimeType", "Options": "options"}
+    def runtime(data: JSON) -> Object:
+        spelt = (("Path", "path", ""), ("Args", "runtimeArgs", NilSlice()), ("Type", "runtimeType", ""))
+        fields = {name: data.get(key) or value for name, key, value in (*spelt, ("Options", "options", NilMap()))}
+        whole = {"Runtime": GoStruct("system.Runtime", fields, data), "Status": data.get("status") or NilMap()}
+        return GoStruct("system.RuntimeWithStatus", whole, data, promoted=fields)
+
     out: JSON = {
-        "Runtimes": {
-            name: member("system.RuntimeWithStatus", data, runtime, spelt)
-            for name, data in (info.get("Runtimes") or {}).items()
-        },
+        "Runtimes": {name: runtime(data) for name, data in (info.get("Runtimes") or {}).items()},
         "GenericResources": info.get("GenericResources") or NilSlice(),
     }
     for name in ("ContainerdCommit", "RuncCommit", "InitCommit"):
