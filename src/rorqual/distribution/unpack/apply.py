@@ -179,7 +179,8 @@ class _Layer:
             # The root's own entry: its directory belongs to the snapshot.
             return
         if self._copying is not None:
-            self._copied(parent, base, entry, self._copying)
+            if self._copying.owner is not None:
+                entry.uid, entry.gid = self._copying.owner
         elif base.startswith(whiteouts.PREFIX):
             if whiteouts.convert(self._kind, parent, base):
                 self._tree.forget()
@@ -200,16 +201,12 @@ class _Layer:
             parent, base = self._tree.split(entry.name)
             self._kind.note(parent, base)
 
-    def _copied(self, parent: int, base: bytes, entry: tar.Entry, copying: Copying) -> None:
-        """Raises: InvalidArgument with Docker's texts."""
-        if copying.owner is not None:
-            entry.uid, entry.gid = copying.owner
-        if not copying.keep_kinds:
+    def _check_kinds(self, parent: int, base: bytes, entry: tar.Entry) -> None:
+        """What is in the way may be replaced. Raises: InvalidArgument with Docker's texts."""
+        copying = self._copying
+        if copying is None or not copying.keep_kinds:
             return
-        try:
-            existing = stat.S_ISDIR(_lstat(parent, base).st_mode)
-        except FileNotFoundError:
-            return
+        existing = stat.S_ISDIR(_lstat(parent, base).st_mode)
         path = tar.show(b"/" + b"/".join(filter(None, (copying.into.strip(b"/"), entry.name.strip(b"/")))))
         into = tar.show(b"/" + copying.into.strip(b"/"))
         if existing and entry.kind != tar.DIRECTORY:
@@ -221,7 +218,7 @@ class _Layer:
         try:
             fd = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
         except FileExistsError:
-            self._remove(parent, base)
+            self._remove(parent, base, entry)
             parent, base = self._tree.split(entry.name)
             fd = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
         try:
@@ -260,7 +257,7 @@ class _Layer:
             os.mkdir(base, 0o700, dir_fd=parent)
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
-                self._remove(parent, base)
+                self._remove(parent, base, entry)
                 parent, base = self._tree.split(entry.name)
                 os.mkdir(base, 0o700, dir_fd=parent)
                 # What was here hid the layers below; the directory must go on doing so instead of merging.
@@ -294,7 +291,7 @@ class _Layer:
             except FileExistsError:
                 if os.path.samestat(_lstat(source, source_base), _lstat(parent, base)):
                     return
-                self._remove(parent, base)
+                self._remove(parent, base, entry)
                 parent, base = self._tree.split(entry.name)
                 self._link(source, source_base, parent, base)
         except FileNotFoundError as error:
@@ -312,7 +309,7 @@ class _Layer:
         try:
             _make_special(parent, base, entry)
         except FileExistsError:
-            self._remove(parent, base)
+            self._remove(parent, base, entry)
             parent, base = self._tree.split(entry.name)
             _make_special(parent, base, entry)
         os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
@@ -347,7 +344,8 @@ class _Layer:
         if len(self.ignored) < _MAX_NOTES:
             self.ignored.append(f"{self._what} entry {tar.show(entry.name)}: ignored xattr {tar.show(key)}")
 
-    def _remove(self, parent: int, base: bytes) -> None:
+    def _remove(self, parent: int, base: bytes, entry: tar.Entry) -> None:
+        self._check_kinds(parent, base, entry)
         mode = tree.remove(parent, base)
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._tree.forget()

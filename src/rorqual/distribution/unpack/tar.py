@@ -115,6 +115,11 @@ class Feed:
 
 def _number(field_: bytes) -> int:
     """An octal or base-256 number field."""
+    if (head := field_[:-1]).isdigit() and field_[-1] in b"\0 ":  # as nearly every tar has it
+        try:
+            return int(head, 8)
+        except ValueError:
+            raise InvalidArgument(f"invalid number {head!r} in a tar header") from None
     if field_[0] & 0x80:
         # Base 256, two's complement in the bits behind the mark.
         value = int.from_bytes(field_, "big") & ((1 << (8 * len(field_) - 1)) - 1)
