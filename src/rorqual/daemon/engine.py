@@ -21,6 +21,7 @@ from rorqual.daemon.api import networks as network_api
 from rorqual.daemon.api import swarm as swarm_api
 from rorqual.daemon.api import system as system_api
 from rorqual.daemon.api.http import Front
+from rorqual.daemon.api.kept import Kept
 from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
@@ -211,6 +212,7 @@ class Engine:
                 views.Listing(self.registry, self.library),
                 self.background,
                 health,
+                Kept(),
             ).routes(),
             *file_api.FileRoutes(
                 self.registry,
@@ -232,7 +234,7 @@ class Engine:
                 Attestations(self.library, self.remote.content),
                 self.registry,
                 self.background,
-                image_api.Encoded(),
+                Kept(),
             ).routes(),
             *disk_api.DiskUsageRoutes(
                 DiskUsages(

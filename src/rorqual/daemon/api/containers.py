@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rorqual.api import codec
 from rorqual.api.config import HostConfig
@@ -19,6 +20,7 @@ from rorqual.api.container import (
 from rorqual.daemon import web
 from rorqual.daemon.api import hijack, http, websocket
 from rorqual.daemon.api.http import Call, Route
+from rorqual.daemon.api.kept import Entry, Kept
 from rorqual.daemon.background import Background
 from rorqual.daemon.services import clock, detachkeys
 from rorqual.daemon.services.containers import links, views
@@ -53,6 +55,7 @@ class ContainerRoutes:
     listing: views.Listing
     background: Background
     health: HealthWatch
+    kept: Kept
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -90,11 +93,17 @@ class ContainerRoutes:
         now_ns = clock.now_ns()
         given = links.given_names(self.registry)
         shown = self.listing.images_of(selected)
-        rows = [views.summary(c, shown[c.id], now_ns, given.get(c.id, ())) for c in selected]
-        if call.flag("size"):
-            sizes = await asyncio.gather(*(self.sizes.of(c) for c in selected))
-            rows = [replace(row, size_rw=rw, size_rootfs=root) for row, (rw, root) in zip(rows, sizes, strict=True)]
-        return http.json_response(rows)
+        rows = [(c, shown[c.id], now_ns, given.get(c.id, ())) for c in selected]
+        if not call.flag("size"):
+            entries = [Entry(row[0].id, views.made_of(*row), partial(views.summary, *row)) for row in rows]
+            return http.json_bytes(self.kept.array(entries))
+        sizes = await asyncio.gather(*(self.sizes.of(c) for c in selected))
+        return http.json_response(
+            [
+                replace(views.summary(*row), size_rw=own, size_rootfs=root)
+                for row, (own, root) in zip(rows, sizes, strict=True)
+            ]
+        )
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /containers/create."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from rorqual.api import codec
 from rorqual.api.config import ContainerConfig
 from rorqual.api.image import ImageSummary, PruneImagesResponse
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Lines, Route
+from rorqual.daemon.api.kept import Entry, Kept
 from rorqual.daemon.background import Background
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.filters import Filters
@@ -40,28 +40,6 @@ _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
 _NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR = (1, 43), (1, 44), (1, 48)
 
 
-class Encoded:
-    """JSON of summaries that are asked for again and again: kept as long as object and shape are the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int], tuple[ImageSummary, bytes]] = {}
-
-    def list_of(self, summaries: Sequence[ImageSummary], version: tuple[int, int]) -> bytes:
-        """The JSON array, as a client of that version of the API knows it."""
-        if len(self._known) > 2 * len(summaries) + 64:
-            self._known.clear()
-        shape = sum(version >= change for change in (_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR))
-        return b"[" + b",".join(self._one(summary, version, shape) for summary in summaries) + b"]\n"
-
-    def _one(self, summary: ImageSummary, version: tuple[int, int], shape: int) -> bytes:
-        known = self._known.get((summary.id, shape))
-        if known is not None and known[0] is summary:
-            return known[1]
-        encoded = codec.to_bytes(_as_known_to(version, summary))
-        self._known[summary.id, shape] = (summary, encoded)
-        return encoded
-
-
 def _as_known_to(version: tuple[int, int], summary: ImageSummary) -> ImageSummary:
     if version < _NAMES_OF_NAMELESS:
         summary = _with_placeholders(summary)
@@ -85,7 +63,7 @@ class ImageRoutes:
     attestations_: Attestations
     registry: Registry
     background: Background
-    encoded: Encoded
+    kept: Kept
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -123,7 +101,11 @@ class ImageRoutes:
             manifests=manifests,
             identity=identity,
         )
-        return http.json_bytes(self.encoded.list_of(found, call.version))
+        version = call.version
+        shape = sum(version >= change for change in (_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR))
+        return http.json_bytes(
+            self.kept.array([Entry((one.id, shape), one, partial(_as_known_to, version, one)) for one in found])
+        )
 
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /images/create: pull, or import with fromSrc."""
