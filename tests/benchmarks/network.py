@@ -132,16 +132,19 @@ def main() -> int:
     with Dockerd() as peer, Engine() as ours:
         sides = {"dockerd": Side(peer), "rorqual": Side(ours)}
         try:
-            for _ in range(options.rounds):
-                for name, side in sides.items():
+            for number in range(options.rounds):
+                for name, side in list(sides.items())[:: -1 if number % 2 else 1]:
                     round_of(side, options.seconds, options.runs // options.rounds, found[name])
         finally:
             for side in sides.values():
                 side.close()
-    print(f"| {'what':42} | dockerd | Rorqual | share |\n|---|---|---|---|")
+    print(f"| {'what':42} | dockerd | Rorqual | share, and the quarter's bounds of it over pairs |\n|---|---|---|---|")
     for what, theirs in found["dockerd"].items():
         first, second = statistics.median(theirs), statistics.median(found["rorqual"][what])
-        print(f"| {what:42} | {first:7.2f} | {second:7.2f} | {second / first:.2f} |")
+        low, middle, high = statistics.quantiles(
+            [ours / other for ours, other in zip(found["rorqual"][what], theirs, strict=True)]
+        )
+        print(f"| {what:42} | {first:7.2f} | {second:7.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
     return 0
 
 

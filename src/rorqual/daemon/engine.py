@@ -12,6 +12,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_network
 
 from rorqual.daemon import listen, web
+from rorqual.daemon.api import build as build_api
 from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import diskusage as disk_api
 from rorqual.daemon.api import execs as exec_api
@@ -25,6 +26,10 @@ from rorqual.daemon.api.kept import Kept
 from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
+from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.fetching import Fetcher
+from rorqual.daemon.services.build.running import Runner
+from rorqual.daemon.services.build.session import Parts
 from rorqual.daemon.services.containers import views
 from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams
@@ -181,6 +186,21 @@ class Engine:
         )
         lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
         committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
+        fetcher = Fetcher(self.transport, str(root / "tmp"))
+        builder = Builder(
+            Parts(
+                self.library,
+                transfers,
+                maker,
+                committer,
+                self.remote.snapshots,
+                Runner(creator, starter, lifecycle, streams),
+                self.lease,
+                fetcher,
+                str(root / "tmp"),
+            ),
+            self.events,
+        )
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -250,6 +270,7 @@ class Engine:
             ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
+            *build_api.BuildRoutes(builder, fetcher, str(root / "tmp")).routes(),
             *swarm_api.routes(),
         ]
         self._follower: asyncio.Task[None] | None = None

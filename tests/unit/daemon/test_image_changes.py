@@ -4,7 +4,7 @@ import pytest
 
 from rorqual.api.config import ContainerConfig, HealthConfig
 from rorqual.daemon.services.images.changes import apply
-from rorqual.daemon.services.images.words import expand, split
+from rorqual.builder.dockerfile.words import expand, split
 from rorqual.errdefs import InvalidArgument
 
 
@@ -82,6 +82,6 @@ def test_what_is_wrong_is_refused(change: str, text: str) -> None:
 def test_words_keep_quotes_until_they_are_expanded() -> None:
     assert split("a 'b c' \"d e\"f g\\ h") == ["a", "'b c'", '"d e"f', "g\\ h"]
     assert expand("'$A'\"$A\"${A:-x}${N:-d}${N:+no}${A:+yes}$", {"A": "v"}) == "$Avvdyes$"
-    for broken in ("${A", "${}", "${A?x}", '"open'):
+    for broken in ("${A", "${}", "${A^x}", '"open'):
         with pytest.raises(InvalidArgument):
             expand(broken, {"A": "v"})

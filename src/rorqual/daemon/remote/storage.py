@@ -95,14 +95,20 @@ class Snapshots(Service):
         if not parent:
             yield (), await self.mounts(key)
             return
-        view = f"{key}-compared-{secrets.token_hex(8)}"
+        async with self.view(parent, lease) as mounts:
+            yield mounts, await self.mounts(key)
+
+    @asynccontextmanager
+    async def view(self, name: str, lease: str) -> AsyncIterator[tuple[Mount, ...]]:
+        """How to mount the committed snapshot `name`, to be read, in the block. Raises: NotFound."""
+        key = f"{name}-view-{secrets.token_hex(8)}"
         held = Service(self._stub, {**self._metadata, "containerd-lease": lease})  # it goes even if we are killed
-        request = snapshots_pb2.ViewSnapshotRequest(snapshotter=self.snapshotter, key=view, parent=parent)
+        request = snapshots_pb2.ViewSnapshotRequest(snapshotter=self.snapshotter, key=key, parent=name)
         await held._make("View", request, AlreadyExists)
         try:
-            yield await self.mounts(view), await self.mounts(key)
+            yield await self.mounts(key)
         finally:
-            await asyncio.shield(self.remove(view))
+            await asyncio.shield(self.remove(key))
 
     async def layer(self, key: str, lease: str) -> Descriptor:
         """What the writable snapshot `key` has changed of its parent, as a layer blob that `lease` holds."""

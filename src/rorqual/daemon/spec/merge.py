@@ -44,6 +44,26 @@ def merge(user: ContainerConfig, image: ImageConfig) -> ContainerConfig:
     )
 
 
+def of_image(image: ImageConfig) -> ContainerConfig:
+    """An image's config as a container's."""
+    return ContainerConfig(
+        user=image.user,
+        exposed_ports=_union(None, image.exposed_ports),
+        env=image.env or None,
+        cmd=image.cmd,
+        entrypoint=image.entrypoint,
+        args_escaped=image.args_escaped,
+        volumes=_union(None, image.volumes),
+        working_dir=image.working_dir,
+        labels=dict(image.labels) or None,
+        stop_signal=image.stop_signal,
+        stop_timeout=image.stop_timeout_s,
+        shell=image.shell,
+        on_build=image.on_build,
+        healthcheck=_health(None, image.healthcheck),
+    )
+
+
 def _union(own: Mapping[str, Any] | None, more: Iterable[str]) -> Mapping[str, Any] | None:
     merged: dict[str, Any] = {key: {} for key in more}
     merged.update(own or {})

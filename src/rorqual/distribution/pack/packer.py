@@ -59,7 +59,7 @@ class Options:
 
     `owner` maps (uid, gid) of the disk to those of the tar. With `sparse`, holes worth it are not stored. What `skip`
     says yes to (name in the tar, without a trailing slash; its stat) is left out, a directory with all in it. With
-    `mounts`, other file systems that are mounted in the tree are part of it.
+    `mounts`, other file systems that are mounted in the tree are part of it. `shape` may change what a member says.
     """
 
     whiteouts: Literal["plain", "overlay"] = "plain"
@@ -67,6 +67,7 @@ class Options:
     sparse: bool = True
     skip: Callable[[bytes, os.stat_result], bool] | None = None
     mounts: bool = False
+    shape: Callable[[Member], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,11 @@ class Packer:
             os.close(fd)
             raise
         self._walk(fd, info, prefix + b"/" if prefix or absolute else b"")
+
+    def contents(self, dir_fd: int, prefix: bytes) -> None:
+        """As `tree`, without an entry for `prefix` itself."""
+        fd = os.open(b".", _READ | os.O_DIRECTORY, dir_fd=dir_fd)
+        self._walk(fd, os.fstat(fd), prefix + b"/" if prefix else b"")
 
     def path(self, dir_fd: int, name: bytes, as_name: bytes) -> None:
         """`name`, one component below `dir_fd`, as `as_name`: a file, or a directory with all below it.
@@ -289,7 +295,10 @@ class Packer:
         if self._options.owner is not None:
             uid, gid = self._options.owner(uid, gid)
         mtime_s = info.st_mtime_ns // 1_000_000_000
-        return Member(name, kind, stat.S_IMODE(info.st_mode), uid, gid, 0, mtime_s, b"", 0, 0, xattrs)
+        member = Member(name, kind, stat.S_IMODE(info.st_mode), uid, gid, 0, mtime_s, b"", 0, 0, xattrs)
+        if self._options.shape is not None:
+            self._options.shape(member)
+        return member
 
     @staticmethod
     def _xattrs(target: int | bytes) -> tuple[list[bytes], dict[bytes, bytes]]:

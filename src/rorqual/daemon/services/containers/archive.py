@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import threading
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from rorqual.daemon.services.containers import rootfs
 from rorqual.daemon.services.containers.networking import Networking
 from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.events import Events
+from rorqual.daemon.services.threadbody import ThreadBody
 from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.spec import mounts
 from rorqual.distribution import unpack
@@ -47,7 +46,6 @@ _GO_KINDS = {
 }
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
 _PASSWD_MAX = 1 << 20
-_BUFFER_BYTES = 4 << 20  # of an upload, between network and disk
 
 
 class LayerSource(Protocol):
@@ -121,7 +119,7 @@ class Archives:
         With `keep_kinds` directories are not replaced by others, nor the other way round; with `own` everything
         belongs to the container's user. Raises: NotFound, InvalidArgument; what unpacking raises.
         """
-        stream = _Body()
+        stream = ThreadBody()
         async with self._planned(container) as plan:
             work = partial(_extract, plan, container, path, stream, keep_kinds=keep_kinds, own=own)
             pumping = asyncio.create_task(stream.pump(body), name="archive body")
@@ -216,64 +214,6 @@ class _file_errors:
             raise InvalidArgument(f"lstat {self._path}: {reason}") from error
 
 
-class _Body:
-    """The request's body for a thread that reads it: some MiB are kept between the two, so that neither waits often."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._failure: BaseException | None = None
-        self._changed = threading.Condition()
-        self._room = asyncio.Event()
-
-    async def pump(self, pieces: AsyncIterator[bytes]) -> None:
-        """Pass the body on, to its end or until this is cancelled; what it raises, the reading thread raises."""
-        try:
-            async for piece in pieces:
-                with self._changed:
-                    self._pieces.append(piece)
-                    self._size += len(piece)
-                    self._changed.notify()
-                    full = self._size > _BUFFER_BYTES
-                    if full:
-                        self._room.clear()
-                if full:
-                    await self._room.wait()
-        except Exception as e:
-            self.fail(e)
-            return
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-
-    def fail(self, error: BaseException) -> None:
-        """The thread's next read raises `error`."""
-        with self._changed:
-            self._failure = error
-            self._changed.notify()
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, b"" at the end; in the thread."""
-        with self._changed:
-            while not self._pieces and not self._ended and self._failure is None:
-                self._changed.wait()
-            if self._failure is not None:
-                raise self._failure
-            if not self._pieces:
-                return b""
-            piece = self._pieces.popleft()
-            if len(piece) > size:
-                self._pieces.appendleft(piece[size:])
-                piece = piece[:size]
-            was_full = self._size > _BUFFER_BYTES // 2
-            self._size -= len(piece)
-            if was_full and self._size <= _BUFFER_BYTES // 2:
-                self._loop.call_soon_threadsafe(self._room.set)
-        return piece
-
-
 # ---- in threads ----
 
 
@@ -328,7 +268,9 @@ def _pack_all(root: int, write: Write) -> Packed:
     return packer.finish()
 
 
-def _extract(plan: rootfs.Plan, container: Container, path: str, body: _Body, *, keep_kinds: bool, own: bool) -> None:
+def _extract(
+    plan: rootfs.Plan, container: Container, path: str, body: ThreadBody, *, keep_kinds: bool, own: bool
+) -> None:
     root = rootfs.open_rootfs(plan)
     try:
         flags = os.O_PATH
@@ -340,7 +282,7 @@ def _extract(plan: rootfs.Plan, container: Container, path: str, body: _Body, *,
             os.close(fd)
         into = paths.resolved_in_root(root.fd, path)
         _check_writable(container, into)
-        owner = _user(root.fd, container.config.user) if own and container.config.user else None
+        owner = user_ids(root.fd, container.config.user) if own and container.config.user else None
         copying = unpack.Copying(os.fsencode(into), owner, keep_kinds)
         unpack.apply(body, root.fd, copying=copying)
     finally:
@@ -362,7 +304,7 @@ def _mount_of(points: tuple[MountPoint, ...], path: str) -> MountPoint | None:
     return max(over, key=lambda p: len(p.destination), default=None)
 
 
-def _user(root: int, text: str) -> tuple[int, int]:
+def user_ids(root: int | None, text: str) -> tuple[int, int]:
     """(uid, gid) of `user[:group]`, names looked up in the container's own files as text, never by the host's libc.
 
     Raises: InvalidArgument.
@@ -383,7 +325,9 @@ def _user(root: int, text: str) -> tuple[int, int]:
     return uid, gid
 
 
-def _entries(root: int, path: str) -> list[list[str]]:
+def _entries(root: int | None, path: str) -> list[list[str]]:
+    if root is None:
+        return []
     try:
         data = paths.read_in_root(root, path, _PASSWD_MAX)
     except (OSError, Error):

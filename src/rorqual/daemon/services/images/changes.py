@@ -1,4 +1,4 @@
-"""--change of commit and import: Dockerfile instructions that set an image's config.
+"""Dockerfile instructions that set an image's config: a build's, and --change of commit and import.
 
 Source: Engine API ImageCommit and ImageCreate; Dockerfile reference; texts as moby's builder/dockerfile.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rorqual.api.config import ContainerConfig, HealthConfig
+from rorqual.builder.dockerfile.parser import json_list
+from rorqual.builder.dockerfile.words import expand, split
 from rorqual.daemon.services import signals
-from rorqual.daemon.services.images.words import expand, split
 from rorqual.errdefs import InvalidArgument
 
 _SHELL = ("/bin/sh", "-c")
@@ -27,10 +28,13 @@ def apply(config: ContainerConfig, changes: Sequence[str]) -> ContainerConfig:
     """`config` after the instructions. Raises: InvalidArgument with Docker's texts."""
     if sum(map(len, changes)) > _MAX_BYTES:
         raise InvalidArgument(f"changes of more than {_MAX_BYTES} bytes")
-    builder = _Builder(config)
+    editor = ConfigEditor(config)
     for line in _lines(changes):
-        builder.run(line)
-    return builder.config
+        name, _, rest = line.partition(" ")
+        if name.upper() not in editor.instructions or name.upper() == "SHELL":
+            raise InvalidArgument(f"{name} is not a valid change command")
+        editor.run(name.upper(), rest.strip())
+    return editor.config
 
 
 def _lines(changes: Sequence[str]) -> list[str]:
@@ -51,11 +55,25 @@ def _lines(changes: Sequence[str]) -> list[str]:
     return found
 
 
-class _Builder:
-    def __init__(self, config: ContainerConfig) -> None:
+class ConfigEditor:
+    """A config under its instructions. `arguments` are variables beside the config's own, which go before them.
+
+    `cmd_set`: CMD was among the instructions before these, so that an ENTRYPOINT leaves it.
+    """
+
+    def __init__(
+        self,
+        config: ContainerConfig,
+        arguments: Mapping[str, str] | None = None,
+        escape: str = "\\",
+        *,
+        cmd_set: bool = False,
+    ) -> None:
         self.config = config
-        self._cmd_set = False
-        self._instructions: dict[str, Callable[[str], None]] = {
+        self.arguments = dict(arguments or {})
+        self._escape = escape
+        self._cmd_set = cmd_set
+        self.instructions: dict[str, Callable[[str], None]] = {
             "CMD": self._cmd,
             "ENTRYPOINT": self._entrypoint,
             "ENV": self._env,
@@ -63,50 +81,51 @@ class _Builder:
             "HEALTHCHECK": self._healthcheck,
             "LABEL": self._label,
             "ONBUILD": self._onbuild,
+            "SHELL": self._shell,
             "STOPSIGNAL": self._stopsignal,
             "USER": self._user,
             "VOLUME": self._volume,
             "WORKDIR": self._workdir,
         }
 
-    def run(self, line: str) -> None:
-        name, _, rest = line.partition(" ")
-        instruction = self._instructions.get(name.upper())
-        if instruction is None:
-            raise InvalidArgument(f"{name} is not a valid change command")
-        if not rest.strip() and name.upper() not in ("CMD", "ENTRYPOINT"):
-            raise InvalidArgument(f"{name.upper()} requires at least one argument")
-        instruction(rest.strip())
+    def run(self, name: str, text: str) -> None:
+        """One of `instructions`. Raises: InvalidArgument."""
+        if not text and name not in ("CMD", "ENTRYPOINT"):
+            raise InvalidArgument(f"{name} requires at least one argument")
+        self.instructions[name](text)
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """What $name stands for."""
         pairs = (entry.partition("=") for entry in self.config.env or ())
-        return {name: value for name, _, value in pairs}
+        return {**self.arguments, **{name: value for name, _, value in pairs}}
 
-    def _expanded(self, text: str) -> str:
-        return expand(text, self._variables())
+    def expanded(self, text: str) -> str:
+        """A text with its variables replaced and its quotes taken away. Raises: InvalidArgument."""
+        return expand(text, self.variables(), self._escape)
 
-    def _command(self, text: str) -> tuple[str, ...]:
-        listed = _json_list(text)
+    def command(self, text: str) -> tuple[str, ...]:
+        """The exec form as it is, the shell form behind the shell."""
+        listed = json_list(text)
         if listed is not None:
             return listed
         return (*(self.config.shell or _SHELL), text) if text else ()
 
     def _cmd(self, text: str) -> None:
         self._cmd_set = True
-        self.config = replace(self.config, cmd=self._command(text))
+        self.config = replace(self.config, cmd=self.command(text))
 
     def _entrypoint(self, text: str) -> None:
         cmd = self.config.cmd if self._cmd_set else None
-        self.config = replace(self.config, entrypoint=self._command(text) or None, cmd=cmd)
+        self.config = replace(self.config, entrypoint=self.command(text) or None, cmd=cmd)
 
     def _pairs(self, text: str, name: str) -> list[tuple[str, str]]:
         """`A=b C="d e"`, or the older `A b c`, which takes the whole rest."""
-        words = split(text)
+        words = split(text, self._escape)
         if "=" not in words[0]:
             key, _, value = text.partition(" ")
             if not value.strip():
                 raise InvalidArgument(f"{name} must have two arguments")
-            return [(self._expanded(key), self._expanded(value.strip()))]
+            return [(self.expanded(key), self.expanded(value.strip()))]
         found: list[tuple[str, str]] = []
         for word in words:
             key, equals, value = word.partition("=")
@@ -114,10 +133,10 @@ class _Builder:
                 raise InvalidArgument(
                     f"Syntax error - can't find = in {json.dumps(word)}. Must be of the form: name=value"
                 )
-            key = self._expanded(key)
+            key = self.expanded(key)
             if not key:
                 raise InvalidArgument(f"{name} names can not be blank")
-            found.append((key, self._expanded(value)))
+            found.append((key, self.expanded(value)))
         return found
 
     def _env(self, text: str) -> None:
@@ -137,8 +156,8 @@ class _Builder:
 
     def _expose(self, text: str) -> None:
         ports = dict(self.config.exposed_ports or {})
-        for word in split(text):
-            spec = self._expanded(word)
+        for word in split(text, self._escape):
+            spec = self.expanded(word)
             if not _PORT.fullmatch(spec):
                 raise InvalidArgument(f"invalid containerPort: {spec}")
             span, _, protocol = spec.partition("/")
@@ -151,24 +170,32 @@ class _Builder:
 
     def _volume(self, text: str) -> None:
         volumes = dict(self.config.volumes or {})
-        for word in _json_list(text) or tuple(split(text)):
-            path = self._expanded(word).strip()
+        for word in json_list(text) or tuple(split(text, self._escape)):
+            path = self.expanded(word).strip()
             if not path:
                 raise InvalidArgument("VOLUME specified can not be an empty string")
             volumes[path] = {}
         self.config = replace(self.config, volumes=volumes)
 
     def _user(self, text: str) -> None:
-        self.config = replace(self.config, user=self._expanded(text))
+        self.config = replace(self.config, user=self.expanded(text))
 
     def _workdir(self, text: str) -> None:
-        path = posixpath.normpath(posixpath.join(self.config.working_dir or "/", self._expanded(text)))
+        path = posixpath.normpath(posixpath.join(self.config.working_dir or "/", self.expanded(text)))
         self.config = replace(self.config, working_dir=path)
 
     def _stopsignal(self, text: str) -> None:
-        name = self._expanded(text)
+        name = self.expanded(text)
         signals.parse(name)
         self.config = replace(self.config, stop_signal=name)
+
+    def _shell(self, text: str) -> None:
+        listed = json_list(text)
+        if listed is None:
+            raise InvalidArgument("SHELL requires the arguments to be in JSON form")
+        if not listed:
+            raise InvalidArgument("SHELL requires at least one argument")
+        self.config = replace(self.config, shell=listed)
 
     def _onbuild(self, text: str) -> None:
         trigger = text.partition(" ")[0].upper()
@@ -189,7 +216,7 @@ class _Builder:
             return
         if kind.upper() != "CMD":
             raise InvalidArgument(f"Unknown type {json.dumps(kind.upper())} in HEALTHCHECK (try CMD)")
-        listed = _json_list(rest.strip())
+        listed = json_list(rest.strip())
         test = ("CMD", *listed) if listed is not None else ("CMD-SHELL", rest.strip())
         if len(test) < 2 or not test[1]:
             raise InvalidArgument("Missing command after HEALTHCHECK CMD")
@@ -211,16 +238,3 @@ def _duration_ns(text: str) -> int:
     if "".join(number + unit for number, unit in parts) != text:
         raise InvalidArgument(f"time: invalid duration {json.dumps(text)}")
     return round(sum(float(number) * _UNIT_NS[unit] for number, unit in parts))
-
-
-def _json_list(text: str) -> tuple[str, ...] | None:
-    """The exec form; None for anything that is no JSON list of strings, which Docker takes as the shell form."""
-    if not text.startswith("["):
-        return None
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
-        return None
-    return tuple(parsed)

@@ -79,7 +79,7 @@ class Committer:
         base = await self._library.find(container.image_id)
         async with self._lease.held():
             try:
-                made = await self._layer(container, pause=options.pause)
+                made = await self.layer(container, pause=options.pause)
             except (OSError, Error):
                 container.check_kept()
                 raise
@@ -114,8 +114,8 @@ class Committer:
         changed = changes.apply(given, options.changes)
         return merge.merge(changed, image_config(container.config))
 
-    async def _layer(self, container: Container, *, pause: bool) -> MadeLayer | None:
-        """The container's changes; None when there are none."""
+    async def layer(self, container: Container, *, pause: bool) -> MadeLayer | None:
+        """The container's changes, to be placed or dropped under the lease; None when there are none."""
         mounts = await self._snapshots.mounts(container.snapshot_key)
         async with AsyncExitStack() as stack:
             if pause and container.state.running and container.state.status != "paused":

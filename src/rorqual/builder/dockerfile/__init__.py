@@ -1,0 +1,1 @@
+"""The Dockerfile language: text to instructions, words and variables, stages, .dockerignore."""

@@ -1,0 +1,203 @@
+"""Routes of builds. Source: Engine API 1.56, ImageBuild."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from rorqual.api import codec
+from rorqual.api.config import HostConfig, Ulimit
+from rorqual.daemon import web
+from rorqual.daemon.api.http import Call, Lines, Route
+from rorqual.daemon.services.build import context
+from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.fetching import Fetcher
+from rorqual.daemon.services.build.options import BuildOptions
+from rorqual.daemon.services.build.stage import CommandFailed
+from rorqual.distribution.credentials import Credentials, parse_header
+from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
+from rorqual.oci import platform as platforms
+from rorqual.oci import reference as references
+from rorqual.oci.reference import Reference
+
+_DOCKERFILE_MAX = 4 << 20
+_REGISTRY_CONFIG_MAX = 1 << 20
+_DOCKER_HUB = ("index.docker.io", "docker.io")
+_GIT = ("git://", "git@", "github.com/")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRoutes:
+    """The services these routes call. `scratch`: a directory of the daemon's own."""
+
+    builder: Builder
+    fetcher: Fetcher
+    scratch: str
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [Route("POST", "/build", self.build)]
+
+    async def build(self, call: Call) -> web.StreamResponse:
+        """POST /build: a tar of files, or `remote`, becomes an image."""
+        options = _options(call)
+        lines = Lines(call)
+        said: list[Mapping[str, Any]] = []
+
+        async def line(message: Mapping[str, Any]) -> None:
+            if not options.quiet:
+                await lines.send(message)
+            elif "stream" in message:
+                said.append(message)  # told when something goes wrong
+
+        try:
+            async with AsyncExitStack() as stack:
+                body, text = await self._body(call, stack)
+                files = await stack.enter_async_context(context.received(body, self.scratch, options.dockerfile, text))
+                id = await self.builder.build(files, options, line)
+            if options.quiet:
+                await lines.send({"stream": f"{id}\n"})
+        except CommandFailed as e:
+            for message in said:
+                await lines.send(message)
+            await lines.send({"errorDetail": {"code": e.code, "message": str(e)}, "error": str(e)})
+        except Error as e:
+            return await lines.finish(e)
+        return await lines.finish()
+
+    async def _body(self, call: Call, stack: AsyncExitStack) -> tuple[AsyncIterator[bytes], bytes | None]:
+        """The context's tar, or the text of a Dockerfile that is all there is."""
+        remote = call.text("remote")
+        if not remote or remote == "client-session":
+            return aiter(call.request.content.iter_any()), None
+        if remote.startswith(_GIT) or remote.partition("#")[0].endswith(".git"):
+            raise NotImplementedHere("a git repository as context is not offered: clone it and send its files")
+        if not remote.startswith(("http://", "https://")):
+            raise InvalidArgument(f"remote URL {remote} is neither an HTTP(S) URL nor a git repository")
+        response = await stack.enter_async_context(self.fetcher.response(remote))
+        if not response.kind.startswith("text/"):
+            return response.pieces, None
+        text = b""
+        async for piece in response.pieces:
+            text += piece
+            if len(text) > _DOCKERFILE_MAX:
+                raise ResourceExhausted(f"{remote}: a Dockerfile of more than {_DOCKERFILE_MAX} bytes")
+        return _nothing(), text
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _options(call: Call) -> BuildOptions:
+    """Raises: InvalidArgument."""
+    if call.text("version") == "2":
+        raise InvalidArgument("this engine has no BuildKit: set DOCKER_BUILDKIT=0")
+    if call.flag("squash"):
+        raise InvalidArgument("squash is only supported with experimental mode")
+    kind = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind not in ("", "application/x-tar", "application/octet-stream", "application/tar", "text/plain"):
+        raise InvalidArgument(f"Content-Type {kind} is not supported: must be 'application/x-tar'")
+    platform = call.text("platform")
+    return BuildOptions(
+        dockerfile=call.text("dockerfile") or "Dockerfile",
+        tags=tuple(_tag(text) for text in call.request.query.getall("t")),
+        target=call.text("target"),
+        arguments=_map(call, "buildargs", type(None)),
+        labels=_map(call, "labels"),
+        host=_host(call),
+        platform=platforms.normalize(platforms.parse(platform)) if platform else None,
+        cache=not call.flag("nocache"),
+        cache_from=_texts(call, "cachefrom"),
+        pull=call.flag("pull"),
+        quiet=call.flag("q"),
+        remove=call.flag("rm", default=True),
+        force_remove=call.flag("forcerm"),
+        credentials=_credentials(call.request.headers.get("X-Registry-Config", "")),
+    )
+
+
+def _json(call: Call, name: str) -> Any:
+    """A query parameter that is JSON, None when it is not given. Raises: InvalidArgument."""
+    try:
+        return json.loads(call.text(name) or "null")
+    except (ValueError, RecursionError) as e:
+        raise InvalidArgument(f"error reading {name}: {e}") from e
+
+
+def _texts(call: Call, name: str) -> tuple[str, ...]:
+    value = _json(call, name) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidArgument(f"error reading {name}: not a JSON list of texts")
+    return tuple(value)
+
+
+def _map(call: Call, name: str, nothing: type | None = None) -> dict[str, Any]:
+    """Texts by name; with `nothing` None may stand for a text."""
+    value = _json(call, name) or {}
+    allowed = (str,) if nothing is None else (str, nothing)
+    if not isinstance(value, dict) or not all(isinstance(item, allowed) for item in value.values()):
+        raise InvalidArgument(f"error reading {name}: not a JSON object of texts")
+    return value
+
+
+def _tag(text: str) -> Reference:
+    try:
+        reference = references.parse(text)
+    except InvalidArgument as e:
+        raise InvalidArgument(f"invalid tag {json.dumps(text)}: {e}") from e
+    if reference.digest is not None:
+        raise InvalidArgument("build tag cannot contain a digest")
+    return reference.with_default_tag()
+
+
+def _host(call: Call) -> HostConfig:
+    ulimits = call.text("ulimits")
+    extra = [line for text in call.request.query.getall("extrahosts") for line in text.split(",") if line]
+    try:
+        limits = codec.from_json(tuple[Ulimit, ...], json.loads(ulimits)) if ulimits else None
+    except ValueError as e:
+        raise InvalidArgument(f"error reading ulimits: {e}") from e
+    return HostConfig(
+        memory=call.number("memory") or 0,
+        memory_swap=call.number("memswap") or 0,
+        cpu_shares=call.number("cpushares") or 0,
+        cpu_period=call.number("cpuperiod") or 0,
+        cpu_quota=call.number("cpuquota") or 0,
+        cpuset_cpus=call.text("cpusetcpus"),
+        cpuset_mems=call.text("cpusetmems"),
+        shm_size=call.number("shmsize") or 0,
+        cgroup_parent=call.text("cgroupparent"),
+        network_mode=call.text("networkmode") or "default",
+        extra_hosts=tuple(extra) or None,
+        security_opt=_texts(call, "securityopt") or None,
+        isolation=call.text("isolation"),
+        ulimits=limits,
+    )
+
+
+def _credentials(header: str) -> dict[str, Credentials]:
+    """Of X-Registry-Config: base64 of JSON, {registry: credentials}. Raises: InvalidArgument."""
+    if not header:
+        return {}
+    if len(header) > _REGISTRY_CONFIG_MAX:
+        raise InvalidArgument("invalid X-Registry-Config header: too long")
+    text = header.strip().rstrip("=").replace("+", "-").replace("/", "_")
+    try:
+        document = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True) or b"{}")
+    except (binascii.Error, ValueError, RecursionError) as e:
+        raise InvalidArgument("invalid X-Registry-Config header: must be base64url-encoded JSON") from e
+    if not isinstance(document, dict):
+        raise InvalidArgument("invalid X-Registry-Config header: not an object")
+    found: dict[str, Credentials] = {}
+    for name, value in document.items():
+        domain = name.removeprefix("https://").removeprefix("http://").partition("/")[0]
+        encoded = base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+        found["docker.io" if domain in _DOCKER_HUB else domain] = parse_header(encoded)
+    return found

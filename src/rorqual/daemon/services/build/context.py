@@ -1,0 +1,105 @@
+"""A build's context: the client's tar, or what a URL gives, unpacked into a directory of the daemon's own.
+
+Everything is opened beneath that directory by fd (CVE-2018-15664): a link in a context leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from rorqual.daemon.services.containers import rootfs
+from rorqual.daemon.services.threadbody import ThreadBody
+from rorqual.distribution import unpack
+from rorqual.errdefs import Cancelled, Error, InvalidArgument
+from rorqual.linux import paths
+from rorqual.patterns import Ignore
+
+_DOCKERFILE_MAX = 4 << 20
+_IGNORE_MAX = 1 << 20
+
+
+@dataclass(slots=True)
+class Context:
+    """`root`: an O_PATH fd of the files. `dockerfile`: its text. `ignored`: what COPY must not see."""
+
+    root: int
+    dockerfile: bytes
+    ignored: Ignore
+
+
+@asynccontextmanager
+async def received(
+    body: AsyncIterator[bytes], scratch: str, dockerfile: str, text: bytes | None = None
+) -> AsyncIterator[Context]:
+    """The tar in `body` (compressed or not), for the block; `text` stands for a Dockerfile that is not in it.
+
+    Raises: InvalidArgument, what unpacking raises.
+    """
+    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="build-", dir=scratch)
+    root = -1
+    try:
+        root = paths.open_root(directory)
+        await _unpacked(body, root)
+        if text is None:
+            text = await asyncio.to_thread(_dockerfile, root, dockerfile)
+        ignored = await asyncio.to_thread(_ignored, root, dockerfile)
+        yield Context(root, text, ignored)
+    finally:
+        if root >= 0:
+            os.close(root)
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, True))
+
+
+async def _unpacked(body: AsyncIterator[bytes], root: int) -> None:
+    first = await anext(body, b"")
+    if not first:
+        return  # of a Dockerfile that came another way
+    stream = ThreadBody()
+    pumping = asyncio.create_task(stream.pump(_behind(first, body)), name="build context")
+    work = partial(unpack.apply, stream, root, copying=unpack.Copying(b"/", None, False))
+    try:
+        await rootfs.in_own_thread(work, lambda: stream.fail(Cancelled("the build was given up")))
+    except Error as e:
+        raise type(e)(f"Error processing tar file: {e}") from e
+    finally:
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+
+
+async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _dockerfile(root: int, name: str) -> bytes:
+    """Raises: InvalidArgument."""
+    for candidate in (name, name.lower()) if posixpath.basename(name) == "Dockerfile" else (name,):
+        try:
+            data = paths.read_in_root(root, candidate, _DOCKERFILE_MAX)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            continue
+        except OSError as e:
+            raise InvalidArgument(f"failed to read {name}: {(e.strerror or str(e)).lower()}") from e
+        if not data.strip():
+            raise InvalidArgument(f"the Dockerfile ({name}) cannot be empty")
+        return data
+    raise InvalidArgument(f"Cannot locate specified Dockerfile: {name}")
+
+
+def _ignored(root: int, dockerfile: str) -> Ignore:
+    """The Dockerfile's own list goes before the context's. Raises: InvalidArgument."""
+    for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
+        try:
+            return Ignore.parse(paths.read_in_root(root, name, _IGNORE_MAX))
+        except OSError:
+            continue
+    return Ignore(())

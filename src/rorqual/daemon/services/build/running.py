@@ -1,0 +1,118 @@
+"""RUN: a container on the image so far, its output into the build's, its changes the next layer."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rorqual.api.config import ContainerConfig, HealthConfig, HostConfig
+from rorqual.api.container import CreateRequest
+from rorqual.daemon.services.build.options import Line
+from rorqual.daemon.services.containers.attach import Streams
+from rorqual.daemon.services.containers.create import Creator
+from rorqual.daemon.services.containers.lifecycle import Lifecycle
+from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.containers.start import Starter
+from rorqual.errdefs import Error
+from rorqual.rpc.stream import Attach
+
+_HEADER_BYTES = 8
+_READ_BYTES = 64 << 10
+
+
+@dataclass(slots=True)
+class _Socket:
+    """The shim's end of a container's output: what services.containers.attach hands over."""
+
+    sock: socket.socket
+
+    def take(self) -> tuple[int, bytes]:
+        return os.dup(self.sock.fileno()), b""
+
+    def write(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Runner:
+    """Runs commands in containers."""
+
+    def __init__(self, creator: Creator, starter: Starter, lifecycle: Lifecycle, streams: Streams) -> None:
+        self._creator = creator
+        self._starter = starter
+        self._lifecycle = lifecycle
+        self._streams = streams
+
+    async def create(
+        self, image: str, config: ContainerConfig, command: Sequence[str], env: Sequence[str], host: HostConfig
+    ) -> Container:
+        """A container that would run the command."""
+        request = CreateRequest(
+            image=image,
+            cmd=tuple(command),
+            entrypoint=(),
+            env=tuple(env) or None,
+            user=config.user,
+            working_dir=config.working_dir,
+            attach_stdout=True,
+            attach_stderr=True,
+            healthcheck=HealthConfig(("NONE",)),
+            host_config=host,
+        )
+        container, _ = await self._creator.create(request, "", "")
+        return container
+
+    async def run(self, container: Container, line: Line) -> int:
+        """Its exit code, its output passed on. Cancelled, it is killed."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        attach = Attach(stdout=True, stderr=True, mux=True)
+        attaching = asyncio.ensure_future(self._streams.attach(container, attach, _Socket(theirs)))
+        try:
+            await asyncio.sleep(0)  # it waits for the task now
+            ended = self._lifecycle.waiter(container, "next-exit")
+            await self._starter.start(container)
+            await attaching
+            await _passed_on(ours, line)
+            return (await ended).exit_code
+        except BaseException:
+            attaching.cancel()
+            await asyncio.shield(self._kill(container))
+            raise
+        finally:
+            ours.close()
+
+    async def _kill(self, container: Container) -> None:
+        try:
+            await self._lifecycle.kill(container, "SIGKILL")
+        except Error:
+            return  # it had ended, or never ran
+
+    async def remove(self, container: Container) -> None:
+        """Away with it."""
+        await self._lifecycle.remove(container, force=True, volumes=True)
+
+
+async def _passed_on(sock: socket.socket, line: Line) -> None:
+    """The frames of both streams as text, in their order, to their end."""
+    loop = asyncio.get_running_loop()
+    decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (1, 2)}
+    buffer = b""
+    while data := await loop.sock_recv(sock, _READ_BYTES):
+        buffer += data
+        text = ""
+        while len(buffer) >= _HEADER_BYTES:
+            size = int.from_bytes(buffer[4:_HEADER_BYTES], "big")
+            if len(buffer) < _HEADER_BYTES + size:
+                break
+            payload, kind = buffer[_HEADER_BYTES : _HEADER_BYTES + size], buffer[0]
+            buffer = buffer[_HEADER_BYTES + size :]
+            text += decoders[kind if kind in decoders else 1].decode(payload)
+        if text:
+            await line({"stream": text})
