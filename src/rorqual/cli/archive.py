@@ -6,6 +6,7 @@ directory, component by component, no symbolic link is followed, no device is ma
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tarfile
@@ -14,7 +15,7 @@ from rorqual.cli.errors import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO, cast
 
 PIECE_BYTES = 1 << 20
@@ -22,11 +23,26 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Packer:
-    """A tar of `path` under the name `name` ("." packs a directory's contents); `size_bytes` is its length so far."""
+    """A tar of `path` under the name `name` ("." packs a directory's contents); `size_bytes` is its length so far.
 
-    def __init__(self, path: str, name: str) -> None:
+    With `hidden`, what it says yes to (path below `path`, whether it is a directory) is left out, a directory with all
+    in it. With `as_root` everything belongs to 0:0. `more` are files (name, content) that come last.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        *,
+        hidden: Callable[[str, bool], bool] | None = None,
+        as_root: bool = False,
+        more: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         self._path = path
         self._name = name
+        self._hidden = hidden
+        self._as_root = as_root
+        self._more = more
         self.size_bytes = 0
 
     def pieces(self) -> Iterator[bytes]:
@@ -36,12 +52,19 @@ class Packer:
                 info = tar.gettarinfo(path, name)
                 if info is None:  # a socket: tar has no entry for it
                     continue
+                if self._as_root:
+                    info.uid = info.gid = 0
+                    info.uname = info.gname = ""
                 if info.isreg():
                     with open(path, "rb") as file:
                         tar.addfile(info, file)
                 else:
                     tar.addfile(info)
                 yield from self._drain(sink)
+            for name, content in self._more:
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(content), 0o600
+                tar.addfile(info, io.BytesIO(content))
         yield from self._drain(sink)
 
     def _drain(self, sink: _Sink) -> Iterator[bytes]:
@@ -55,6 +78,10 @@ class Packer:
             return
         for directory, names, files in os.walk(self._path):
             relative = os.path.relpath(directory, self._path)
+            if self._hidden is not None:
+                below = "" if relative == "." else f"{relative}/"
+                names[:] = [name for name in names if not self._hidden(f"{below}{name}", True)]
+                files = [name for name in files if not self._hidden(f"{below}{name}", False)]
             for entry in sorted([*names, *files]):
                 yield os.path.join(directory, entry), os.path.normpath(os.path.join(self._name, relative, entry))
 

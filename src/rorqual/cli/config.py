@@ -120,6 +120,12 @@ class Config:
             entry = next((v for k, v in auths.items() if _hostname(k) == _hostname(server)), None)
         return _decode_entry(server, entry) if entry else {}
 
+    def all_credentials(self) -> dict[str, JSON]:
+        """AuthConfigs of all registries that the file names. Raises: as credentials."""
+        servers = {**(self.data.get("auths") or {}), **(self.data.get("credHelpers") or {})}
+        found = {server: self.credentials(server) for server in servers}
+        return {server: auth for server, auth in found.items() if auth}
+
     def store(self, auth: JSON) -> None:
         """Remember a login. Raises: CommandError when the helper refuses."""
         server = auth["serveraddress"]

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 # Group -> (line of help, {verb: (module below commands, line of help)})
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "builder": (
+        "Manage builds",
+        {
+            "build": ("image.build", "Build an image from a Dockerfile"),
+            "prune": ("image.build_prune", "Remove build cache"),
+        },
+    ),
     "container": (
         "Manage containers",
         {
@@ -54,6 +61,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "image": (
         "Manage images",
         {
+            "build": ("image.build", "Build an image from a Dockerfile"),
             "history": ("image.history", "Show the history of an image"),
             "import": ("image.import_", "Import the contents from a tarball to create a filesystem image"),
             "inspect": ("image.inspect", "Display detailed information on one or more images"),
@@ -138,6 +146,7 @@ COMMON: dict[str, tuple[str, str]] = {
     "run": ("container.run", "Create and run a new container from an image"),
     "exec": ("container.exec", "Execute a command in a running container"),
     "ps": ("container.ls", "List containers"),
+    "build": ("image.build", "Build an image from a Dockerfile"),
     "pull": ("image.pull", "Download an image from a registry"),
     "push": ("image.push", "Upload an image to a registry"),
     "images": ("image.ls", "List images"),

@@ -95,6 +95,11 @@ class Images:
             "POST", "/images/load", query=query, body=data, headers={"Content-Type": "application/x-tar"}
         )
 
+    def build(self, query: Mapping[str, Any], data: Iterable[bytes] | None, auths: str) -> Iterator[JSON]:
+        """`query`: as POST /build takes it; `data` the context's tar; `auths` the X-Registry-Config header."""
+        headers = {"Content-Type": "application/x-tar", **({"X-Registry-Config": auths} if auths else {})}
+        return self._client.json_stream("POST", "/build", query=query, body=data, headers=headers)
+
     def prune(self, filters: Mapping[str, Iterable[str]] | None = None) -> JSON:
         answer: JSON = self._client.json("POST", "/images/prune", query={"filters": encode_filters(filters)})
         return answer

@@ -48,7 +48,7 @@ class SystemRoutes:
         ]
 
     async def prune_build_cache(self, call: Call) -> web.StreamResponse:
-        """POST /build/prune: this engine builds nothing, so it has no cache; `docker system prune` always asks."""
+        """POST /build/prune: a build's cache is the images between its steps, which image prune removes."""
         return http.json_response(PruneBuildCacheResponse())
 
     async def ping(self, call: Call) -> web.StreamResponse:
