@@ -36,6 +36,7 @@ EXPECTED = HERE / "expected.tsv"
 HUB_PORT = 5000
 HUB_IMAGES = ("alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest")
 GROUPS = (
+    "api_build_test.py",
     "api_client_test.py",
     "api_container_test.py",
     "api_exec_test.py",

@@ -3,8 +3,8 @@
 import pytest
 
 from rorqual.api.config import ContainerConfig, HealthConfig
-from rorqual.daemon.services.images.changes import apply
 from rorqual.builder.dockerfile.words import expand, split
+from rorqual.daemon.services.images.changes import apply
 from rorqual.errdefs import InvalidArgument
 
 

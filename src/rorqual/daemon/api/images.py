@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rorqual.api import codec
 from rorqual.api.config import ContainerConfig
 from rorqual.api.image import ImageSummary, PruneImagesResponse
 from rorqual.daemon import web
@@ -38,6 +39,17 @@ _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
 
 # What older versions of the API show otherwise. Source: moby, the versions' history.
 _NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR = (1, 43), (1, 44), (1, 48)
+# Fields of an inspected image's config that were there before, empty or not.
+_CONFIG_FIELDS: dict[tuple[int, int], dict[str, object]] = {
+    (1, 52): {
+        "Cmd": None, "Entrypoint": None, "Env": None, "Labels": None, "OnBuild": None, "User": "", "Volumes": None,
+        "WorkingDir": "",
+    },
+    (1, 50): {
+        "AttachStderr": False, "AttachStdin": False, "AttachStdout": False, "Domainname": "", "Hostname": "",
+        "Image": "", "OpenStdin": False, "StdinOnce": False, "Tty": False,
+    },
+}  # fmt: skip
 
 
 def _as_known_to(version: tuple[int, int], summary: ImageSummary) -> ImageSummary:
@@ -197,7 +209,11 @@ class ImageRoutes:
             found = replace(found, virtual_size=found.size)
         if call.version < _NO_DESCRIPTOR:
             found = replace(found, descriptor=None)
-        return http.json_response(found)
+        document = codec.to_json(found)
+        for change, fields in _CONFIG_FIELDS.items():
+            if call.version < change:
+                document["Config"] = {**fields, **document["Config"]}
+        return http.json_response(document)
 
     async def history(self, call: Call) -> web.StreamResponse:
         """GET /images/{name}/history."""

@@ -106,6 +106,16 @@ class Feed:
         for _ in self.pieces(count):
             pass
 
+    def ends_within(self, count: int) -> bool:
+        """Skip `count` bytes; whether the stream ended before them."""
+        while count:
+            if self._position == self._end and not self._refill():
+                return True
+            step = min(self._end - self._position, count)
+            self._position += step
+            count -= step
+        return False
+
     def drain(self) -> None:
         """Reads to the end of the stream: what follows the last entry belongs to the diff ID too."""
         self._position = self._end
@@ -214,9 +224,11 @@ class TarReader:
         pending: _Pending | None = None
         headers = 0
         while True:
-            if self._left or self._padding:
-                feed.skip(self._left + self._padding)
-                self._left = self._padding = 0
+            feed.skip(self._left)
+            ended = self._padding > 0 and feed.ends_within(self._padding)
+            self._left = self._padding = 0
+            if ended:
+                break  # as Go's reader: docker's own contexts end with their last byte
             block = feed.block()
             if not block:
                 break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import hashlib
 import os
 import posixpath
@@ -35,8 +34,10 @@ class Response:
     @property
     def mtime_s(self) -> int:
         """Seconds since 1970; 0 where nothing is said."""
+        from email.utils import parsedate_to_datetime  # late: a megabyte, for ADD of a URL alone
+
         try:
-            return int(email.utils.parsedate_to_datetime(self.modified).timestamp())
+            return int(parsedate_to_datetime(self.modified).timestamp())
         except (TypeError, ValueError):
             return 0
 

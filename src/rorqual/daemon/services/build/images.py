@@ -72,6 +72,14 @@ class StepImages:
             return None
         return replace(state, config=config, image=max(found, key=lambda pair: pair[0])[1])
 
+    def stands_on(self, image: LocalImage, id: str) -> bool:
+        """Whether `image` is the image `id`, or was made from it here."""
+        by_id = self._library.by_id()
+        current: LocalImage | None = image
+        while current is not None and current.id != id:
+            current = by_id.get(current.parent)
+        return current is not None
+
     async def borrowed(
         self, state: State, config: ContainerConfig, made_by: str, sources: Sequence[LocalImage]
     ) -> State | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import itertools
 import os
 import socket
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from rorqual.daemon.services.containers.start import Starter
 from rorqual.errdefs import Error
 from rorqual.rpc.stream import Attach
 
+_OUT, _ERR = 1, 2
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"  # what a command says on stderr, as dockerd tells it
 _HEADER_BYTES = 8
 _READ_BYTES = 64 << 10
 
@@ -102,17 +105,22 @@ class Runner:
 async def _passed_on(sock: socket.socket, line: Line) -> None:
     """The frames of both streams as text, in their order, to their end."""
     loop = asyncio.get_running_loop()
-    decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (1, 2)}
+    decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (_OUT, _ERR)}
     buffer = b""
     while data := await loop.sock_recv(sock, _READ_BYTES):
         buffer += data
-        text = ""
+        pieces: list[tuple[int, str]] = []
         while len(buffer) >= _HEADER_BYTES:
             size = int.from_bytes(buffer[4:_HEADER_BYTES], "big")
             if len(buffer) < _HEADER_BYTES + size:
                 break
             payload, kind = buffer[_HEADER_BYTES : _HEADER_BYTES + size], buffer[0]
             buffer = buffer[_HEADER_BYTES + size :]
-            text += decoders[kind if kind in decoders else 1].decode(payload)
-        if text:
+            if kind in decoders:
+                pieces.append((kind, decoders[kind].decode(payload)))
+        for kind, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
+            if text := "".join(piece for _, piece in group):
+                await line({"stream": text if kind == _OUT else f"{_RED}{text}{_PLAIN}"})
+    for decoder in decoders.values():
+        if text := decoder.decode(b"", final=True):
             await line({"stream": text})

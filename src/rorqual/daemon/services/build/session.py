@@ -131,7 +131,9 @@ class Session:
         if not self.options.cache:
             return None
         found = self.images.known(state, config, made_by, layer=layer)
-        if found is None and self._borrowing:
+        of_sources = found is not None and any(self.images.stands_on(source, found.id) for source in self._borrowing)
+        if self.options.cache_from and not of_sources:
+            # As Docker: nothing but the named images is reused then, though it be here.
             found = await self.images.borrowed(state, config, made_by, self._borrowing)
         if found is not None:
             await self.line({"stream": " ---> Using cache\n"})

@@ -168,7 +168,7 @@ class StageBuild:
             stack.callback(copy.close)
             copy.keep_owner = "from" in flags
             if "chown" in flags:
-                copy.owner = copying.Owner(*await asyncio.to_thread(user_ids, target, flags["chown"]))
+                copy.owner = copying.Owner(*await asyncio.to_thread(_owner, target, flags["chown"]))
             copy.mode = _mode(flags["chmod"]) if "chmod" in flags else None
             excluded = [editor.expanded(value) for flag, value in instruction.flags if flag == "exclude"]
             copy.excluded = Ignore(excluded) if excluded else None
@@ -282,6 +282,14 @@ class StageBuild:
                 await asyncio.shield(parts.runner.remove(container))
         if remove:
             await line({"stream": f" ---> Removed intermediate container {container.short_id}\n"})
+
+
+def _owner(root: int | None, text: str) -> tuple[int, int]:
+    """Of --chown: a user alone stands for its group too, a number for the same number."""
+    name, colon, _ = text.partition(":")
+    if not colon and name.isdecimal():
+        text = f"{name}:{name}"
+    return user_ids(root, text)
 
 
 def _kind(copy: copying.Copy) -> str:
