@@ -82,6 +82,8 @@ async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 def _dockerfile(root: int, name: str) -> bytes:
     """Raises: InvalidArgument."""
+    if posixpath.normpath(name.lstrip("/")).startswith(".."):
+        raise InvalidArgument(f"forbidden path outside the build context: {name} ()")
     for candidate in (name, name.lower()) if posixpath.basename(name) == "Dockerfile" else (name,):
         try:
             data = paths.read_in_root(root, candidate, _DOCKERFILE_MAX)

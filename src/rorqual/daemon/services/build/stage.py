@@ -218,6 +218,8 @@ class StageBuild:
             if path in urls:
                 file = await stack.enter_async_context(fetcher.file(path, flags.get("checksum", "")))
                 found.append((file, False))
+            elif posixpath.normpath(path.lstrip("/")).startswith(".."):
+                raise InvalidArgument(f"{name} failed: forbidden path outside the build context: {path} ()")
             elif name == "ADD" and await asyncio.to_thread(copying.is_archive, context.root, path):
                 inside = await stack.enter_async_context(fetcher.unpacked(context.root, path))
                 found.append((copying.Source(inside, "/"), True))
