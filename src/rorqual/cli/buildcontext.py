@@ -176,6 +176,7 @@ def _cloned(source: str, dockerfile: str) -> Context:
     directory = tempfile.mkdtemp(prefix="rorqual-build-git-")
     steps = (
         ("git", "init", "-q", directory),
+        ("git", "-C", directory, "config", "protocol.file.allow", "never"),  # CVE-2022-39253
         ("git", "-C", directory, "fetch", "-q", "--depth", "1", "--", url, ref or "HEAD"),
         ("git", "-C", directory, "checkout", "-q", "FETCH_HEAD"),
         ("git", "-C", directory, "submodule", "-q", "update", "--init", "--recursive", "--depth=1"),

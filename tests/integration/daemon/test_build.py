@@ -246,6 +246,28 @@ def test_what_was_done_is_reused_until_something_of_it_changes(cli: Cli, engine:
     assert cached("--no-cache") == 0
 
 
+def test_cve_2024_24557_an_image_from_elsewhere_is_no_cache(cli: Cli, engine: Engine, tmp_path: Path) -> None:
+    """One that tells of itself, word for word, how this build's steps would be made."""
+    path = context(tmp_path / "c", 'FROM scratch\nCOPY f /f\nCMD ["a"]\n', {"f": "good"})
+    build(cli, path)
+    honest = engine.api("GET", "/images/it/json").json["Id"]
+    cli("save", "-o", str(tmp_path / "it.tar"), "it")
+    clean(engine)
+    assert not any(image["Id"] == honest for image in engine.api("GET", "/images/json?all=1").json)
+    cli("load", "-i", str(tmp_path / "it.tar"))  # its own image: what it says is what a liar's would say
+    assert "Using cache" not in build(cli, path).out
+
+
+@pytest.mark.parametrize(
+    "line", ["HEALTHCHECK CMD {}", "ONBUILD RUN {}", 'ENTRYPOINT ["{}"]', "STOPSIGNAL {}", "USER {}"]
+)
+def test_cve_2024_24557_every_instruction_counts(cli: Cli, tmp_path: Path, line: str) -> None:
+    for word in ("1", "2"):
+        text = f"FROM busybox\n{line.format(word)}\n"
+        assert "Using cache" not in build(cli, context(tmp_path, text)).out
+        assert "Using cache" in build(cli, str(tmp_path)).out
+
+
 def test_cache_from_reuses_an_image_that_came_from_elsewhere(cli: Cli, engine: Engine, tmp_path: Path) -> None:
     path = (
         context(tmp_path / "c", "FROM busybox\nRUN echo $$ > /random\nENV A=b\n")

@@ -59,7 +59,9 @@ class StepImages:
         """What the step gave before, None when it was not done yet. `layer` False: of steps that change no file."""
         wanted, length = image_config(config).to_json(), len(state.history) + 1
         found: list[tuple[str, LocalImage]] = []
-        for image in self._library.children_of(state.id):
+        for image in self._library.names().values():
+            if not image.built or image.parent != state.id:
+                continue  # what came from elsewhere may say of itself whatever it likes
             document = json.loads(image.image.raw)
             history = document.get("history") or []
             if len(history) != length or history[-1].get("created_by") != made_by:
@@ -143,6 +145,6 @@ class StepImages:
         if state.platform.variant:
             document["variant"] = state.platform.variant
         raw = json.dumps(document, separators=(",", ":")).encode()
-        image = replace(await self._maker.image(raw, layers), parent=state.id)
+        image = replace(await self._maker.image(raw, layers), parent=state.id, built=True)
         await self._library.keep(image)
         return replace(state, config=config, image=image)

@@ -34,6 +34,8 @@ DANGLING = "rorqual-dangling"
 _AMBIGUOUS = "docker.io/library/sha256"
 # moby's own label for it, so that what others make here keeps its history.
 PARENT_LABEL = "org.mobyproject.image.parent"
+# That a build of this engine made it: nothing else is looked at as its cache (CVE-2024-24557).
+BUILT_LABEL = "rorqual/built"
 
 
 class NameStore(Protocol):
@@ -53,8 +55,9 @@ class NameStore(Protocol):
 class LocalImage:
     """An image that is here. `target` is what its names point at; `tagged_ns` when that was last set.
 
-    `parent`: the ID of the image that it was made from here, "" for one that came from elsewhere. `others`: the other
-    platforms of `target`, an index, that are here too; `platform` what the index says that this one is for.
+    `parent`: the ID of the image that it was made from here, "" for one that came from elsewhere; `built`: a build of
+    this engine made it. `others`: the other platforms of `target`, an index, that are here too; `platform` what the
+    index says that this one is for.
     """
 
     image: Image
@@ -62,6 +65,7 @@ class LocalImage:
     target: Descriptor
     tagged_ns: int = 0
     parent: str = ""
+    built: bool = False
     others: tuple[LocalImage, ...] = ()
     platform: Platform | None = None
 
@@ -125,8 +129,8 @@ class Library:
                 known = by_target.get(record.target.digest)
                 try:
                     image = known or await self.read(record.target, record.updated_ns)
-                    if parent := record.labels.get(PARENT_LABEL, ""):
-                        image = replace(image, parent=parent)
+                    parent = record.labels.get(PARENT_LABEL, "") or image.parent
+                    image = replace(image, parent=parent, built=BUILT_LABEL in record.labels)
                 except (Error, ValueError) as e:
                     log.warning("image %s can't be used here: %s", record.name, e)
                     continue
@@ -260,10 +264,11 @@ class Library:
         here = [one.id for one in image.variants]
         for name, known in self._names.items():
             if known.target.digest == image.target.digest and [one.id for one in known.variants] != here:
-                self._names[name] = replace(image, tagged_ns=known.tagged_ns, parent=known.parent)
+                self._names[name] = replace(image, tagged_ns=known.tagged_ns, parent=known.parent, built=known.built)
 
     async def _put(self, name: str, image: LocalImage) -> None:
-        await self._store.put(name, image.target, {PARENT_LABEL: image.parent} if image.parent else {})
+        labels = {PARENT_LABEL: image.parent} if image.parent else {}
+        await self._store.put(name, image.target, labels | ({BUILT_LABEL: "1"} if image.built else {}))
         self._names[name] = image
 
     async def keep(self, image: LocalImage) -> None:
