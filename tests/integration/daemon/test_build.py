@@ -248,7 +248,7 @@ def test_what_was_done_is_reused_until_something_of_it_changes(cli: Cli, engine:
 
 def test_cve_2024_24557_an_image_from_elsewhere_is_no_cache(cli: Cli, engine: Engine, tmp_path: Path) -> None:
     """One that tells of itself, word for word, how this build's steps would be made."""
-    path = context(tmp_path / "c", 'FROM scratch\nCOPY f /f\nCMD ["a"]\n', {"f": "good"})
+    path = context(tmp_path / "c", "FROM scratch\nCOPY f /f\n", {"f": "good"})
     build(cli, path)
     honest = engine.api("GET", "/images/it/json").json["Id"]
     cli("save", "-o", str(tmp_path / "it.tar"), "it")
@@ -516,10 +516,14 @@ FROM bad
 COPY f /out/written
 COPY f /up/written
 COPY f /proot{tmp_path}/written
-COPY --from=bad /etc/hostname* /out/
 """
     engine.rorqual("build", "-t", "it", context(tmp_path / "c", text, {"f": "F"}), code=None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c"]
+    (tmp_path / "secret").write_text("told")
+    for way in ("/out", "/up", f"/proot{tmp_path}"):
+        reading = f"FROM busybox\nCOPY --from=it {way}/secret /s\n"
+        done = engine.rorqual("build", context(tmp_path / "d", reading), code=1)
+        assert "file not found in build context" in done.err
     assert not (engine.data.parent / "written").exists()
 
 
