@@ -16,7 +16,7 @@ import pytest
 from rorqual import errdefs
 from rorqual.containerd.metadata.database import Database
 from rorqual.containerd.metadata.namespaces import Namespaces
-from rorqual.containerd.metadata.records import Kind
+from rorqual.containerd.metadata.records import Kind, Pending, Usage
 from rorqual.containerd.metadata.snapshots import SnapshotTable
 from rorqual.containerd.snapshotters import dmoptions, fuse_overlayfs
 from rorqual.containerd.snapshotters.available import available
@@ -389,6 +389,42 @@ async def test_a_layers_link_in_place_of_a_directory_never_leads_out(it: Fixture
     assert os.listdir(outside) == []
     with it.mounted(await it.snapshotter.view(NS, "v", "top", {})) as root:
         assert tree(root) == {"d/file": "x"}
+
+
+async def test_a_layers_hard_link_to_a_file_of_the_layers_below(it: Fixture) -> None:
+    await it.layer("base", "", {"dir/file": "1", "gone": "2"}, {"dir/file": 0o4751})
+    await it.layer("middle", "base", {"gone": None, "other": "3"})
+
+    async def linked(key: str, *links: tuple[str, str]) -> Path:
+        await it.snapshotter.prepare(NS, key, "", {})
+        it.snapshotter.table.unpacked(NS, key, Usage(1, 1), Pending((), links))
+        return Path(it.driver.layer(it.snapshotter.stat(NS, key).id))
+
+    layer = await linked("k", ("sub/linked", "dir/file"), ("again", "sub/linked"), ("own", "dir/file"), ("o", "other"))
+    (layer / "sub").mkdir()
+    (layer / "own").write_text("of a later entry")
+    await it.snapshotter.commit(NS, "top", "k", {"rorqual/parent": "middle"})
+    with it.mounted(await it.snapshotter.view(NS, "v", "top", {})) as root:
+        found = tree(root)
+        assert found == {
+            "dir/file": "1",
+            "other": "3",
+            "sub/linked": "1",
+            "again": "1",
+            "own": "of a later entry",
+            "o": "3",
+        }
+        for name in ("sub/linked", "again"):
+            one, other = (root / name).stat(), (root / "dir/file").stat()
+            assert (one.st_mode, one.st_uid, one.st_mtime_ns) == (other.st_mode, other.st_uid, other.st_mtime_ns)
+    for number, target in enumerate(("gone", "nosuch", "dir", "other/below", "link/file")):
+        layer = await linked(f"bad{number}", ("l", target))
+        os.symlink("dir", layer / "link")
+        with pytest.raises(errdefs.InvalidArgument, match="hard link to"):
+            await it.snapshotter.commit(NS, f"badtop{number}", f"bad{number}", {"rorqual/parent": "middle"})
+    await linked("alone", ("l", "dir/file"))
+    with pytest.raises(errdefs.InvalidArgument, match="which is not in the layer"):
+        await it.snapshotter.commit(NS, "alonetop", "alone", {})
 
 
 async def test_a_size_quota_holds_or_is_refused(it: Fixture) -> None:

@@ -76,6 +76,7 @@ def odd_layers() -> list[bytes]:
         (entry("odd/\u00fcn\u00efcode \U0001f433"), b"unicode"),
         (entry("odd/fraction", mtime=1234567890.25), b"fraction"),
         (entry("odd/ancient", mtime=-86400.5), b"ancient"),
+        (entry("odd/across", tarfile.LNKTYPE, linkname="odd/big-owner"), b""),  # of a file of the layer below
         (entry("odd/.wh.gone"), b""),
         (entry("odd/opaque", tarfile.DIRTYPE, mode=0o700), b""),
         (entry("odd/opaque/.wh..wh..opq"), b""),
@@ -151,6 +152,7 @@ def check(found: Listing) -> None:
     assert found["odd/first"][1] == 0o4755 and found["copy/plain"][1:4] == (0o640, 12, 34)
     assert found["copy/older"][4] == -5 and found["copy/ancient"][4] == -86401
     assert found["copy/big-owner"][2:4] == (3_000_000, 4_000_000)
+    assert found["odd/across"][1:4] == found["odd/big-owner"][1:4] and "copy/across" in found
     assert "odd/gone" not in found and "copy/gone" not in found
     assert "copy/opaque/hidden" not in found and "copy/opaque/shown" in found
     # an overlay copies up the one name of the image's file that it is asked for: the other stays as it was

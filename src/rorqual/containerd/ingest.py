@@ -21,7 +21,7 @@ from rorqual import errdefs
 from rorqual.containerd.content.store import ContentStore
 from rorqual.containerd.identifiers import check_digest, check_identifier, check_labels
 from rorqual.containerd.metadata.leases import Leases
-from rorqual.containerd.metadata.records import ContentInfo, Resource, Usage
+from rorqual.containerd.metadata.records import ContentInfo, Pending, Resource, Usage
 from rorqual.containerd.snapshotters.tree import TreeSnapshotter
 from rorqual.containerd.workers import WorkerPool
 from rorqual.rpc.ingest import LINE_MAX, Request, Unpack
@@ -132,7 +132,7 @@ class IngestServer:
             else:
                 result = await self._receive(request, directory, sock)
             usage = Usage(result["unpacked_size"], result["entries"] + 1)
-            snapshotter.table.unpacked(ns, key, usage, result["implied"])
+            snapshotter.table.unpacked(ns, key, usage, Pending.of(result))
         except BaseException:
             await snapshotter.remove(ns, key)
             raise

@@ -208,6 +208,7 @@ def _unpack(source: Any, directory: str, whiteouts: Any) -> dict[str, Any]:
         "unpacked_size": result.size,
         "entries": result.entries,
         "implied": [os.fsdecode(name) for name in result.implied_dirs],
+        "links": [[os.fsdecode(name), os.fsdecode(target)] for name, target in result.links],
     }
 
 

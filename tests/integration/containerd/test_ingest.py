@@ -206,6 +206,22 @@ async def test_an_implied_directory_is_the_parents(containerd: Any, client: Any)
     assert layer_directories(containerd)[1].joinpath("tmp").stat().st_mode & 0o7777 == 0o1777
 
 
+async def test_a_hard_link_to_a_file_of_the_parent(containerd: Any, client: Any) -> None:
+    base, out = layer_tar({"etc/file": b"of the parent"}), io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        link = tarfile.TarInfo("usr/link")
+        link.type, link.linkname = tarfile.LNKTYPE, "etc/file"
+        tar.addfile(link)
+    for number, blob in enumerate((base, out.getvalue(), out.getvalue() + bytes(512))):
+        await send(containerd, request(blob, key=f"k{number}", ref=f"r{number}"), blob)
+    commit = snapshots_pb2.CommitSnapshotRequest
+    await client(client.snapshots.Commit, commit(snapshotter="overlayfs", name="base", key="k0"))
+    await client(client.snapshots.Commit, commit(snapshotter="overlayfs", name="top", key="k1", parent="base"))
+    assert (layer_directories(containerd)[1] / "usr/link").read_bytes() == b"of the parent"
+    with pytest.raises(errdefs.InvalidArgument, match="hard link to 'etc/file', which is not in the layer"):
+        await client(client.snapshots.Commit, commit(snapshotter="overlayfs", name="alone", key="k2"))
+
+
 async def test_sigkill_in_the_middle_leaves_only_the_resumable_bytes(containerd: Any, client: Any) -> None:
     half = len(BLOB) // 2
     writer = await open_ingest(containerd.ingest, request(key="k"))

@@ -352,15 +352,20 @@ def test_hard_links_that_leave_the_root_are_refused(target: Target, link: bytes)
 
 
 def test_hard_link_by_way_of_a_symlink_stays_in_the_root(target: Target) -> None:
+    later = target.apply(symlink(b"l", b"../outside"), hardlink(b"h", b"l/canary"), member(b"h", b"dead"))
+    assert later.links == ((b"h", b"l/canary"),) and (target / "h").read_bytes() == b"dead"
     with pytest.raises(errdefs.InvalidArgument):
-        target.apply(symlink(b"l", b"../outside"), hardlink(b"h", b"l/canary"), member(b"h", b"dead"))
+        target.apply(symlink(b"l", b"../outside"), hardlink(b"h2", b"l/canary"), whiteouts="plain")
     target.apply(symlink(b"c", os.fsencode(target.outside / "canary")), hardlink(b"k", b"c"))
     assert (target / "k").is_symlink()
 
 
-def test_hard_link_to_nothing_is_refused(target: Target) -> None:
+def test_hard_link_to_nothing_is_refused_or_left_to_who_knows_the_layers_below(target: Target) -> None:
     with pytest.raises(errdefs.InvalidArgument, match="which is not in the layer"):
-        target.apply(hardlink(b"h", b"nowhere"))
+        target.apply(hardlink(b"h", b"nowhere"), whiteouts="plain")
+    result = target.apply(member(b"h"), hardlink(b"./h", b"/no/where/"), hardlink(b"d/i", b"nowhere"))
+    assert result.links == ((b"h", b"no/where"), (b"d/i", b"nowhere"))
+    assert sorted(p.name for p in target.root.rglob("*")) == ["d"], "nothing is made where the file would be"
 
 
 def test_device_nodes_are_made_below_the_root_only(target: Target) -> None:

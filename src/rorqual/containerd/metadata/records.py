@@ -6,6 +6,7 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Labels = Mapping[str, str]
 
@@ -80,6 +81,20 @@ class Snapshot:
     labels: Labels
     created_ns: int
     updated_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a layer needs of those below it: `directories` that it has without an entry, parents first; `links`, its
+    hard links (name, target) to files that it has not."""
+
+    directories: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Pending:
+        """As a worker that unpacked a layer tells it."""
+        return cls(tuple(result["implied"]), tuple((name, target) for name, target in result["links"]))
 
 
 @dataclass(frozen=True, slots=True)

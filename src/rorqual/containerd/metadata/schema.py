@@ -25,7 +25,7 @@ CREATE TABLE ingests (
 
 -- kind as in snapshots.proto: 1 view, 2 active, 3 committed. size and inodes: usage, of committed ones.
 -- pinned: made outside any lease, so only a Remove ends it. transient: being unpacked by an ingest worker.
--- implied: JSON list, directories the layer has without having an entry for them
+-- implied: JSON list, directories the layer has without having an entry for them; or an object, records.Pending
 CREATE TABLE snapshots (
     id INTEGER PRIMARY KEY, snapshotter TEXT NOT NULL, ns TEXT NOT NULL, name TEXT NOT NULL,
     parent INTEGER REFERENCES snapshots (id), kind INTEGER NOT NULL, labels TEXT NOT NULL,

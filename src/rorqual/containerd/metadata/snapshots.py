@@ -8,7 +8,7 @@ from typing import Any
 
 from rorqual.containerd.metadata.database import Database
 from rorqual.containerd.metadata.namespaces import Namespaces
-from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage, dump, load, masked_labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending, Snapshot, Usage, dump, load, masked_labels
 from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument, NotFound
 
 _SELECT = (
@@ -102,19 +102,24 @@ class SnapshotTable:
             ),
         )
 
-    def unpacked(self, ns: str, key: str, usage: Usage, implied: list[str]) -> None:
-        """An ingest worker has finished it: it stays, and its usage and implied directories are known at the commit."""
+    def unpacked(self, ns: str, key: str, usage: Usage, pending: Pending) -> None:
+        """An ingest worker has finished it: it stays; its usage and what is pending are known at the commit."""
+        document: object = pending.directories
+        if pending.links:
+            document = {"directories": pending.directories, "links": pending.links}
         self._db.execute(
             "UPDATE snapshots SET transient = 0, size = ?, inodes = ?, implied = ?"
             " WHERE snapshotter = ? AND ns = ? AND name = ?",
-            (usage.size, usage.inodes, json.dumps(implied), self.snapshotter, ns, key),
+            (usage.size, usage.inodes, json.dumps(document), self.snapshotter, ns, key),
         )
 
-    def implied(self, snapshot_id: int) -> list[str]:
-        """The directories that a layer has without having an entry for them, parents first."""
+    def pending(self, snapshot_id: int) -> Pending:
+        """What is to be done once the layer's parent is known."""
         row = self._db.row("SELECT implied FROM snapshots WHERE id = ?", snapshot_id)
-        names: list[str] = json.loads(row[0]) if row else []
-        return names
+        document = json.loads(row[0]) if row else []
+        if isinstance(document, list):
+            return Pending(tuple(document))
+        return Pending(tuple(document["directories"]), tuple((name, target) for name, target in document["links"]))
 
     def remove(self, ns: str, name: str) -> Snapshot:
         """Raises NotFound, Conflict while it has children."""

@@ -11,8 +11,9 @@ from rorqual.containerd.events import Exchange
 from rorqual.containerd.identifiers import check_labels
 from rorqual.containerd.ingest import UNCOMPRESSED_LABEL
 from rorqual.containerd.metadata.leases import Leases
-from rorqual.containerd.metadata.records import Resource
+from rorqual.containerd.metadata.records import Pending, Resource
 from rorqual.containerd.services.calls import Scope, unary
+from rorqual.containerd.snapshotters.hardlinks import copy_linked
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.containerd.workers import WorkerPool
 from rorqual.errdefs import AlreadyExists, InvalidArgument
@@ -44,8 +45,11 @@ class DiffService(DiffBase):
             "whiteouts": whiteouts,
         }
         result = await self._workers.run(job, [])
-        if result["implied"] and (lowers := _lower_directories(request.mounts)):
-            await asyncio.to_thread(inherit_directories, directory, lowers, result["implied"])
+        pending, lowers = Pending.of(result), _lower_directories(request.mounts)
+        if pending.directories and lowers:
+            await asyncio.to_thread(inherit_directories, directory, lowers, pending.directories)
+        if pending.links:
+            await asyncio.to_thread(copy_linked, directory, lowers, pending.links)
         applied = descriptor_pb2.Descriptor(media_type=_LAYER, digest=result["diff_id"], size=result["unpacked_size"])
         return pb.ApplyResponse(applied=applied)
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
 
-from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending
 from rorqual.containerd.snapshotters.contract import quota_of
 from rorqual.containerd.snapshotters.whole import WholeTrees
 from rorqual.errdefs import InvalidArgument
@@ -42,7 +41,7 @@ class BtrfsDriver(WholeTrees):
             self._destroy(top)
             raise
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """See Driver. The layer's files are reflinked: no data is copied."""
         from rorqual.containerd.snapshotters.stack import stack  # with the unpacker: for who uses it
 
@@ -50,7 +49,7 @@ class BtrfsDriver(WholeTrees):
         if os.path.exists(f"{top}/new"):
             _remove_subvolume(top, "new")
         self._subvolume(top, "new", chain)
-        stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), implied)
+        stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), pending)
         os.rename(f"{top}/fs", f"{top}/old")
         os.rename(f"{top}/new", f"{top}/fs")
         _remove_subvolume(top, "old")

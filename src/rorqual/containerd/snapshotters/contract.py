@@ -13,11 +13,10 @@ only a committed one can be a parent, and a committed one never changes. Names a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rorqual.containerd.metadata.records import Kind, Labels, Snapshot, Usage
+from rorqual.containerd.metadata.records import Kind, Labels, Pending, Snapshot, Usage
 from rorqual.errdefs import InvalidArgument
 
 SIZE_LABEL = "rorqual/size"  # bytes that an active snapshot may hold
@@ -92,10 +91,11 @@ class Driver(Protocol):
     def layer(self, snapshot_id: int) -> str:
         """The directory with the snapshot's own files; of a snapshot without parent, all of them."""
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """Put a layer, unpacked without a parent and with whiteouts in overlayfs' form, on `chain` (parent first).
 
-        The directories `implied` take owner, mode, times and xattrs of the parent's. Raises: the snapshot is lost.
+        The pending directories take owner, mode, times and xattrs of the parent's; a pending link's file is looked for
+        in the parents. Raises InvalidArgument where it is in none; the snapshot is lost.
         """
 
     def seal(self, snapshot_id: int) -> None:

@@ -20,11 +20,11 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
 from rorqual.containerd.snapshotters.dmoptions import DmOptions
 from rorqual.containerd.snapshotters.inherit import inherit_directories
@@ -120,7 +120,7 @@ class DevmapperDriver:
             with self._lock:
                 self._mount(snapshot_id, self._record(snapshot_id), read_only=False)
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """See Driver. The layer's files are written twice: file systems of their own share no extents."""
         from rorqual.containerd.snapshotters.stack import stack  # with the unpacker: for who uses it
 
@@ -135,9 +135,9 @@ class DevmapperDriver:
         device = self.thin.activate(self._device(snapshot_id, "-new"), new.number, new.sectors)
         try:
             self._fs.mount(device, f"{top}/new", read_only=False)
-            if implied:
-                inherit_directories(f"{top}/fs", [f"{top}/new"], implied)
-            stack(f"{top}/fs", f"{top}/new", f"{top}/new", ())
+            if pending.directories:
+                inherit_directories(f"{top}/fs", [f"{top}/new"], pending.directories)
+            stack(f"{top}/fs", f"{top}/new", f"{top}/new", Pending(links=pending.links))
             mount.umount(f"{top}/new")
         finally:
             with suppress(OSError):

@@ -13,9 +13,8 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
 
-from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending
 from rorqual.containerd.snapshotters.contract import Mount, refuse_quota
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.errdefs import Internal
@@ -62,9 +61,9 @@ class FuseOverlayDriver:
             with self._lock:
                 self._mount(top)
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """See Driver."""
-        self._overlay.stack(snapshot_id, chain, implied)
+        self._overlay.stack(snapshot_id, chain, pending)
 
     def seal(self, snapshot_id: int) -> None:
         """Nothing: what is mounted goes with the snapshot."""

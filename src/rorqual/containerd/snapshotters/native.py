@@ -9,10 +9,9 @@ A view of a parent is the parent's own directory, mounted read-only.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 
-from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending
 from rorqual.containerd.snapshotters.contract import refuse_quota
 from rorqual.containerd.snapshotters.whole import WholeTrees
 from rorqual.linux import removal
@@ -38,7 +37,7 @@ class NativeDriver(WholeTrees):
                 removal.remove_tree(top)
                 raise
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """See Driver. Files are written twice, unless the file system has reflinks."""
         from rorqual.containerd.snapshotters.stack import copy_tree, stack
 
@@ -47,7 +46,7 @@ class NativeDriver(WholeTrees):
             removal.remove_tree(f"{top}/new")  # of an attempt that was killed
         os.mkdir(f"{top}/new", 0o755)
         copy_tree(self.layer(chain[0]), f"{top}/new")
-        stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), implied)
+        stack(f"{top}/fs", f"{top}/new", self.layer(chain[0]), pending)
         os.rename(f"{top}/fs", f"{top}/old")
         os.rename(f"{top}/new", f"{top}/fs")
         removal.remove_tree(f"{top}/old")

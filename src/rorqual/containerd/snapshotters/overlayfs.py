@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 
-from rorqual.containerd.metadata.records import Kind, Labels
+from rorqual.containerd.metadata.records import Kind, Labels, Pending
 from rorqual.containerd.snapshotters.contract import Mount, quota_of
+from rorqual.containerd.snapshotters.hardlinks import copy_linked
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import InvalidArgument
 from rorqual.linux import projectquota, removal
@@ -83,10 +83,13 @@ class OverlayDriver:
     def ensure(self, source: str) -> None:
         """Nothing: a directory is enough."""
 
-    def stack(self, snapshot_id: int, chain: list[int], implied: Sequence[str]) -> None:
+    def stack(self, snapshot_id: int, chain: list[int], pending: Pending) -> None:
         """See Driver."""
-        if implied:
-            inherit_directories(self.layer(snapshot_id), [self.layer(i) for i in chain], implied)
+        layer, parents = self.layer(snapshot_id), [self.layer(i) for i in chain]
+        if pending.directories:
+            inherit_directories(layer, parents, pending.directories)
+        if pending.links:
+            copy_linked(layer, parents, pending.links)
 
     def seal(self, snapshot_id: int) -> None:
         """Nothing: a directory is all there is."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Sequence
 
+from rorqual.containerd.metadata.records import Pending
+from rorqual.containerd.snapshotters.hardlinks import make_links
 from rorqual.containerd.snapshotters.inherit import inherit_directories
 from rorqual.errdefs import Internal
 
@@ -19,8 +20,11 @@ _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "trusted.overlay.opaque"
 
 
-def stack(layer: str, target: str, parent: str, implied: Sequence[str]) -> None:
-    """Put `layer` on `target`; the directories `implied` look as the `parent`'s do. Raises OSError, Internal."""
+def stack(layer: str, target: str, parent: str, pending: Pending) -> None:
+    """Put `layer` on `target`; pending directories look as the `parent`'s do, pending links are made.
+
+    Raises OSError, Internal, InvalidArgument (a link's file is nowhere).
+    """
     layer_fd, target_fd = os.open(layer, _DIR), os.open(target, _DIR)
     try:
         marks = _Marks()
@@ -39,7 +43,8 @@ def stack(layer: str, target: str, parent: str, implied: Sequence[str]) -> None:
     finally:
         os.close(layer_fd)
         os.close(target_fd)
-    inherit_directories(target, [parent], implied)
+    inherit_directories(target, [parent], pending.directories)
+    make_links(target, pending.links)
 
 
 def _look_as(name: bytes, status: os.stat_result, target_fd: int) -> None:

@@ -71,10 +71,13 @@ class TreeSnapshotter:
         else:
             usage = Usage(0, 0)  # refused below
         parent_id = self._parent_at_commit(ns, self.table.get(ns, key), parent)
+        pending = self.table.pending(snapshot.id)
         if parent_id is not None and snapshot.parent_id is None:
-            implied, chain = self.table.implied(snapshot.id), self.table.chain(parent_id)
-            await asyncio.to_thread(self.driver.stack, snapshot.id, chain, implied)
+            chain = self.table.chain(parent_id)
+            await asyncio.to_thread(self.driver.stack, snapshot.id, chain, pending)
             self.table.committed(ns, parent)  # it may have been removed meanwhile
+        elif pending.links:
+            raise InvalidArgument(f"hard link to {pending.links[0][1]!r}, which is not in the layer")
         if self.table.get(ns, key).kind is Kind.ACTIVE:
             await asyncio.to_thread(self.driver.seal, snapshot.id)
         self.table.commit(ns, name, key, parent_id, kept, usage)

@@ -32,6 +32,7 @@ _SPECIAL_BITS = 0o7000
 _REFUSED_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _SPECIAL_KINDS = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO)
 _MAX_NOTES = 100
+_MAX_LINKS_BYTES = 4 << 20  # of the names of links to files of the layers below, which are kept in memory
 # The layer is synced in the end: large files are on their way to the disk by then.
 _WRITEBACK_BYTES = 4 << 20
 
@@ -41,7 +42,8 @@ class UnpackResult:
     """`diff_id` is sha256 of the tar, `size` the bytes of the files (holes included), `compressed_size` what was read.
 
     `implied_dirs` were made (0755, root) because an entry lies in them though the layer has no entry for them: where
-    the layers below have that directory, its mode and owner, or a link of that name, should win.
+    the layers below have that directory, its mode and owner, or a link of that name, should win. `links` (name, target)
+    are hard links whose file is not in this layer: it must be in those below. Only of layers with overlay whiteouts.
     """
 
     diff_id: str
@@ -49,6 +51,7 @@ class UnpackResult:
     entries: int
     compressed_size: int
     implied_dirs: tuple[bytes, ...] = ()
+    links: tuple[tuple[bytes, bytes], ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -104,6 +107,7 @@ def apply(
                     entries=layer.entries,
                     compressed_size=pipeline.compressed_size,
                     implied_dirs=tuple(target.implied),
+                    links=tuple(layer.links.items()),
                     ignored=tuple(layer.ignored),
                 )
         finally:
@@ -145,6 +149,9 @@ class _Layer:
         self.size = 0
         self.entries = 0
         self.ignored: list[str] = []
+        self.links: dict[bytes, bytes] = {}
+        self._links_bytes = 0
+        self._links_later = copying is None and isinstance(kind, whiteouts.Overlay)
 
     def run(self) -> None:
         entry: tar.Entry | None = None
@@ -279,7 +286,11 @@ class _Layer:
             depth += -1 if part == b".." else part not in (b"", b".")
             if depth < 0:
                 raise InvalidArgument(f"hard link to {tar.show(entry.link)}, outside of the layer")
-        source, source_base = self._tree.split(entry.link)
+        try:
+            source, source_base = self._tree.split(entry.link, make=False)
+        except FileNotFoundError as error:
+            self._link_later(base, entry, error)
+            return
         if not source_base:
             raise InvalidArgument("hard link to the root")
         # Asking for the second parent may close the first one's fd.
@@ -295,9 +306,21 @@ class _Layer:
                 parent, base = self._tree.split(entry.name)
                 self._link(source, source_base, parent, base)
         except FileNotFoundError as error:
-            raise InvalidArgument(f"hard link to {tar.show(entry.link)}, which is not in the layer") from error
+            self._link_later(base, entry, error)
         finally:
             os.close(source)
+
+    def _link_later(self, base: bytes, entry: tar.Entry, error: FileNotFoundError) -> None:
+        """Its file is in a layer below, or nowhere: only who knows those can tell."""
+        self._links_bytes += len(entry.name) + len(entry.link)
+        if not self._links_later or self._links_bytes > _MAX_LINKS_BYTES:
+            raise InvalidArgument(f"hard link to {tar.show(entry.link)}, which is not in the layer") from error
+        parent, base = self._tree.split(entry.name)
+        try:
+            self._remove(parent, base, entry)
+        except FileNotFoundError:
+            pass  # nothing is in its way
+        self.links[self._tree.clean(entry.name)] = self._tree.clean(entry.link)
 
     @staticmethod
     def _link(source: int, source_base: bytes, parent: int, base: bytes) -> None:
