@@ -16,6 +16,15 @@ _RESOLVED_BY_NAME = (
 
 MUTATIONS = (
     mutation(
+        "nothing is followed on the way to a link's file",
+        "tests/contracts/test_snapshotters.py::test_a_layers_hard_link_to_a_file_of_the_layers_below",
+        (
+            "containerd/snapshotters/hardlinks.py",
+            "inner = paths.open_beneath(fd, name, _LOOK)",
+            "inner = os.open(name, os.O_PATH, dir_fd=fd)",
+        ),
+    ),
+    mutation(
         "the bound of a config's size",
         "tests/unit/oci/test_image.py::test_cve_2026_47262_a_huge_config_is_refused_before_it_is_parsed",
         (
