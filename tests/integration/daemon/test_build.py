@@ -476,6 +476,12 @@ def test_what_the_api_refuses(engine: Engine, query: str, status: int, error: st
     assert answer.status == status and error in answer.message, answer.body
 
 
+@pytest.mark.parametrize("body", [b"x", b"{}", b"\x1f\x8b", bytes(range(256)) * 4, b"x" * 511])
+def test_what_is_no_archive_is_refused(engine: Engine, body: bytes) -> None:
+    answer = engine.api("POST", "/build", body, {"Content-Type": "application/x-tar"})
+    assert answer.status == 400 and "Error processing tar file" in answer.message
+
+
 def tar_of(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -18,7 +18,7 @@ from functools import partial
 from rorqual.daemon.services.containers import rootfs
 from rorqual.daemon.services.threadbody import ThreadBody
 from rorqual.distribution import unpack
-from rorqual.errdefs import Cancelled, Error, InvalidArgument
+from rorqual.errdefs import Cancelled, DataLoss, Error, InvalidArgument
 from rorqual.linux import paths
 from rorqual.patterns import Ignore
 
@@ -68,7 +68,8 @@ async def _unpacked(body: AsyncIterator[bytes], root: int) -> None:
     try:
         await rootfs.in_own_thread(work, lambda: stream.fail(Cancelled("the build was given up")))
     except Error as e:
-        raise type(e)(f"Error processing tar file: {e}") from e
+        kind = InvalidArgument if isinstance(e, DataLoss) else type(e)  # it is the client's archive
+        raise kind(f"Error processing tar file: {e}") from e
     finally:
         pumping.cancel()
         await asyncio.gather(pumping, return_exceptions=True)
