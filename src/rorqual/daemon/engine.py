@@ -27,6 +27,7 @@ from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
 from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.context import sweep
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.running import Runner
 from rorqual.daemon.services.build.session import Parts
@@ -187,6 +188,7 @@ class Engine:
         lifecycle = Lifecycle(self.registry, self.remote.tasks, starter, self.remover, self.events)
         committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
         fetcher = Fetcher(self.transport, str(root / "tmp"))
+        self.runner = Runner(self.registry, creator, starter, lifecycle, streams)
         builder = Builder(
             Parts(
                 self.library,
@@ -194,7 +196,7 @@ class Engine:
                 maker,
                 committer,
                 self.remote.snapshots,
-                Runner(creator, starter, lifecycle, streams),
+                self.runner,
                 self.lease,
                 fetcher,
                 str(root / "tmp"),
@@ -281,6 +283,7 @@ class Engine:
         config = self.config
         for path, mode in ((config.data_root, 0o700), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
             os.makedirs(path, mode, exist_ok=True)
+        await asyncio.to_thread(sweep, str(config.data_root / "tmp"))
         await self.supervisor.ensure()
         await self.lease.sweep()
         await self.remote.snapshots.active()  # a storage driver that cannot be had says so now
@@ -297,6 +300,7 @@ class Engine:
         ready = asyncio.Event()
         self._follower = asyncio.create_task(self.exits.run(ready), name="containerd events")
         await ready.wait()
+        self.background.spawn(self.runner.sweep(), "containers of builds that were cut short")
         leftovers = self.database.load_leftovers()
         if leftovers:
             self.background.spawn(self.remover.clean(leftovers), "removals of the last run")

@@ -587,6 +587,9 @@ def test_a_build_that_was_killed_can_be_done_again(fresh_engine: Engine, tmp_pat
     if victim == "rorquald":
         engine.start()
     wait_for(lambda: engine.api("GET", "/_ping").status == 200, "it is back")
+    if victim == "rorquald":
+        wait_for(lambda: engine.api("GET", "/containers/json?all=1").json == [], "its command ended with it")
+        assert not list((engine.data / "tmp").iterdir())
     done = engine.rorqual("build", "-t", "it", path)
     assert done.out.count("Using cache") >= 2
     assert ran(engine.rorqual, "cat", "/x", "/f", "/y") == "1\nF2"

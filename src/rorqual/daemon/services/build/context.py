@@ -24,6 +24,7 @@ from rorqual.patterns import Ignore
 
 _DOCKERFILE_MAX = 4 << 20
 _IGNORE_MAX = 1 << 20
+PREFIXES = ("build-", "add-")  # of directories: contexts, what ADD fetches and unpacks
 
 
 @dataclass(slots=True)
@@ -35,6 +36,13 @@ class Context:
     ignored: Ignore
 
 
+def sweep(scratch: str) -> None:
+    """Remove the files of builds of a daemon that was killed (blocking; before builds are served)."""
+    for name in os.listdir(scratch):
+        if name.startswith(PREFIXES):
+            shutil.rmtree(os.path.join(scratch, name), ignore_errors=True)
+
+
 @asynccontextmanager
 async def received(
     body: AsyncIterator[bytes], scratch: str, dockerfile: str, text: bytes | None = None
@@ -43,7 +51,7 @@ async def received(
 
     Raises: InvalidArgument, what unpacking raises.
     """
-    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="build-", dir=scratch)
+    directory = await asyncio.to_thread(tempfile.mkdtemp, prefix=PREFIXES[0], dir=scratch)
     root = -1
     try:
         root = paths.open_root(directory)

@@ -15,6 +15,7 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from rorqual.builder.copying import Source
+from rorqual.daemon.services.build.context import PREFIXES
 from rorqual.daemon.services.containers import rootfs
 from rorqual.distribution import unpack
 from rorqual.distribution.errors import RegistryError
@@ -89,7 +90,7 @@ class Fetcher:
     @asynccontextmanager
     async def _directory(self) -> AsyncIterator[tuple[str, int]]:
         """A directory of our own and an O_PATH fd of it, for the block."""
-        path = await asyncio.to_thread(tempfile.mkdtemp, prefix="add-", dir=self._scratch)
+        path = await asyncio.to_thread(tempfile.mkdtemp, prefix=PREFIXES[1], dir=self._scratch)
         root = -1
         try:
             root = paths.open_root(path)

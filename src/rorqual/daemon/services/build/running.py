@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import itertools
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -17,9 +18,12 @@ from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.create import Creator
 from rorqual.daemon.services.containers.lifecycle import Lifecycle
 from rorqual.daemon.services.containers.record import Container
+from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.containers.start import Starter
 from rorqual.errdefs import Error
 from rorqual.rpc.stream import Attach
+
+log = logging.getLogger(__name__)
 
 _OUT, _ERR = 1, 2
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"  # what a command says on stderr, as dockerd tells it
@@ -46,7 +50,10 @@ class _Socket:
 class Runner:
     """Runs commands in containers."""
 
-    def __init__(self, creator: Creator, starter: Starter, lifecycle: Lifecycle, streams: Streams) -> None:
+    def __init__(
+        self, registry: Registry, creator: Creator, starter: Starter, lifecycle: Lifecycle, streams: Streams
+    ) -> None:
+        self._registry = registry
         self._creator = creator
         self._starter = starter
         self._lifecycle = lifecycle
@@ -68,7 +75,7 @@ class Runner:
             healthcheck=HealthConfig(("NONE",)),
             host_config=host,
         )
-        container, _ = await self._creator.create(request, "", "")
+        container, _ = await self._creator.create(request, "", "", for_build=True)
         return container
 
     async def run(self, container: Container, line: Line) -> int:
@@ -96,6 +103,20 @@ class Runner:
             await self._lifecycle.kill(container, "SIGKILL")
         except Error:
             return  # it had ended, or never ran
+
+    async def keep(self, container: Container) -> None:
+        """It stays, to be looked at."""
+        async with self._registry.held(container):
+            container.for_build = False
+            await self._registry.save(container)
+
+    async def sweep(self) -> None:
+        """Remove what runs, or ran, for builds of a daemon that was killed."""
+        for container in [one for one in self._registry if one.for_build]:
+            try:
+                await self.remove(container)
+            except Error as e:
+                log.warning("container %s of a build that was cut short: %s", container.id, e)
 
     async def remove(self, container: Container) -> None:
         """Away with it."""

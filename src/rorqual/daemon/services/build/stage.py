@@ -280,8 +280,7 @@ class StageBuild:
             await self._made(self.state.config, made_by, await parts.committer.layer(container, pause=False))
             remove = remove or options.remove
         finally:
-            if remove:
-                await asyncio.shield(parts.runner.remove(container))
+            await asyncio.shield(parts.runner.remove(container) if remove else parts.runner.keep(container))
         if remove:
             await line({"stream": f" ---> Removed intermediate container {container.short_id}\n"})
 

@@ -73,10 +73,11 @@ class Populator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Wishes:
-    """What the user's own labels ask for, beyond Docker."""
+    """What is asked for beyond Docker: by the user's own labels, and by a build."""
 
     restart_unhealthy: bool
     restart_delays_s: tuple[float, float]
+    for_build: bool
 
 
 class Creator:
@@ -102,8 +103,13 @@ class Creator:
         self._events = events
         self._config = config
 
-    async def create(self, request: CreateRequest, name: str, platform: str) -> tuple[Container, tuple[str, ...]]:
-        """The new container and warnings. Raises: InvalidArgument, NotFound (image), Conflict (name)."""
+    async def create(
+        self, request: CreateRequest, name: str, platform: str, *, for_build: bool = False
+    ) -> tuple[Container, tuple[str, ...]]:
+        """The new container and warnings; one `for_build` is removed at the daemon's next start.
+
+        Raises: InvalidArgument, NotFound (image), Conflict (name).
+        """
         given = request.host_config or HostConfig()
         host = checks.host_config(replace(given, runtime=given.runtime or request.runtime), self._config)
         checks.endpoints(host, request.networking_config, self._config)
@@ -120,7 +126,9 @@ class Creator:
         checks.container_config(config)
         host = links.resolve(self._resolve_modes(host), self._registry)
         asked = [*mounts.wanted(config, host), *self._volumes_from(host)]
-        wishes = _Wishes(health.restarts_unhealthy(user_config.labels), checks.restart_delays(user_config.labels or {}))
+        wishes = _Wishes(
+            health.restarts_unhealthy(user_config.labels), checks.restart_delays(user_config.labels or {}), for_build
+        )
         id = secrets.token_hex(32)
         bare = names.check(name) if name else names.generate(self._registry.names)
         with self._registry.reserved(bare, id):
@@ -160,6 +168,7 @@ class Creator:
                 platform="linux",
                 restart_unhealthy=wishes.restart_unhealthy,
                 restart_delays_s=wishes.restart_delays_s,
+                for_build=wishes.for_build,
                 rootfs=rootfs,
             )
             await self._registry.add(container)

@@ -83,6 +83,7 @@ class Container:
     paused_briefly: bool = False  # by a commit: never stored, so that the daemon's end does not leave it so
     health: Health | None = None  # None without a health check
     restart_unhealthy: bool = False
+    for_build: bool = False  # it runs a step of a build that goes on
     restart_delays_s: tuple[float, float] = DEFAULT_DELAYS_S  # the first wait before a restart, and the longest
     networks: dict[str, EndpointSettings] = field(default_factory=dict)  # as they are, while running
     ports: dict[str, tuple[PortBinding, ...] | None] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class Container:
             "Snapshotter": self.snapshotter,
             "Platform": self.platform,
             "RestartUnhealthy": self.restart_unhealthy,
+            "ForBuild": self.for_build,
             "RestartDelays": list(self.restart_delays_s),
         }
         return ContainerRow(self.id, self.name, _dump(document), self.state_text())
@@ -193,6 +195,7 @@ def from_row(row: ContainerRow) -> Container:
         stopped_by_user=state["StoppedByUser"],
         health=codec.from_json(Health, state["Health"]) if state.get("Health") else None,
         restart_unhealthy=document.get("RestartUnhealthy", False),
+        for_build=document.get("ForBuild", False),
         restart_delays_s=tuple(document.get("RestartDelays", DEFAULT_DELAYS_S)),
         networks=_endpoints(state["Networks"]),
         ports={
