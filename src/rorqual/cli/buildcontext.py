@@ -5,6 +5,7 @@ A Dockerfile from elsewhere (stdin, outside of the directory) goes beside the fi
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -67,17 +68,12 @@ def _from_stdin(dockerfile: str) -> Context:
     while len(head) < _HEAD_BYTES and (piece := os.read(0, _HEAD_BYTES - len(head))):
         head += piece
     if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
-        return Context(_behind(head, read_pieces(0)), dockerfile or "Dockerfile")
+        return Context(itertools.chain((head,), read_pieces(0)), dockerfile or "Dockerfile")
     if dockerfile:
         raise CommandError("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
-    text = _bounded(_behind(head, read_pieces(0)))
+    text = _bounded(itertools.chain((head,), read_pieces(0)))
     name = _unused()
     return Context(_packed(None, None, ((name, text),)), name)
-
-
-def _behind(head: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from rest
 
 
 def _bounded(pieces: Iterable[bytes]) -> bytes:

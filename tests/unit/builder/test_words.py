@@ -2,7 +2,7 @@
 
 import pytest
 
-from rorqual.builder.dockerfile.words import expand, expand_heredoc, expand_words, split
+from rorqual.builder.dockerfile.words import expand, expand_heredoc, split
 from rorqual.errdefs import InvalidArgument
 
 ENV = {"A": "v", "E": "", "P": "/a/b/c.tar.gz", "W": "one  two"}
@@ -66,10 +66,6 @@ def test_what_cannot_be_expanded(text: str, error: str) -> None:
 def test_another_escape_character() -> None:
     assert expand("`$A \\$A", ENV, "`") == "$A \\v"
     assert split("a` b c", "`") == ["a` b", "c"]
-
-
-def test_words_are_split_after_expansion_unless_quoted() -> None:
-    assert expand_words('$W "$W" a$E $E', ENV) == ["one", "two", "one  two", "a"]
 
 
 def test_a_here_document_keeps_its_quotes() -> None:

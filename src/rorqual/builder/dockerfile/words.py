@@ -46,32 +46,12 @@ def expand(word: str, env: Mapping[str, str], escape: str = "\\") -> str:
     """`word` without its quotes, its variables replaced: $name, ${name}, and with the modifiers :- :+ :? - + ? # ## %
     %% / //. Raises: InvalidArgument with Docker's texts.
     """
-    return "".join(text for text, _ in _Expansion(word, env, escape).run())
-
-
-def expand_words(text: str, env: Mapping[str, str], escape: str = "\\") -> list[str]:
-    """As expand, split into words afterwards: what an unquoted variable holds is split too."""
-    words: list[str] = []
-    word: str | None = None
-    for piece, quoted in _Expansion(text, env, escape).run():
-        if quoted:
-            word = (word or "") + piece
-            continue
-        for part in re.split(r"(\s+)", piece):
-            if part.isspace():
-                if word is not None:
-                    words.append(word)
-                word = None
-            elif part:
-                word = (word or "") + part
-    if word is not None:
-        words.append(word)
-    return words
+    return _Expansion(word, env, escape).run()
 
 
 def expand_heredoc(text: str, env: Mapping[str, str], escape: str = "\\") -> str:
     """The lines of a here-document: variables are replaced, quotes mean themselves."""
-    return "".join(piece for piece, _ in _Expansion(text, env, escape, raw_quotes=True).run())
+    return _Expansion(text, env, escape, raw_quotes=True).run()
 
 
 class _Expansion:
@@ -85,22 +65,22 @@ class _Expansion:
         self._ends = ends
         self._at = 0
 
-    def run(self) -> list[tuple[str, bool]]:
-        """Pieces of the result, and whether they were quoted."""
-        out: list[tuple[str, bool]] = []
+    def run(self) -> str:
+        """The result."""
+        out: list[str] = []
         while self._at < len(self._text) and self._text[self._at] not in self._ends:
             char = self._next()
             if char == "'" and not self._raw_quotes:
-                out.append((self._until("'"), True))
+                out.append(self._until("'"))
             elif char == '"' and not self._raw_quotes:
-                out.append((self._double_quoted(), True))
+                out.append(self._double_quoted())
             elif char == self._escape:
-                out.append((self._escaped(), True))
+                out.append(self._escaped())
             elif char == "$":
-                out.append((self._variable(), False))
+                out.append(self._variable())
             else:
-                out.append((char, False))
-        return out
+                out.append(char)
+        return "".join(out)
 
     def _escaped(self) -> str:
         if self._at == len(self._text):
@@ -205,7 +185,7 @@ class _Expansion:
         """Up to the closing brace, variables in it replaced."""
         inner = _Expansion(self._text, self._env, self._escape, raw_quotes=self._raw_quotes, ends="}")
         inner._at = self._at
-        found = "".join(piece for piece, _ in inner.run())
+        found = inner.run()
         self._at = inner._at
         if self._at == len(self._text):
             raise InvalidArgument("syntax error: missing '}'")

@@ -19,6 +19,7 @@ from rorqual.daemon.services.build.builder import Builder
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
+from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.credentials import Credentials, parse_header
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
 from rorqual.oci import platform as platforms
@@ -87,12 +88,7 @@ class BuildRoutes:
             text += piece
             if len(text) > _DOCKERFILE_MAX:
                 raise ResourceExhausted(f"{remote}: a Dockerfile of more than {_DOCKERFILE_MAX} bytes")
-        return _nothing(), text
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+        return nothing(), text
 
 
 def _options(call: Call) -> BuildOptions:

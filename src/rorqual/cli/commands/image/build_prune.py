@@ -28,15 +28,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
 
         query["filters"] = encode_filters(filters)
     answer = context.client.system.prune_build_cache(query)
-    report(context, "Deleted build cache objects:", answer.get("CachesDeleted"), None)
-    context.out(f"Total reclaimed space: {_size(answer)}")
-
-
-def _size(answer: dict[str, object]) -> str:
-    from rorqual.cli.units import human_size
-
-    reclaimed = answer.get("SpaceReclaimed")
-    return human_size(reclaimed if isinstance(reclaimed, int) else 0)
+    report(context, "Deleted build cache objects:", answer.get("CachesDeleted"), answer.get("SpaceReclaimed", 0))
 
 
 COMMAND = Command(

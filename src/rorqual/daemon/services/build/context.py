@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rorqual.daemon.services.containers import rootfs
+from rorqual.daemon.services.pieces import behind
 from rorqual.daemon.services.threadbody import ThreadBody
 from rorqual.distribution import unpack
 from rorqual.errdefs import Cancelled, DataLoss, Error, InvalidArgument
@@ -71,7 +72,7 @@ async def _unpacked(body: AsyncIterator[bytes], root: int) -> None:
     if not first:
         return  # of a Dockerfile that came another way
     stream = ThreadBody()
-    pumping = asyncio.create_task(stream.pump(_behind(first, body)), name="build context")
+    pumping = asyncio.create_task(stream.pump(behind(first, body)), name="build context")
     work = partial(unpack.apply, stream, root, copying=unpack.Copying(b"/", None, False))
     try:
         await rootfs.in_own_thread(work, lambda: stream.fail(Cancelled("the build was given up")))
@@ -81,12 +82,6 @@ async def _unpacked(body: AsyncIterator[bytes], root: int) -> None:
     finally:
         pumping.cancel()
         await asyncio.gather(pumping, return_exceptions=True)
-
-
-async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 def _dockerfile(root: int, name: str) -> bytes:

@@ -55,8 +55,8 @@ class StepImages:
         self._library = library
         self._maker = maker
 
-    def known(self, state: State, config: ContainerConfig, made_by: str, *, layer: bool | None = None) -> State | None:
-        """What the step gave before, None when it was not done yet. `layer` False: of steps that change no file."""
+    def known(self, state: State, config: ContainerConfig, made_by: str) -> State | None:
+        """What the step gave before, None when it was not done yet."""
         wanted, length = image_config(config).to_json(), len(state.history) + 1
         found: list[tuple[str, LocalImage]] = []
         for image in self._library.names().values():
@@ -65,8 +65,6 @@ class StepImages:
             document = json.loads(image.image.raw)
             history = document.get("history") or []
             if len(history) != length or history[-1].get("created_by") != made_by:
-                continue
-            if layer is False and not history[-1].get("empty_layer"):
                 continue
             if document.get("config") == wanted and image.image.platform == state.platform:
                 found.append((str(document.get("created", "")), image))

@@ -124,13 +124,11 @@ class Session:
             except NotFound:
                 continue
 
-    async def cached(
-        self, state: State, config: ContainerConfig, made_by: str, *, layer: bool | None = None
-    ) -> State | None:
-        """The step's image, when it was made before or came with one to borrow from. `layer` False: it has none."""
+    async def cached(self, state: State, config: ContainerConfig, made_by: str) -> State | None:
+        """The step's image, when it was made before or came with one to borrow from."""
         if not self.options.cache:
             return None
-        found = self.images.known(state, config, made_by, layer=layer)
+        found = self.images.known(state, config, made_by)
         of_sources = found is not None and any(self.images.stands_on(source, found.id) for source in self._borrowing)
         if self.options.cache_from and not of_sources:
             # As Docker: nothing but the named images is reused then, though it be here.

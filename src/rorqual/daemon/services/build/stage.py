@@ -19,7 +19,7 @@ from dataclasses import replace
 from rorqual.api.config import ContainerConfig, HostConfig
 from rorqual.builder import copying
 from rorqual.builder.dockerfile import words
-from rorqual.builder.dockerfile.parser import Instruction, json_list
+from rorqual.builder.dockerfile.parser import Instruction
 from rorqual.builder.dockerfile.stages import Stage
 from rorqual.daemon.services.build.images import State
 from rorqual.daemon.services.build.session import Arguments, Session
@@ -112,7 +112,7 @@ class StageBuild:
 
     async def _configured(self, config: ContainerConfig, text: str) -> None:
         made_by = self._nothing(text)
-        found = await self._session.cached(self.state, config, made_by, layer=False)
+        found = await self._session.cached(self.state, config, made_by)
         self.state = found or await self._session.images.made(self.state, config, made_by, None)
 
     def _nothing(self, text: str) -> str:
@@ -149,7 +149,7 @@ class StageBuild:
     async def _copy(self, instruction: Instruction) -> None:
         editor, name = self._editor(), instruction.name
         flags = {flag: editor.expanded(value) for flag, value in instruction.flags if flag != "exclude"}
-        listed = json_list(instruction.text)
+        listed = instruction.listed()
         split = list(listed) if listed is not None else words.split(instruction.text, self._session.recipe.escape)
         if len(split) < 2:
             raise InvalidArgument(

@@ -24,6 +24,7 @@ from rorqual.daemon.services.images import changes, initlayer, layering
 from rorqual.daemon.services.images.library import Library, LocalImage
 from rorqual.daemon.services.images.making import MadeLayer, Maker
 from rorqual.daemon.services.images.stores import Lease
+from rorqual.daemon.services.pieces import behind
 from rorqual.daemon.spec import merge
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
 from rorqual.distribution.pack.compare import pack_changes
@@ -134,7 +135,7 @@ class Committer:
             if len(first) == _EMPTY_TAR_BYTES:
                 # Pieces are far larger, unless it is the only one.
                 return None
-            return await self._maker.layer(_behind(first, pieces))
+            return await self._maker.layer(behind(first, pieces))
 
     async def _compared(self, container: Container) -> MadeLayer | None:
         """As `_layer`, for a snapshot whose files only its containerd can reach."""
@@ -160,12 +161,6 @@ class Committer:
                 await asyncio.shield(self._pausing.unpause(container))
             except Conflict:
                 pass  # it was killed meanwhile
-
-
-async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 def _pack(upper: str, lowers: Sequence[str], write: Write) -> Packed:

@@ -20,6 +20,7 @@ from rorqual.daemon.services.images.commit import image_config
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.stores import Lease
+from rorqual.daemon.services.pieces import behind
 from rorqual.distribution.errors import RegistryError
 from rorqual.distribution.transport import Transport
 from rorqual.errdefs import InvalidArgument, Unavailable
@@ -72,7 +73,7 @@ class Importer:
         if not first:
             raise InvalidArgument("the archive is empty")
         async with self._lease.held():
-            made = await self._maker.layer(_behind(first, body))
+            made = await self._maker.layer(behind(first, body))
             try:
                 await self._maker.place(made, None)
             except BaseException:
@@ -86,12 +87,6 @@ class Importer:
                 await self._library.keep(image)
         self._events.publish("image", "import", image.id, {"name": name.familiar if name is not None else image.id})
         return image.id
-
-
-async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 def _document(wanted: Platform, config: ContainerConfig, message: str, diff_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.compress import gzipped, layer_stream
 from rorqual.daemon.services.images.library import LocalImage
 from rorqual.daemon.services.images.stores import MADE_PREFIX, Documents, Layers, Lease
+from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.stores import Layer
 from rorqual.oci import image as images
 from rorqual.oci import manifest as manifests
@@ -80,13 +81,13 @@ class Maker:
 
     async def again(self, made: MadeLayer) -> MadeLayer:
         """The same layer, unpacked once more from its blob: for another place."""
-        return await self.blob(made.descriptor, _nothing())
+        return await self.blob(made.descriptor, nothing())
 
     async def stored(self, descriptor: Descriptor) -> MadeLayer | None:
         """A layer whose blob is in the store, unpacked; None when it isn't."""
         if await self._remote.content.size(descriptor.digest) is None:
             return None
-        return await self.blob(descriptor, _nothing())
+        return await self.blob(descriptor, nothing())
 
     def _key(self) -> str:
         return f"{MADE_PREFIX}{os.getpid()}-{now_ns()}-{next(self._serial)}"
@@ -184,11 +185,6 @@ def content_references(manifest: manifests.Manifest) -> dict[str, str]:
     """containerd's labels from a manifest to its config and layers."""
     labels = {f"{_GC}content.config": str(manifest.config.digest)}
     return labels | {f"{_GC}content.l.{n}": str(layer.digest) for n, layer in enumerate(manifest.layers)}
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
 
 
 def _is_plain(layer: Descriptor) -> bool:
