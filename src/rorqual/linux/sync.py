@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from functools import partial
 
 _libc = ctypes.CDLL(None, use_errno=True)  # not PyDLL as libc.py's: this may take seconds, without the GIL
 _libc.syncfs.argtypes = (ctypes.c_int,)
@@ -33,9 +34,9 @@ def begin_writeback(fd: int, offset: int = 0) -> None:
     _libc.sync_file_range(fd, offset, 0, _SYNC_FILE_RANGE_WRITE)
 
 
-def write_durably(path: str, text: str) -> None:
+def write_durably(path: str, text: str, mode: int = 0o666) -> None:
     """Make `path` a file with `text`, or leave it as it was: either would survive power loss. Raises OSError."""
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
+    with open(f"{path}.new", "w", encoding="utf-8", opener=partial(os.open, mode=mode)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

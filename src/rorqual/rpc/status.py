@@ -50,19 +50,19 @@ class ConnectionLost(errdefs.Unavailable):
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(server: str = "containerd") -> Iterator[None]:
     """Around a client's calls: raises errdefs' classes for the server's statuses, ConnectionLost for none."""
     try:
         yield
     except GRPCError as e:
         raise from_grpc(e) from e
     except (StreamTerminatedError, ProtocolError, OSError) as e:
-        raise ConnectionLost(f"containerd: {e or type(e).__name__}") from e
+        raise ConnectionLost(f"{server}: {e or type(e).__name__}") from e
     except AttributeError as e:
         # grpclib takes the transport from a connection that is lost, also from the calls that come to use it next.
         if e.name != "_transport" or not isinstance(e.obj, Connection):
             raise
-        raise ConnectionLost("containerd: Connection lost") from e
+        raise ConnectionLost(f"{server}: Connection lost") from e
 
 
 class Service(Protocol):
