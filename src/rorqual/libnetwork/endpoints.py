@@ -56,10 +56,10 @@ def planned(sandbox: Sandbox, entry: Entry, config: EndpointConfig) -> Endpoint:
         mac=mac or (interfaces.mac_of(chosen) if chosen is not None else _random_mac()),
         ip=str(address or ""),
         prefix=prefix,
-        gateway="" if spec.internal else gateway,
+        gateway="" if spec.closed else gateway,
         ip6=str(address6 or ""),
         prefix6=prefix6,
-        gateway6="" if spec.internal else gateway6,
+        gateway6="" if spec.closed else gateway6,
     )
 
 

@@ -20,6 +20,7 @@ from rorqual.libnetwork.drivers.host import HostDriver
 from rorqual.libnetwork.drivers.ipvlan import IpvlanDriver
 from rorqual.libnetwork.drivers.macvlan import MacvlanDriver
 from rorqual.libnetwork.drivers.null import NullDriver
+from rorqual.libnetwork.drivers.overlay import OverlayDriver
 from rorqual.libnetwork.drivers.remote import RemoteDriver
 from rorqual.libnetwork.entry import Entry
 from rorqual.libnetwork.firewall.elements import Source
@@ -69,9 +70,10 @@ class Engine:
         self._firewall = Firewall(options.table, options.user_chain)
         self._resolver = Resolver(exec_root, self.namespaces, self._wanted_names, resolver_connected)
         bridge = BridgeDriver(options, self.namespaces, self._firewall, self._resolver)
+        overlay = OverlayDriver(options, self.namespaces, self._firewall, self._resolver, bridge)
         self._resolver.ports = bridge.proxies
         parents = (MacvlanDriver(options, self.namespaces), IpvlanDriver(options, self.namespaces))
-        self._drivers: dict[str, Driver] = {d.name: d for d in (bridge, *parents, HostDriver(), NullDriver())}
+        self._drivers: dict[str, Driver] = {d.name: d for d in (overlay, bridge, *parents, HostDriver(), NullDriver())}
         self._networks = NetworkTable(options, self._store, self._drivers, self._remote_driver, self._plugin)
         self._publisher = Publisher(self._networks)
         self._sandboxes: dict[SandboxID, Sandbox] = {}
@@ -402,7 +404,7 @@ class Engine:
     def _let_in(self, sandbox: Sandbox, *, now: bool = True) -> None:
         """A sandbox on several bridges may send by each what it sends in its name on another: its way out is one."""
         specs = {e.id: self._networks[e.network_id].spec for e in sandbox.endpoints}
-        bridged = [e for e in sandbox.endpoints if specs[e.id].driver == "bridge"]
+        bridged = [e for e in sandbox.endpoints if specs[e.id].driver in ("bridge", "overlay")]
         self._firewall.let_in(
             sandbox.id,
             [

@@ -16,6 +16,7 @@ EndpointID = NewType("EndpointID", str)
 Proto = Literal["tcp", "udp", "sctp"]
 ANY = IPv4Address("0.0.0.0")
 ANY6 = IPv6Address("::")
+Scope = Literal["local", "swarm"]
 GatewayMode = Literal["nat", "nat-unprotected", "routed", "isolated"]
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -157,7 +158,8 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """A network to be made. A subnet None takes the next free pool. `config_from` names a network made with
-    `config_only`, whose settings are taken. `more_pools` are subnets besides the first of each family."""
+    `config_only`, whose settings are taken. `more_pools` are subnets besides the first of each family. `id` is that of
+    a network that is one in a whole swarm (`scope` "swarm"), whose managers have chosen it and the subnets."""
 
     name: str
     driver: str = "bridge"
@@ -179,6 +181,8 @@ class NetworkConfig:
     config_from: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     labels: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    id: str = ""
+    scope: Scope = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,13 @@ class Network:
     subnet6_given: bool = False
     pool_ids: tuple[str, str] = ("", "")
     more_pools: tuple[Pool, ...] = ()
+    scope: Scope = "local"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing leaves it through this host: it is internal, or an overlay, whose endpoints have another
+        network for that."""
+        return self.internal or self.driver == "overlay"
 
     @property
     def predefined(self) -> bool:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 PREFIX = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
+VXLAN_BYTES = 50  # what its header takes of an Ethernet frame
 _MODES = ("nat", "nat-unprotected", "routed", "isolated")
 
 
@@ -104,6 +105,7 @@ def addressed(
         aux_addresses=dict(config.aux_addresses),
         options=dict(config.options),
         labels=dict(config.labels),
+        scope=config.scope,
     )
 
 
@@ -111,7 +113,7 @@ def user_bridge(spec: Network, options: ControllerOptions) -> Network:
     """A user-defined network of driver bridge: its driver options read. Raises errdefs.InvalidArgument."""
     one_of_each(spec)
     given = spec.options
-    modes = []
+    modes: list[GatewayMode] = []
     for family in ("ipv4", "ipv6"):
         name = f"{PREFIX}gateway_mode_{family}"
         mode = given.get(name) or "nat"
@@ -138,6 +140,16 @@ def user_bridge(spec: Network, options: ControllerOptions) -> Network:
         binding=binding,
         binding6=binding6,
     )
+
+
+def overlay(spec: Network, options: ControllerOptions) -> Network:
+    """A network of driver overlay, as this host has its part of it: a bridge that the host is not on.
+
+    Raises errdefs.InvalidArgument.
+    """
+    one_of_each(spec)
+    mtu = mtu_of(spec.options, options.mtu - VXLAN_BYTES)
+    return replace(spec, interface=f"ov-{spec.id[:12]}", mtu=mtu, gateway_mode="isolated", gateway_mode6="isolated")
 
 
 def one_of_each(spec: Network) -> None:

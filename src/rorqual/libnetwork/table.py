@@ -206,7 +206,7 @@ class NetworkTable:
         return next((entry.spec.id for entry in self if entry.spec.name == "none"), "") or secrets.token_hex(32)
 
     def _subnets(self) -> list[Subnet]:
-        return [subnet for entry in self for subnet in subnets_of(entry.spec)]
+        return [subnet for entry in self if entry.spec.scope == "local" for subnet in subnets_of(entry.spec)]
 
     def create(self, config: NetworkConfig) -> Network:
         """Raises errdefs.Conflict when the name is taken, InvalidArgument, PermissionDenied for an overlap."""
@@ -234,7 +234,7 @@ class NetworkTable:
                 config, pool_ids = self._remote_pools(config, undo)
             addressed = driver.addressed and config.ipam_driver != "null"
             subnet, subnet6 = self._subnets_for(config) if addressed else (None, None)
-            ident = NetworkID(secrets.token_hex(32))
+            ident = NetworkID(config.id or secrets.token_hex(32))
             spec = networks.addressed(config, ident, subnet, subnet6, time.time())
             spec = driver.shape(replace(spec, pool_ids=pool_ids))
             entry = self._adopt(spec)
@@ -284,7 +284,8 @@ class NetworkTable:
             elif wanted is None:
                 chosen.append(self._free_subnet(version))
             else:
-                pools.check_requested(wanted, self._subnets())
+                if config.scope == "local":  # a swarm's subnets are an address space of their own
+                    pools.check_requested(wanted, self._subnets())
                 chosen.append(wanted)
         if config.more_pools:
             taken = [*self._subnets(), *(subnet for subnet in chosen if subnet is not None)]

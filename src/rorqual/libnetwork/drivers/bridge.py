@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -27,6 +27,7 @@ from rorqual.libnetwork.model import (
     ControllerOptions,
     Endpoint,
     Network,
+    NetworkID,
     PortBinding,
     Proto,
     PublishedPort,
@@ -51,7 +52,7 @@ def rules_of(network: Network) -> BridgeRules:
         network.subnet,
         network.icc,
         network.ip_masq,
-        network.internal,
+        network.closed,
         network.subnet6,
         network.gateway_mode,
         network.gateway_mode6,
@@ -82,6 +83,7 @@ class BridgeDriver:
         self._bridges: dict[str, int] = {}  # device name -> ifindex
         self._lingering: dict[str, float] = {}  # host interface -> when its sandbox ended (monotonic)
         self._restored = False
+        self.other_rules: Sequence[BridgeRules] = ()  # what `restore` writes into the table besides its own
 
     def close(self) -> None:
         self._ports.close()
@@ -90,10 +92,13 @@ class BridgeDriver:
     # --- networks
 
     def shape(self, network: Network) -> Network:
-        shaped = networks.user_bridge(network, self._options)
+        return self._placed(networks.user_bridge(network, self._options))
+
+    def _placed(self, shaped: Network) -> Network:
+        """Raises errdefs.PermissionDenied when another network has its bridge."""
         if shaped.interface in self._bridges:
             raise errdefs.PermissionDenied(
-                f"cannot create network {network.id} ({shaped.interface}): conflicts with an existing network: "
+                f"cannot create network {shaped.id} ({shaped.interface}): conflicts with an existing network: "
                 "networks have same bridge name"
             )
         return replace(shaped, found=self._netlink.link(shaped.interface) is not None)
@@ -216,7 +221,7 @@ class BridgeDriver:
 
     def _addresses_of(self, binding: PortBinding, network: Network, endpoint: Endpoint) -> tuple[list[Address], bool]:
         """On which of the host's addresses the binding is published, and whether it is opened without rewriting."""
-        if network.internal:
+        if network.closed:
             return [], False
         four = endpoint.ip != "" and network.gateway_mode != "isolated"
         # Clients by IPv6 of a container without it are served by the process, like those by IPv4.
@@ -300,16 +305,9 @@ class BridgeDriver:
     # --- reconciliation
 
     def restore(self, networks: Sequence[Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
-        joined: set[SandboxID] = set()
         wanted_proxies: list[Proxied] = []
         by_id = {network.id: network for network in networks}
-        links = {link.name: link for link in self._netlink.links()}
         for endpoint in endpoints:
-            try:
-                if self._repair(by_id[endpoint.network_id], endpoint, links.get(endpoint.host_interface)):
-                    joined.add(endpoint.sandbox_id)
-            except OSError as error:  # one broken container must not keep the others from their ports
-                log.error("cannot repair the network of sandbox %s: %s", endpoint.sandbox_id, error)
             served = self._proxied(endpoint, endpoint.ports)
             theirs = {one.port for one in served if one.key in self._process.known_ports}
             for port in endpoint.ports:
@@ -322,9 +320,21 @@ class BridgeDriver:
                 by_id[endpoint.network_id], endpoint, endpoint.ports, endpoint.routed_ports
             )
         ]
-        self._firewall.replace([rules_of(network) for network in networks], publications)
+        self._firewall.replace([*map(rules_of, networks), *self.other_rules], publications)
         self._restored = True
         self.proxies.restore(wanted_proxies)
+        return self._adopt(by_id, endpoints)
+
+    def _adopt(self, networks: Mapping[NetworkID, Network], endpoints: Sequence[Endpoint]) -> set[SandboxID]:
+        """The part of `restore` that is interfaces: missing ones are made again, those of nobody are swept."""
+        joined: set[SandboxID] = set()
+        links = {link.name: link for link in self._netlink.links()}
+        for endpoint in endpoints:
+            try:
+                if self._repair(networks[endpoint.network_id], endpoint, links.get(endpoint.host_interface)):
+                    joined.add(endpoint.sandbox_id)
+            except OSError as error:  # one broken container must not keep the others from their ports
+                log.error("cannot repair the network of sandbox %s: %s", endpoint.sandbox_id, error)
         wanted = {endpoint.host_interface for endpoint in endpoints}
         ours = set(self._bridges.values())
         for link in links.values():
