@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rorqual.api.codec import wire
+from rorqual.api.swarm import ClusterInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,9 @@ class SwarmInfo:
     control_available: bool = wire("ControlAvailable", False)
     error: str = wire("Error", "")
     remote_managers: Any = wire("RemoteManagers", None)
+    nodes: int = wire("Nodes", 0, omit=True)
+    managers: int = wire("Managers", 0, omit=True)
+    cluster: ClusterInfo | None = wire("Cluster", None, omit=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class DaemonConfig:
     ipv6: bool = False
     ip_forward: bool = True
     host_gateway_ip: str = ""
+    swarm_default_advertise_addr: str = ""
     mtu: int = 1500
     icc: bool = True
     ip_masq: bool = True
@@ -168,6 +169,13 @@ _OPTIONS = (
     Option("ipv6", "ipv6", ("--ipv6",), "bool", "IPv6 on the default bridge"),
     Option("ip_forward", "ip-forward", ("--ip-forward",), "bool", "let the kernel forward packets"),
     Option("host_gateway_ip", "host-gateway-ip", ("--host-gateway-ip",), "text", "what host-gateway stands for"),
+    Option(
+        "swarm_default_advertise_addr",
+        "swarm-default-advertise-addr",
+        ("--swarm-default-advertise-addr",),
+        "text",
+        "the address or interface that `swarm init` advertises when it is given none",
+    ),
     Option("mtu", "mtu", ("--mtu",), "int", "MTU of containers' interfaces"),
     Option("icc", "icc", ("--icc",), "bool", "let containers on the default bridge talk to each other"),
     Option("ip_masq", "ip-masq", ("--ip-masq",), "bool", "masquerade containers' addresses"),

@@ -68,6 +68,8 @@ from rorqual.daemon.services.images.stores import Documents, Layers, Lease, Name
 from rorqual.daemon.services.images.transfers import Transfers
 from rorqual.daemon.services.images.views import Views as ImageViews
 from rorqual.daemon.services.networks import Networks
+from rorqual.daemon.services.swarm.networks import SwarmNetworks
+from rorqual.daemon.services.swarm.service import Swarm
 from rorqual.daemon.services.system import System
 from rorqual.daemon.services.volumemounts import VolumeMounts
 from rorqual.daemon.services.volumeplugins import VolumePlugins
@@ -152,7 +154,9 @@ class Engine:
         loader = Loader(self.library, maker, self.lease, self.events)
         saver = Saver(self.library, self.remote, blobs, self.lease, self.events)
 
-        self.networking = Networking(self.controller, self.registry, config, self.events)
+        self.swarm = Swarm(config, self.events, self._own_bridges)
+        swarm_networks = SwarmNetworks(self.swarm, self.controller, config.bridge)
+        self.networking = Networking(self.controller, swarm_networks, self.registry, config, self.events)
         streams = Streams(config.state_dir, config.containerd_namespace, self.events)
         self.remover = Remover(
             self.registry,
@@ -221,7 +225,7 @@ class Engine:
             health,
             self.volume_mounts,
         )
-        networks = Networks(self.controller, self.networking, self.registry, self.events)
+        networks = Networks(self.controller, swarm_networks, self.networking, self.registry, self.events)
         self._routes = [
             *container_api.ContainerRoutes(
                 self.registry,
@@ -273,7 +277,7 @@ class Engine:
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
             *build_api.BuildRoutes(builder, fetcher, str(root / "tmp")).routes(),
-            *swarm_api.routes(),
+            *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]
         self._follower: asyncio.Task[None] | None = None
         self._server: web.Server | None = None
@@ -296,7 +300,7 @@ class Engine:
         live = {SandboxID(c.id) for c in self.registry if c.state.running}
         # A start that was cut short may have come as far as a process: `exits` takes it over, with its network.
         live |= {SandboxID(task.container_id) for task in await self.remote.tasks.states() if task.alive}
-        await asyncio.gather(self.controller.start(live), self.library.load())
+        await asyncio.gather(self.controller.start(live), self.library.load(), self.swarm.start())
         ready = asyncio.Event()
         self._follower = asyncio.create_task(self.exits.run(ready), name="containerd events")
         await ready.wait()
@@ -318,6 +322,7 @@ class Engine:
             self._login.check,
             status,
             self.remote.release.version,
+            self.swarm.info,
         )
         routes = [*self._routes, *system_api.SystemRoutes(system, self.events, self.remote.checks).routes()]
         self._server = web.Server(Front(routes).handle, listen.BACKLOG)
@@ -325,6 +330,10 @@ class Engine:
         for name, sock in listen.sockets(self.config):
             await self._server.listen(sock, None if sock.family == socket.AF_UNIX else context)
             log.info("API listen on %s", name)
+
+    async def _own_bridges(self) -> set[str]:
+        networks = await self.controller.networks()
+        return {network.interface for network in networks if network.driver in ("bridge", "overlay")}
 
     async def stop(self) -> None:
         """Stop the API and let go of everything; containers go on."""
@@ -339,6 +348,7 @@ class Engine:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
         await self.controller.stop()
+        await self.swarm.stop()
         await self.transport.close()
         self.remote.close()
         self.journal.close()

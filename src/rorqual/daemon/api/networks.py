@@ -17,11 +17,11 @@ from rorqual.api.system import PruneVolumesResponse, VolumeCreateRequest, Volume
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
-from rorqual.daemon.api.swarm import NO_MANAGER
 from rorqual.daemon.background import Background
 from rorqual.daemon.services import networks, volumes
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.networks import Networks
+from rorqual.daemon.services.swarm.service import NO_MANAGER
 from rorqual.daemon.services.volumes import Volumes
 from rorqual.errdefs import Unavailable
 
@@ -60,8 +60,8 @@ class NetworkRoutes:
     async def create(self, call: Call) -> web.StreamResponse:
         """POST /networks/create."""
         wanted = await call.json(NetworkCreateRequest)
-        network = await self.background.whole(self.networks.create(wanted), "create network")
-        return http.json_response(NetworkCreateResponse(network.id, ""), 201)
+        id = await self.background.whole(self.networks.create(wanted), "create network")
+        return http.json_response(NetworkCreateResponse(id, ""), 201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
         """DELETE /networks/{id}."""

@@ -85,8 +85,10 @@ class Events:
         """How many streams are open."""
         return len(self._listeners)
 
-    def publish(self, kind: str, action: str, actor_id: str, attributes: Mapping[str, str]) -> None:
-        """Tell everybody. `kind` is container, image, network, volume or daemon."""
+    def publish(
+        self, kind: str, action: str, actor_id: str, attributes: Mapping[str, str], scope: str = "local"
+    ) -> None:
+        """Tell everybody. `kind` is container, image, network, volume, node or daemon; `scope` local or swarm."""
         # Strictly increasing, so that `since=<last timeNano>` neither loses nor confuses events.
         self._last_ns = time_ns = max(now_ns(), self._last_ns + 1)
         image = attributes.get("image", "") if kind == "container" else ""
@@ -97,7 +99,7 @@ class Events:
             type=kind,
             action=action,
             actor=EventActor(actor_id, dict(attributes)),
-            scope="local",
+            scope=scope,
             time=time_ns // 1_000_000_000,
             time_nano=time_ns,
         )

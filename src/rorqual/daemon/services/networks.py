@@ -30,7 +30,8 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
-from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from rorqual.daemon.services.swarm.networks import SwarmNetworks
+from rorqual.errdefs import Conflict, Error, InvalidArgument, NotFound, PermissionDenied
 from rorqual.libnetwork.model import Endpoint, Network, NetworkConfig, Pool
 
 FILTER_KEYS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
@@ -60,8 +61,16 @@ class NetworkSource(Protocol):
 class Networks:
     """The API's networks."""
 
-    def __init__(self, controller: NetworkSource, networking: Networking, registry: Registry, events: Events) -> None:
+    def __init__(
+        self,
+        controller: NetworkSource,
+        swarm: SwarmNetworks,
+        networking: Networking,
+        registry: Registry,
+        events: Events,
+    ) -> None:
         self._controller = controller
+        self._swarm = swarm
         self._networking = networking
         self._registry = registry
         self._events = events
@@ -73,28 +82,38 @@ class Networks:
         for kind in kinds:
             if kind not in ("builtin", "custom"):
                 raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
-        for network in await self._controller.networks():
-            if kinds and ("builtin" if network.predefined else "custom") not in kinds:
+        local: dict[str, Network] = {network.id: network for network in await self._controller.networks()}
+        # One of a swarm may be here too: it is one network, as its managers have it.
+        shown = {id: resource(network) for id, network in local.items()} | {n.id: n for n in self._swarm.all()}
+        for network in shown.values():
+            predefined = network.id in local and local[network.id].predefined
+            if kinds and ("builtin" if predefined else "custom") not in kinds:
                 continue
             if not filters.pattern("name", network.name) or not filters.prefix("id", network.id):
                 continue
-            if not filters.one_of("driver", driver_of(network)) or not filters.one_of("scope", "local"):
+            if not filters.one_of("driver", network.driver) or not filters.one_of("scope", network.scope):
                 continue
-            if filters.labels("label", network.labels) and await self._dangling(network, filters):
-                found.append(resource(network))
+            if not filters.labels("label", network.labels):
+                continue
+            if "dangling" in filters:
+                used = network.id in local and await self._controller.endpoints(network.id)
+                if filters.flag("dangling", True) != (not predefined and not used):
+                    continue
+            found.append(network)
         return found
 
-    async def _dangling(self, network: Network, filters: Filters) -> bool:
-        if "dangling" not in filters:
-            return True
-        unused = not network.predefined and not await self._controller.endpoints(network.id)
-        return unused == filters.flag("dangling", True)
-
     async def inspect(self, reference: str, scope: str = "") -> NetworkResource:
-        """Raises: NotFound, also for one of another scope than asked for: all here are local."""
-        network = await self._controller.network(reference)
-        if scope not in ("", "local"):
-            raise NotFound(f"network {reference} not found")
+        """Raises: NotFound, also for one of another scope than asked for."""
+        shared = self._swarm.find(reference)
+        if shared is not None and scope in ("", "swarm"):
+            if not any(network.id == shared.id for network in await self._controller.networks()):
+                return shared
+            network = await self._controller.network(shared.id)
+        else:
+            shared = None
+            network = await self._controller.network(reference)
+            if scope not in ("", network.scope):
+                raise NotFound(f"network {reference} not found")
         containers: dict[str, EndpointResource] = {}
         for endpoint in await self._controller.endpoints(network.id):
             container = self._registry.by_id(endpoint.sandbox_id)
@@ -105,29 +124,44 @@ class Networks:
                 f"{endpoint.ip}/{endpoint.prefix}" if endpoint.ip else "",
                 f"{endpoint.ip6}/{endpoint.prefix6}" if endpoint.ip6 else "",
             )
-        return resource(network, containers)
+        return replace(shared, containers=containers) if shared is not None else resource(network, containers)
 
-    async def create(self, wanted: NetworkCreateRequest) -> Network:
-        """Raises: Conflict, InvalidArgument, NotFound (driver), PermissionDenied (overlap), Unavailable (no swarm)."""
+    async def create(self, wanted: NetworkCreateRequest) -> str:
+        """Its id. Raises: Conflict, InvalidArgument, NotFound (driver), PermissionDenied (overlap), Unavailable (no
+        swarm)."""
         if not wanted.name.strip():
             raise InvalidArgument("network name cannot be empty")
-        if wanted.driver == "overlay" or wanted.scope == "swarm" or wanted.ingress:
-            raise Unavailable(
-                'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
-                "to swarm and try again."
-            )
-        if wanted.scope not in ("", "local"):
+        if wanted.scope not in ("", "local", "swarm"):
             raise InvalidArgument(f"invalid network scope: {wanted.scope}")
+        if wanted.driver == "overlay" or wanted.scope == "swarm" or wanted.ingress:
+            if wanted.scope == "local":
+                raise InvalidArgument(f"a network of driver {wanted.driver} cannot be of scope local")
+            if any(network.name == wanted.name for network in await self._controller.networks()):
+                raise Conflict(f"network with name {wanted.name} already exists")
+            shared = await self._swarm.create(wanted)
+            self._tell("create", shared)
+            return shared.id
+        if any(network.name == wanted.name for network in self._swarm.all()):
+            raise Conflict(f"network with name {wanted.name} already exists")
         network = await self._controller.create_network(_config(wanted))
         self._publish("create", network, {})
-        return network
+        return network.id
 
     def _publish(self, action: str, network: Network, more: dict[str, str]) -> None:
         attributes = {"name": network.name, "type": driver_of(network), **more}
         self._events.publish("network", action, network.id, attributes)
 
+    def _tell(self, action: str, network: NetworkResource) -> None:
+        attributes = {"name": network.name, "type": network.driver}
+        self._events.publish("network", action, network.id, attributes, "swarm")
+
     async def remove(self, reference: str) -> None:
         """Raises: NotFound, PermissionDenied."""
+        shared = self._swarm.find(reference)
+        if shared is not None:
+            await self._swarm.remove(shared.id)
+            self._tell("destroy", shared)
+            return
         self._publish("destroy", await self._controller.remove_network(reference), {})
 
     async def prune(self, filters: Filters) -> list[str]:
@@ -136,10 +170,10 @@ class Networks:
         removed: list[str] = []
         until = filters.get("until")
         before_ns = clock.parse_when(until[0]) if until else None
-        for network in await self._controller.networks():
-            if network.predefined or network.name in used or not filters.prunable(network.labels):
+        for network in await self.summaries(Filters({"type": ("custom",)})):
+            if network.ingress or network.name in used or network.id in used or not filters.prunable(network.labels):
                 continue
-            if before_ns is not None and network.created_s * 1e9 > before_ns:
+            if before_ns is not None and clock.parse_rfc3339(network.created) > before_ns:
                 continue
             try:
                 await self.remove(network.id)
@@ -151,6 +185,7 @@ class Networks:
 
     async def connect(self, reference: str, container_ref: str, wished: EndpointSettings) -> None:
         """Raises: NotFound, InvalidArgument, PermissionDenied."""
+        await self._swarm.attach(reference)
         network = await self._controller.network(reference)
         container = self._registry.get(container_ref)
         _check_kind(container)
@@ -306,7 +341,7 @@ def resource(network: Network, containers: dict[str, EndpointResource] | None = 
         name=network.name,
         id=network.id,
         created=clock.rfc3339(int(network.created_s * 1e9)),
-        scope="local",
+        scope=network.scope,
         driver=driver_of(network),
         enable_ipv4=network.enable_ipv4,
         enable_ipv6=network.enable_ipv6,

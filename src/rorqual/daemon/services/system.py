@@ -58,7 +58,9 @@ class System:
         login: Login,
         driver_status: Callable[[], Awaitable[tuple[tuple[str, str], ...]]],
         containerd: Callable[[], Awaitable[str]],
+        swarm: Callable[[], SwarmInfo],
     ) -> None:
+        self._swarm = swarm
         self._containerd = containerd
         self._driver_status = driver_status
         self._config = config
@@ -122,7 +124,10 @@ class System:
             driver=config.storage_driver,
             driver_status=(("driver-type", "io.containerd.snapshotter.v1"), *driver_status),
             plugins=PluginsInfo(
-                volume=("local",), network=("bridge", "host", "null"), authorization=None, log=logconfig.DRIVERS
+                volume=("local",),
+                network=("bridge", "host", "ipvlan", "macvlan", "null", "overlay"),
+                authorization=None,
+                log=logconfig.DRIVERS,
             ),
             memory_limit=facts.controller("memory"),
             swap_limit=facts.controller("memory"),
@@ -159,7 +164,7 @@ class System:
             server_version=__version__,
             runtimes=runtimes,
             default_runtime=config.default_runtime,
-            swarm=SwarmInfo(local_node_state="inactive"),
+            swarm=self._swarm(),
             live_restore_enabled=True,
             init_binary="docker-init",
             containerd_commit=Commit(await self._containerd()),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,18 @@ from rorqual.libnetwork.model import (
 )
 
 NONE, HOST, CONTAINER, SANDBOX = "none", "host", "container", "sandbox"
+OVERLAY = "overlay"
+GATEWAY = "docker_gwbridge"  # what is on networks of a swarm alone leaves them by it; the name is Docker's
+
+
+class WiderNetworks(Protocol):
+    """Networks that are not this host's alone: a swarm's."""
+
+    async def attach(self, reference: str) -> None:
+        """Make such a network real here, before a container is put on it; any other is left alone."""
+
+    async def gateway(self) -> str:
+        """The network by which what is on such ones alone leaves them, made where there is none."""
 
 
 class NetworkController(Protocol):
@@ -91,7 +104,15 @@ def network_name(mode: str) -> str:
 class Networking:
     """Prepares, connects and releases containers' networks."""
 
-    def __init__(self, controller: NetworkController, registry: Registry, config: DaemonConfig, events: Events) -> None:
+    def __init__(
+        self,
+        controller: NetworkController,
+        wider: WiderNetworks,
+        registry: Registry,
+        config: DaemonConfig,
+        events: Events,
+    ) -> None:
+        self._wider = wider
         self._events = events
         self._controller = controller
         self._registry = registry
@@ -145,17 +166,41 @@ class Networking:
         endpoints: dict[str, Endpoint] = {}
         for name in names:
             wished = container.endpoints.get(name) or EndpointSettings()
+            await self._wider.attach(name)
             if wished.ipam_config or wished.aliases:
                 check_wished(await self._controller.network(name), wished)
             endpoints[name] = await self._controller.connect(
                 id, name, self._endpoint_config(container, wished, name == primary)
             )
-        await self.describe(container, await self._controller.sandbox(id))
+        await self.describe(container, await self._led_out(container))
         self._tell("connect", container, endpoints.values())
+
+    async def _led_out(self, container: Container) -> Sandbox:
+        """Its sandbox, on the network that leads out while those it is on do not, and only then."""
+        id = SandboxID(container.id)
+        sandbox = await self._controller.sandbox(id)
+        wider = [e for e in sandbox.endpoints if e.driver == OVERLAY]
+        has = sandbox.endpoint(GATEWAY) is not None
+        if not wider and not has:
+            return sandbox
+        closed = [(await self._controller.network(e.network_id)).internal for e in wider]
+        others = any(e.way_out for e in sandbox.endpoints if e.network_name != GATEWAY)
+        wants = not all(closed) and not others
+        if wants == has:
+            return sandbox
+        if has:
+            await self._controller.disconnect(id, GATEWAY, True)
+        else:
+            config = self._endpoint_config(container, EndpointSettings(), False)
+            config = replace(config, dns_names=(), dns_links=())
+            await self._controller.connect(id, await self._wider.gateway(), config)
+        return await self._controller.sandbox(id)
 
     def _tell(self, action: str, container: Container, endpoints: Iterable[Endpoint]) -> None:
         """That it joined or left networks, by its start or end."""
         for endpoint in endpoints:
+            if endpoint.network_name == GATEWAY and GATEWAY not in container.endpoints:
+                continue
             attributes = {"name": endpoint.network_name, "type": endpoint.driver, "container": container.id}
             self._events.publish("network", action, endpoint.network_id, attributes)
 
@@ -163,7 +208,9 @@ class Networking:
         """Fill in what `sandbox` says of the container's addresses, ports and files."""
         found = {e.network_name: e for e in sandbox.endpoints}
         container.networks = {
-            name: _settings(endpoint, _wished(container, endpoint)) for name, endpoint in found.items()
+            name: _settings(endpoint, _wished(container, endpoint))
+            for name, endpoint in found.items()
+            if name != GATEWAY or name in container.endpoints
         }
         container.ports = ports.port_map(container.config, container.host, found)
         hosts, resolv = await asyncio.gather(self._controller.hosts(sandbox), self._controller.resolv_conf(sandbox))
@@ -191,7 +238,12 @@ class Networking:
         """Connect a running container to one more network. Raises: as libnetwork."""
         id = SandboxID(container.id)
         await self._controller.connect(id, network, self._endpoint_config(container, wished, False))
-        await self.describe(container, await self._controller.sandbox(id))
+        try:
+            sandbox = await self._led_out(container)
+        except BaseException:
+            await self._controller.disconnect(id, network, True)
+            raise
+        await self.describe(container, sandbox)
 
     async def renamed(self, container: Container) -> None:
         """It has another name: whoever is on a network with it finds it by that from now on. Takes its lock."""
@@ -216,7 +268,7 @@ class Networking:
         """Disconnect a running container. Raises: as libnetwork."""
         id = SandboxID(container.id)
         await self._controller.disconnect(id, network, force)
-        await self.describe(container, await self._controller.sandbox(id))
+        await self.describe(container, await self._led_out(container))
 
     def _sandbox_config(self, container: Container) -> SandboxConfig:
         host, config = container.host, self._config
