@@ -14,7 +14,7 @@ class FlagError(errdefs.InvalidArgument):
 
 
 class HelpWanted(Exception):
-    """--help was given."""
+    """--help was given, or the command has nothing to do without flags."""
 
 
 class Exit(Exception):

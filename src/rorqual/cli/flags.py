@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     Validator = Callable[[str], Any]
 
 # Types whose repeated use appends; all others: the last one wins.
-_LISTS = frozenset(("list", "strings", "map", "filter", "ulimit", "mount", "network", "gpu-request", "stringToString"))
+_LISTS = frozenset(
+    (
+        "list", "strings", "map", "filter", "ulimit", "mount", "network", "gpu-request", "stringToString", "ipNetSlice",
+        "external-ca",
+    )
+)  # fmt: skip
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "string": str,
@@ -33,6 +38,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "uint": values.parse_uint,
     "uint64": values.parse_uint,
     "uint16": values.parse_uint16,
+    "uint32": values.parse_uint32,
     "bytes": values.parse_bytes,
     "decimal": values.parse_cpus,
     "duration": values.parse_duration_ns,

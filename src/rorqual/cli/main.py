@@ -177,6 +177,7 @@ def _command(context: Context, command: Command, path: str, args: list[str]) -> 
         )
         values, rest = flags.parse(args)
         command.check_args(path, len(rest))
+        return command.run(context, values, rest) or 0
     except HelpWanted:
         from rorqual.cli.command import help_columns
         from rorqual.cli.render import command_help
@@ -191,7 +192,6 @@ def _command(context: Context, command: Command, path: str, args: list[str]) -> 
         from rorqual.cli.render import args_error
 
         return _fail(args_error(path, command, str(e)), 1)
-    return command.run(context, values, rest) or 0
 
 
 def _connect(context: Context, options: Values) -> Client:

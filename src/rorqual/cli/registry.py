@@ -97,10 +97,33 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "rm": ("network.rm", "Remove one or more networks"),
         },
     ),
+    "node": (
+        "Manage Swarm nodes",
+        {
+            "demote": ("node.demote", "Demote one or more nodes from manager in the swarm"),
+            "inspect": ("node.inspect", "Display detailed information on one or more nodes"),
+            "ls": ("node.ls", "List nodes in the swarm"),
+            "promote": ("node.promote", "Promote one or more nodes to manager in the swarm"),
+            "rm": ("node.rm", "Remove one or more nodes from the swarm"),
+            "update": ("node.update", "Update a node"),
+        },
+    ),
     "registry": (
         "Serve images to others",
         {
             "serve": ("registry.serve", "Serve the engine's content store as a registry"),
+        },
+    ),
+    "swarm": (
+        "Manage Swarm",
+        {
+            "ca": ("swarm.ca", "Display and rotate the root CA"),
+            "init": ("swarm.init", "Initialize a swarm"),
+            "join-token": ("swarm.join_token", "Manage join tokens"),
+            "leave": ("swarm.leave", "Leave the swarm"),
+            "unlock": ("swarm.unlock", "Unlock swarm"),
+            "unlock-key": ("swarm.unlock_key", "Manage the unlock key"),
+            "update": ("swarm.update", "Update the swarm"),
         },
     ),
     "system": (
@@ -137,6 +160,8 @@ HIDDEN: dict[str, str] = {
     "image remove": "image.rm",
     "network list": "network.ls",
     "network remove": "network.rm",
+    "node list": "node.ls",
+    "node remove": "node.rm",
     "volume list": "volume.ls",
     "volume remove": "volume.rm",
     "system dial-stdio": "system.dial_stdio",

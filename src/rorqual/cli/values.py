@@ -96,6 +96,10 @@ def parse_uint16(text: str) -> int:
     return parse_uint(text, 16)
 
 
+def parse_uint32(text: str) -> int:
+    return parse_uint(text, 32)
+
+
 def parse_bytes(text: str) -> int:
     """A size in bytes: "512", "64m", "1.5GiB"; binary units, -1 allowed. Source: go-units RAMInBytes."""
     value = text.strip()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rorqual.client.http1 import Socket
     from rorqual.client.images import Images
     from rorqual.client.networks import Networks
+    from rorqual.client.swarm import Nodes, Swarm
     from rorqual.client.system import System
     from rorqual.client.volumes import Volumes
 
@@ -112,6 +113,18 @@ class Client:
         from rorqual.client.volumes import Volumes
 
         return Volumes(self)
+
+    @property
+    def swarm(self) -> Swarm:
+        from rorqual.client.swarm import Swarm
+
+        return Swarm(self)
+
+    @property
+    def nodes(self) -> Nodes:
+        from rorqual.client.swarm import Nodes
+
+        return Nodes(self)
 
     @property
     def system(self) -> System:
@@ -288,7 +301,7 @@ class Client:
                 message = ""
         if not message:
             message = data.decode("utf-8", "replace").strip() or response.reason
-        raise error_for(response.status, message)
+        raise error_for(response.status, message.strip())
 
     def _take(self, *, fresh: bool = False) -> Connection:
         if self._idle is not None and not fresh:

@@ -42,7 +42,7 @@ def created_at(text: str) -> str:
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     networks = context.client.networks.list(values.merge_filters(flags.many("filter")))
-    networks.sort(key=lambda n: _natural(n["Name"]))
+    networks.sort(key=lambda n: natural(n["Name"]))
     format, quiet = flags.string("format"), flags.boolean("quiet")
     if not format and not quiet:
         format = context.config.text("networksFormat")
@@ -71,7 +71,8 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     Listing("*network.networkContext", _HEADERS, _COLUMNS, field, _JSON_FIELDS).write(networks, format)
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in names by their value."""
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
 
 

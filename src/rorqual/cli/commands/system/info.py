@@ -11,7 +11,7 @@ from rorqual.cli.commands.system.version import client_version
 from rorqual.cli.errors import Exit
 from rorqual.cli.formats import INSPECT_FORMAT
 from rorqual.cli.render import error_text
-from rorqual.cli.units import bytes_size
+from rorqual.cli.units import bytes_size, human_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,6 +138,55 @@ def _present(info: JSON, *pairs: tuple[str, str]) -> list[str]:
     return [f" {label}: {info[key]}" for label, key in pairs if info.get(key)]
 
 
+def _swarm_lines(swarm: JSON) -> list[str]:
+    state = swarm.get("LocalNodeState", "")
+    out = [f" Swarm: {state}"]
+    if state in ("inactive", "locked", ""):
+        return out
+    out.append(f"  NodeID: {swarm.get('NodeID', '')}")
+    if swarm.get("Error"):
+        out.append(f"  Error: {swarm['Error']}")
+    out.append(f"  Is Manager: {'true' if swarm.get('ControlAvailable') else 'false'}")
+    cluster = swarm.get("Cluster")
+    if cluster and swarm.get("ControlAvailable") and state != "error":
+        spec = cluster["Spec"]
+        raft, ca = spec["Raft"], spec["CAConfig"]
+        out += [
+            f"  ClusterID: {cluster['ID']}",
+            f"  Managers: {swarm.get('Managers', 0)}",
+            f"  Nodes: {swarm.get('Nodes', 0)}",
+            f"  Default Address Pool: {''.join(f'{pool}  ' for pool in cluster['DefaultAddrPool'])}",
+            f"  SubnetSize: {cluster['SubnetSize']}",
+            f"  Data Path Port: {cluster['DataPathPort']}",
+            "  Orchestration:",
+            f"   Task History Retention Limit: {spec['Orchestration'].get('TaskHistoryRetentionLimit', 0)}",
+            "  Raft:",
+            f"   Snapshot Interval: {raft.get('SnapshotInterval', 0)}",
+        ]
+        if (kept := raft.get("KeepOldSnapshots")) is not None:
+            out.append(f"   Number of Old Snapshots to Retain: {kept}")
+        out += [
+            f"   Heartbeat Tick: {raft['HeartbeatTick']}",
+            f"   Election Tick: {raft['ElectionTick']}",
+            "  Dispatcher:",
+            f"   Heartbeat Period: {human_duration(spec['Dispatcher'].get('HeartbeatPeriod', 0) / 1e9)}",
+            "  CA Configuration:",
+            f"   Expiry Duration: {human_duration(ca.get('NodeCertExpiry', 0) / 1e9)}",
+            f"   Force Rotate: {ca.get('ForceRotate', 0)}",
+        ]
+        if ca.get("SigningCACert"):
+            out.append(f"   Signing CA Certificate: \n{ca['SigningCACert'].strip()}\n")
+        locked = spec["EncryptionConfig"]["AutoLockManagers"]
+        out += [
+            f"  Autolock Managers: {'true' if locked else 'false'}",
+            f"  Root Rotation In Progress: {'true' if cluster.get('RootRotationInProgress') else 'false'}",
+        ]
+    out.append(f"  Node Address: {swarm.get('NodeAddr', '')}")
+    if managers := swarm.get("RemoteManagers"):
+        out += ["  Manager Addresses:", *sorted(f"   {manager['Addr']}" for manager in managers)]
+    return out
+
+
 def _server_lines(info: JSON, debug: bool) -> list[str]:
     out = [
         f" Containers: {info.get('Containers', 0)}",
@@ -159,7 +208,7 @@ def _server_lines(info: JSON, debug: bool) -> list[str]:
         out += [" CDI spec directories:", *(f"  {d}" for d in directories)]
     if devices := info.get("DiscoveredDevices"):
         out += [" Discovered Devices:", *(f"  {d['Source']}: {d['ID']}" for d in devices)]
-    out.append(f" Swarm: {(info.get('Swarm') or {}).get('LocalNodeState', '')}")
+    out += _swarm_lines(info.get("Swarm") or {})
     if runtimes := info.get("Runtimes"):
         out += [f" Runtimes: {' '.join(sorted(runtimes))}", f" Default Runtime: {info.get('DefaultRuntime', '')}"]
     if info.get("OSType") == "linux":

@@ -1,0 +1,1 @@
+"""Commands of `rorqual node`, a module each."""

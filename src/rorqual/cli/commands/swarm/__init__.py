@@ -1,0 +1,1 @@
+"""Commands of `rorqual swarm`, a module each."""
