@@ -9,7 +9,7 @@ import pytest
 PROCESSES = {
     "rorquald": (
         "rorqual.daemon.engine",
-        "aiohttp yarl attr email http.client urllib.request",
+        "aiohttp yarl attr email http.client urllib.request rorqual.swarm",
     ),
     "rorqual-containerd": (
         "rorqual.containerd.inventory",
