@@ -1,10 +1,12 @@
 """Debian's docker-registry on a free port of 127.0.0.1, with its data in a directory of the test, and pushes to it."""
 
 import base64
+import contextlib
 import datetime
 import http.client
 import ipaddress
 import json
+import random
 import shutil
 import socket
 import ssl
@@ -156,10 +158,12 @@ def _expect(
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody listens on; below those that the kernel gives to others' sockets until it is served."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def make_certificates(
