@@ -71,6 +71,14 @@ class Answer:
         return str(self.json["message"])
 
 
+def _number(file: Path) -> int:
+    """The number in a file that may just be made or go: 0 then."""
+    try:
+        return int(file.read_text() or 0)
+    except FileNotFoundError:
+        return 0
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
@@ -234,7 +242,7 @@ class Engine:
         """A context in which this thread's sockets and programs are in the engine's network."""
         return self.network.entered() if self.network else nullcontext()
 
-    def start(self, timeout_s: float = 20) -> None:
+    def start(self, timeout_s: float = 40) -> None:
         """Start rorquald and wait until it answers; the processes below it may already be there."""
         with self.inside(), self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
@@ -328,7 +336,7 @@ class Engine:
             return not found
 
         with suppress(AssertionError):
-            wait_for(nothing, "nothing is left", 5)
+            wait_for(nothing, "nothing is left")
         return found
 
     # ---- its processes -------------------------------------------------------------------------------------
@@ -339,8 +347,7 @@ class Engine:
             return [self.daemon.pid] if self.daemon and self.daemon.poll() is None else []
         if name == "shim":
             tasks = self.exec / "containerd" / "tasks"
-            files = tasks.glob(f"*/{container or '*'}/shim.pid")
-            pids = (int(file.read_text() or 0) for file in files if file.exists())
+            pids = [_number(file) for file in tasks.glob(f"*/{container or '*'}/shim.pid")]
             return [pid for pid in pids if pid and processes.alive(pid)]
         ours = processes.belonging(self.marker, self.cgroup_parent)
         if name == "all":
@@ -352,8 +359,8 @@ class Engine:
             for process in ours
             if process.pid not in shims and any(word in process.command for word in words)
         ]
-        # Containerd's unpack workers are its children and carry its command line; its own is the first.
-        return found[:1]
+        # Containerd's unpack workers are its children and carry its command line; its own is the oldest.
+        return sorted(found, key=processes.started)[:1]
 
     def kill(self, name: str, container: str = "") -> None:
         """SIGKILL to the process of that name, which is gone on return."""
@@ -416,16 +423,19 @@ class Engine:
         return {line.split()[4] for line in lines if str(self.root) in line.split()[4]}
 
     def _cgroups(self) -> set[str]:
-        return {str(path) for top in CGROUPS.glob(f"*/{self.cgroup_parent}") for path in (top, *top.glob("**/"))}
+        # os.walk passes over what goes while it looks; pathlib's glob raises.
+        return {path for top in CGROUPS.glob(f"*/{self.cgroup_parent}") for path, _, _ in os.walk(top)}
 
     def held(self) -> Held:
         """A snapshot of everything that the engine holds."""
         daemons = [pid for name in ("rorquald", "containerd", "spawner") for pid in self.pids(name)]
         descriptors = 0
         for pid in daemons:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, ProcessLookupError):
                 descriptors += len(os.listdir(f"/proc/{pid}/fd"))
-        namespaces = self.exec / "netns"
+        namespaces: set[str] = set()
+        with suppress(FileNotFoundError):
+            namespaces.update(os.listdir(self.exec / "netns"))
         rules = self.network.run("nft", "list", "ruleset", check=False) if self.network else ""
         belonging = processes.belonging(self.marker, self.cgroup_parent)
         # The one resolver stays for some sweeps after the last who needed it; a second would be a leak.
@@ -438,7 +448,7 @@ class Engine:
                 and "rorqual.containerd.worker" not in process.command  # a small pool, which ends when it is idle
             ),
             mounts=frozenset(self._mounts()),
-            namespaces=frozenset(p.name for p in namespaces.iterdir()) if namespaces.exists() else frozenset(),
+            namespaces=frozenset(namespaces),
             links=frozenset(self.network.links()) if self.network else frozenset(),
             cgroups=frozenset(group for group in self._cgroups() if not group.endswith(self.cgroup_parent)),
             rules=len(rules.splitlines()),

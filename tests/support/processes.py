@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,9 +31,21 @@ def alive(pid: int) -> bool:
         return False
 
 
+def started(pid: int) -> int:
+    """When it began, in ticks since the machine's start: pids do not tell, they begin anew. Who is gone comes last."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return sys.maxsize
+
+
 def children() -> set[int]:
     """The pids of this process's children, other tests' engines among them."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended has none
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def belonging(marker: str, cgroup: str) -> list[Process]:
