@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from grpclib.client import Channel
-from support.processes import alive
+from support.processes import kill
 
 from rorqual.containerd.runtime.bundle import Bundle
 from rorqual.containerd.runtime.leftovers import clean_up
@@ -79,9 +78,7 @@ class Containerd:
         if self._process is not None and self._process.poll() is None:
             self.kill_now(signal.SIGTERM)
         for file in self.state.glob("tasks/*/*/shim.pid"):
-            pid = int(file.read_text())
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+            kill([int(file.read_text())])
             bundle = Bundle(file.parent.parent.name, file.parent.name, str(file.parent))
             clean_up(bundle, f"{self.state}/runc/{bundle.ns}/{bundle.id}")  # an init may outlive its shim
 

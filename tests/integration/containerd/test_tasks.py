@@ -104,8 +104,8 @@ class Tasks:
         return int(answer.pid)
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[list[tuple[str, Any]]]:
-        """The task events of the block, as (topic, message)."""
+    async def events(self, count: int) -> AsyncIterator[list[tuple[str, Any]]]:
+        """The task events of the block, as (topic, message): `count` of them are waited for, and a little for more."""
         seen: list[tuple[str, Any]] = []
 
         async def follow() -> None:
@@ -121,6 +121,10 @@ class Tasks:
         task = asyncio.create_task(follow())
         await ready.wait()
         yield seen
+        for _ in range(1000):
+            if len(seen) >= count:
+                break
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -145,7 +149,7 @@ def tasks(client: Any, containerd: Any, rootfs: Path) -> Iterator[Any]:
 
 
 async def gone(pid: int) -> None:
-    for _ in range(300):
+    for _ in range(1000):
         if not alive(pid):
             return
         await asyncio.sleep(0.02)
@@ -153,10 +157,11 @@ async def gone(pid: int) -> None:
 
 
 async def there(path: Path) -> None:
-    for _ in range(100_000):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         if path.exists():
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the moment at which it appears matters
     raise AssertionError(f"no {path}")
 
 
@@ -165,7 +170,7 @@ def cgroups() -> list[Path]:
 
 
 async def test_a_life_and_its_events(tasks: Any) -> None:
-    async with tasks.events() as seen:
+    async with tasks.events(4) as seen:
         pid = await tasks.run("/bin/sh", "-c", "exit 7")
         assert await tasks.wait() == 7
         assert await tasks.status() == task_pb2.STOPPED
@@ -218,7 +223,7 @@ async def test_a_failed_create_leaves_nothing(tasks: Any) -> None:
 
 async def test_execs(tasks: Any) -> None:
     await tasks.run("/bin/sleep", "60")
-    async with tasks.events() as seen:
+    async with tasks.events(4) as seen:
         await tasks.exec("e1", "/bin/sh", "-c", "exit 5")
         assert await tasks.wait(exec_id="e1") == 5
         with pytest.raises(errdefs.AlreadyExists):
@@ -253,15 +258,20 @@ async def test_pause_and_resume(tasks: Any) -> None:
     await tasks.delete()
 
 
-async def test_sigkill_of_containerd_disturbs_nothing(tasks: Any, containerd: Any) -> None:
+async def test_sigkill_of_containerd_disturbs_nothing(tasks: Any, containerd: Any, rootfs: Path) -> None:
     pid = await tasks.run("/bin/sleep", "60")
-    await tasks.exec("e1", "/bin/sh", "-c", "sleep 1.5; exit 3")
+    await tasks.exec("e1", "/bin/sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 3")
     await containerd.kill()
     assert alive(pid)
     await containerd.start()
     assert await tasks.status() == task_pb2.RUNNING
     assert await tasks.status(exec_id="e1") == task_pb2.RUNNING
-    assert await tasks.wait(exec_id="e1") == 3
+    go = rootfs / "tmp" / "go"
+    go.touch()
+    try:
+        assert await tasks.wait(exec_id="e1") == 3
+    finally:
+        go.unlink()  # the root file system is the session's
     await tasks.exec("e2", "/bin/true")
     assert await tasks.wait(exec_id="e2") == 0
     await tasks.kill(signum=signal.SIGKILL)
@@ -280,7 +290,7 @@ async def test_an_end_while_containerd_is_away_is_told_after_its_start(tasks: An
 
 async def test_sigkill_of_the_shim_is_an_end_with_137_and_leaves_nothing(tasks: Any) -> None:
     pid = await tasks.run("/bin/sleep", "60")
-    async with tasks.events() as seen:
+    async with tasks.events(1) as seen:
         os.kill(tasks.shim_pid(), signal.SIGKILL)
         assert await tasks.wait() == 137
     assert [topic for topic, _ in seen] == ["/tasks/exit"]
@@ -348,7 +358,7 @@ async def test_a_caller_that_goes_away_leaves_no_task(tasks: Any) -> None:
     await there(tasks.bundle())
     creation.cancel()
     await asyncio.gather(creation, return_exceptions=True)
-    for _ in range(300):
+    for _ in range(1000):
         if not tasks.bundle().exists():
             break
         await asyncio.sleep(0.02)
