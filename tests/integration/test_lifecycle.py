@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.engine import Cli, Engine
-from support.processes import wait_for
+from support.processes import at_rest, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -65,7 +65,7 @@ def test_pause_freezes_and_unpause_goes_on(cli: Cli, engine: Engine) -> None:
     cli("run", "-d", "--name", "frozen", "busybox", "sh", "-c", "while :; do echo .; sleep 0.05; done")
     cli("pause", "frozen")
     assert engine.inspect("frozen")["State"]["Status"] == "paused"
-    before = len(cli("logs", "frozen").out)
+    before = at_rest(lambda: len(cli("logs", "frozen").out), "nothing more is written")
     time.sleep(0.4)
     assert len(cli("logs", "frozen").out) == before
     assert "is paused" in cli("exec", "frozen", "true", code=1).err
@@ -116,9 +116,8 @@ def test_wait_answers_when_it_ends(cli: Cli) -> None:
 
 def test_top_lists_the_processes(cli: Cli) -> None:
     cli("run", "-d", "--name", "busy", "busybox", "sh", "-c", "sleep 61 & sleep 62")
-    out = cli.out("top", "busy")
-    assert "PID" in out.splitlines()[0]
-    assert "sleep 61" in out and "sleep 62" in out
+    assert "PID" in cli.out("top", "busy").splitlines()[0]
+    wait_for(lambda: {"sleep 61", "sleep 62"} <= set(re.findall(r"sleep \d+", cli.out("top", "busy"))), "both run")
 
 
 def test_images_tag_and_rmi(cli: Cli) -> None:
@@ -153,9 +152,9 @@ def test_events_tell_the_whole_life(cli: Cli) -> None:
     assert events[2]["Actor"]["Attributes"]["exitCode"] == "5"
 
 
-def test_events_come_as_they_happen(cli: Cli) -> None:
+def test_events_come_as_they_happen(cli: Cli, engine: Engine) -> None:
     with cli.started("events", "--filter", "type=container", "--format", "{{.Action}}") as watcher:
-        time.sleep(0.7)
+        wait_for(lambda: engine.api("GET", "/info").json["NEventsListener"] == 1, "it listens")
         cli("run", "--rm", "busybox", "true")
         assert watcher.stdout is not None
         seen = [watcher.stdout.readline().strip().decode() for _ in range(5)]

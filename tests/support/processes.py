@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # How many times slower than others this machine is (an emulated one): waits and timeouts are longer.
 SLOWNESS = float(os.environ.get("RORQUAL_TEST_SLOWNESS", "1"))
@@ -90,3 +93,16 @@ def wait_for(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what if isinstance(what, str) else what()}")
         time.sleep(interval_s)
+
+
+def at_rest(look: Callable[[], T], what: str, for_s: float = 0.3) -> T:
+    """What `look` gives once it has given the same for so long: what was under way before has come."""
+    seen: list[T] = []
+
+    def same() -> bool:
+        seen[:] = [look()]
+        time.sleep(for_s)
+        return look() == seen[0]
+
+    wait_for(same, what)
+    return seen[0]

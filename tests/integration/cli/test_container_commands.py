@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.covers import covers
 from support.engine import Cli, Engine
-from support.processes import wait_for
+from support.processes import at_rest, wait_for
 from support.verbs import started
 
 pytestmark = pytest.mark.root
@@ -216,7 +216,7 @@ def test_pause_rename_top_and_wait(cli: Cli, engine: Engine) -> None:
     ticks = ("sh", "-c", "while :; do echo .; sleep 0.05; done")
     started(cli, "run", "ticks", command=ticks)
     assert cli.out("pause", "ticks") == "ticks"
-    before = len(cli("logs", "ticks").out)
+    before = at_rest(lambda: len(cli("logs", "ticks").out), "nothing more is written")
     time.sleep(0.4)
     assert len(cli("logs", "ticks").out) == before and "is already paused" in cli("pause", "ticks", code=1).err
     cli("unpause", "ticks")

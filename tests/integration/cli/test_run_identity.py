@@ -33,7 +33,7 @@ def test_names_and_labels(cli: Cli, engine: Engine, verb: str, tmp_path: Path) -
     assert shown["Config"]["Labels"] == {"own": "1", "bare": "", "tier": "front"}  # as Docker: no-value is dropped
     assert cli.out("ps", "-q", "--no-trunc", "--filter", "label=tier=front") == container
     # The runtime's own state has the annotation.
-    specs = list(engine.exec.glob(f"**/{container}/config.json"))
+    specs = list(engine.exec.glob(f"containerd/tasks/*/{container}/config.json"))
     assert {json.loads(spec.read_text())["annotations"]["org.example.a"] for spec in specs} == {"b c"}
     assert cli.out("exec", "named", "sh", "-c", "hostname; cat /proc/sys/kernel/domainname").split() == [
         "harpoon",

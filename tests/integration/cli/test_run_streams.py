@@ -1,7 +1,9 @@
 """Streams, terminals and signals: `run`, `create`, `start`, `attach`, `exec` and every flag of theirs about them."""
 
+import json
 import signal
 import time
+from urllib.parse import quote
 
 import pytest
 from support.covers import covers
@@ -80,9 +82,16 @@ def test_signals_are_passed_on_unless_they_shall_not(cli: Cli, engine: Engine) -
         caught(cli, engine, verb, "--sig-proxy=false", reaches=False)
 
 
+def attaches(engine: Engine, name: str, since: float) -> int:
+    """How many clients have been attached since then."""
+    filters = quote(json.dumps({"container": [name], "event": ["attach"]}))
+    answer = engine.api("GET", f"/events?since={since:.6f}&until={time.time():.6f}&filters={filters}")
+    return len(answer.body.splitlines())
+
+
 def caught(cli: Cli, engine: Engine, verb: str, *flags: str, reaches: bool) -> None:
     """A SIGINT to the client: whether the container sees it."""
-    name = f"{verb}{len(flags)}"
+    name, since = f"{verb}{len(flags)}", time.time()
     if verb == "attach":
         started(cli, "run", name, command=LOUD)
         words = ("attach", *flags, name)
@@ -90,7 +99,8 @@ def caught(cli: Cli, engine: Engine, verb: str, *flags: str, reaches: bool) -> N
         words = ("run", "--name", name, *flags, "busybox", *LOUD)
     with cli.started(*words) as client:
         wait_for(lambda: "up" in cli("logs", name, code=None).out, "the trap is set")
-        time.sleep(0.5)  # for the client to be attached too
+        wait_for(lambda: attaches(engine, name, since) == 1, "the client is attached")
+        time.sleep(0.5)  # and catches signals
         client.send_signal(signal.SIGINT)
         if reaches:
             wait_for(lambda: "caught" in cli.out("logs", name), "the signal arrived")
@@ -104,9 +114,11 @@ def test_input_goes_where_it_is_wanted(cli: Cli, engine: Engine) -> None:
     cli("create", "-i", "--name", "echoes", "busybox", *ECHOES)
     assert cli("start", "-a", "-i", "echoes", stdin=b"one\nend\n", code=5).out == "got one\ngot end\n"
     cli("start", "echoes")
+    since = time.time()
     with cli.started("attach", "--no-stdin", "echoes") as deaf, cli.started("attach", "echoes") as heard:
         assert deaf.stdin and deaf.stdout and heard.stdin and heard.stdout
-        time.sleep(0.5)
+        wait_for(lambda: attaches(engine, "echoes", since) == 2, "both are attached")
+        time.sleep(0.2)  # the streams follow the event
         deaf.stdin.write(b"lost\n")
         deaf.stdin.flush()
         heard.stdin.write(b"end\n")
