@@ -276,8 +276,15 @@ def test_attach(engine: Engine) -> None:
         thread.start()
         return thread
 
+    since = time.time()
     threads = [attach("stream=1&stdout=1"), attach("stream=1&stderr=1"), attach("stream=1&stdout=1&stderr=1")]
-    time.sleep(0.7)
+
+    def attached() -> int:
+        query = f"since={since:.6f}&until={time.time():.6f}&{filters(container=['box'], event=['attach'])}"
+        return len(engine.api("GET", f"/events?{query}").body.splitlines())
+
+    wait_for(lambda: attached() == 3, "all are attached")
+    time.sleep(0.1)  # the event is told first
     assert engine.api("POST", "/containers/box/start?detachKeys=ctrl-x").status == 204
     with engine.rorqual.started("attach", "box") as person:
         assert person.stdin is not None
@@ -316,9 +323,13 @@ def test_sizes_of_terminals(engine: Engine) -> None:
 @covers("ContainerStats stream", "ContainerStats one-shot", "ContainerTop ps_args", "ContainerWait condition")
 def test_stats_top_and_wait(engine: Engine) -> None:
     made(engine, "box")
-    began = time.monotonic()
-    once = engine.api("GET", "/containers/box/stats?stream=0&one-shot=1").json
-    assert time.monotonic() - began < 0.9 and not once["precpu_stats"]["cpu_usage"]["total_usage"]
+    took = []
+    for _ in range(3):  # the quickest counts: it waits for no second look, which would take a second each time
+        began = time.monotonic()
+        once = engine.api("GET", "/containers/box/stats?stream=0&one-shot=1").json
+        took.append(time.monotonic() - began)
+        assert not once["precpu_stats"]["cpu_usage"]["total_usage"]
+    assert min(took) < 0.9
     twice = engine.api("GET", "/containers/box/stats?stream=0").json
     assert twice["precpu_stats"]["cpu_usage"]["total_usage"] > 0
     assert engine.api("GET", "/containers/box/stats?stream=1&one-shot=1").status == 400

@@ -277,7 +277,7 @@ def test_no_mount_and_no_descriptor_of_a_cp_is_left(engine: Engine, running: str
     for _ in range(5):
         use()
     wait_for(lambda: len(os.listdir(f"/proc/{daemon}/fd")) <= before + 2, "descriptors are closed")
-    assert str(engine.data / "tmp") not in Path(f"/proc/{daemon}/mountinfo").read_text()
+    wait_for(lambda: str(engine.data / "tmp") not in Path(f"/proc/{daemon}/mountinfo").read_text(), "no mount is left")
 
 
 def test_an_archive_that_breaks_off_is_not_taken_for_a_whole_one(engine: Engine, running: str) -> None:

@@ -30,8 +30,9 @@ def test_the_life_of_a_container_is_told_in_order(cli: Cli, engine: Engine) -> N
     order = [a for a in actions if a in ("create", "start", "die", "destroy")]
     assert order == ["create", "start", "die", "destroy"]
     (died,) = told(engine, since, container=["told"], event=["die"])
-    assert died["Actor"]["Attributes"] == {
-        "execDuration": "0",
+    attributes = died["Actor"]["Attributes"]
+    assert int(attributes.pop("execDuration")) < 10  # whole seconds: 0 where nothing else goes on
+    assert attributes == {
         "exitCode": "0",
         "image": "busybox",
         "name": "told",

@@ -11,7 +11,7 @@ from support.processes import wait_for
 
 pytestmark = pytest.mark.root
 
-_QUICK = ("--health-interval", "150ms", "--health-timeout", "2s", "--health-retries", "2")
+_QUICK = ("--health-interval", "150ms", "--health-timeout", "15s", "--health-retries", "2")
 _OK = ("--health-cmd", "test -e /ok && echo fine")
 
 
@@ -37,8 +37,11 @@ def _now() -> str:
 
 
 def test_a_container_is_starting_unhealthy_and_healthy_in_turn(cli: Cli, engine: Engine) -> None:
-    cli("run", "-d", "--name", "checked", *_QUICK, *_OK, "busybox", "sleep", "1000")
+    # One whose first check is far away: two failed checks of the other may come before `ps`.
+    cli("run", "-d", "--name", "fresh", "--health-interval", "1h", *_OK, "busybox", "sleep", "1000")
     assert "(health: starting)" in cli.out("ps", "--format", "{{.Status}}")
+    cli("rm", "-f", "fresh")
+    cli("run", "-d", "--name", "checked", *_QUICK, *_OK, "busybox", "sleep", "1000")
     becomes(engine, "checked", "unhealthy")
     assert "(unhealthy)" in cli.out("ps", "--format", "{{.Status}}")
     assert cli.out("ps", "--filter", "health=unhealthy", "--format", "{{.Names}}") == "checked"

@@ -181,7 +181,7 @@ def test_nothing_is_left_of_removed_images(own: Engine) -> None:
     own.docker("load", "-q", "-i", str(own.root / "gone.tar"))
     own.docker("rmi", "gone:1")
     wait_for(lambda: {*blobs.iterdir()} <= before[0] and {*layers.iterdir()} <= before[1], "the store is as before")
-    assert not any((own.data / "content/ingest").iterdir())
+    wait_for(lambda: not any((own.data / "content/ingest").iterdir()), "no ingest is left")
 
 
 # ---- disk usage ----

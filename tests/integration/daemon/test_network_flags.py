@@ -72,7 +72,7 @@ def served(cli: Cli, verb: str, name: str, *flags: str) -> None:
 
 def pinged(cli: Cli, name: str, target: str, *flags: str) -> str:
     """What `ping` in that container says of one packet, "" when nothing came back."""
-    result = cli("exec", name, "ping", "-c", "1", "-W", "1", *flags, target, code=None)
+    result = cli("exec", name, "ping", "-c", "1", "-W", "3", *flags, target, code=None)
     return result.out if result.code == 0 else ""
 
 
@@ -124,7 +124,7 @@ def test_names_are_asked_of_the_servers_that_were_given(cli: Cli, engine: Engine
         started(cli, verb, "hasty", *options)
         begun = time.monotonic()
         cli("exec", "hasty", "ping", "-c1", "nosuch.example", code=1)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9
         del asked[:]
         started(cli, verb, "dotted", *flags, "--dns-option", "ndots:3")
         cli("exec", "dotted", "ping", "-c1", "-W1", "a.b", code=1)

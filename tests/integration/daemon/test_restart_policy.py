@@ -49,8 +49,8 @@ def test_the_back_off_grows_and_a_start_by_hand_counts_anew(engine: Engine) -> N
     assert all(gap >= least for gap, least in zip(gaps, (0.1, 0.2, 0.4, 0.8), strict=False)), gaps
     engine.rorqual("stop", "loop")
     assert state(engine, "loop")["Status"] == "exited"
-    engine.rorqual("start", "loop")
-    assert engine.inspect("loop")["RestartCount"] <= 1
+    assert engine.api("POST", "/containers/loop/start").status == 204
+    assert engine.inspect("loop")["RestartCount"] < 4  # as many as above would take a second and a half again
 
 
 def test_a_container_that_waits_to_be_restarted(cli: Cli, engine: Engine) -> None:
