@@ -140,7 +140,7 @@ class Lab:
         threading.Thread(target=tcp if kind == socket.SOCK_STREAM else udp, daemon=True).start()
 
     async def call(
-        self, netns: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM, timeout_s: float = 3.0
+        self, netns: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM, timeout_s: float = 10.0
     ) -> str:
         """What the server at that address answered to a client in `netns`. Raises OSError, TimeoutError."""
 
@@ -168,10 +168,12 @@ class Lab:
                 continue
         return found
 
-    async def refused(self, netns: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM) -> bool:
-        """Whether a client in `netns` gets no answer from there."""
+    async def refused(
+        self, netns: str | None, address: str, port: int, kind: int = socket.SOCK_STREAM, *, expected: bool = True
+    ) -> bool:
+        """Whether a client in `netns` gets no answer from there; one that is expected is waited for as by `call`."""
         try:
-            return not await self.call(netns, address, port, kind, timeout_s=0.4)
+            return not await self.call(netns, address, port, kind, timeout_s=0.4 if expected else 10.0)
         except OSError:
             return True
 

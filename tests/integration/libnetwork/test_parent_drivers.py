@@ -58,7 +58,7 @@ def test_macvlan_modes_say_whether_containers_reach_each_other(lab: Callable, mo
             a, _ = await container(c, "a")
             b, endpoint = await container(c, "b")
             lab.serve(b, 80)
-            assert await lab.refused(a, endpoint.ip, 80) != together
+            assert await lab.refused(a, endpoint.ip, 80, expected=not together) != together
             assert await lab.call(lab.neighbour, endpoint.ip, 80) == "hello 10.9.0.2"
 
     lab(body)

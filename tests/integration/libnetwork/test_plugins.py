@@ -223,7 +223,7 @@ def test_a_plugin_that_hangs_holds_up_nobody_else(lab: Callable, method: str) ->
                 await c.create_network(NetworkConfig("slow"))
             assert time.monotonic() - began < 5 and not held.done()
             later = asyncio.ensure_future(c.remove_network("slow"))
-            await asyncio.sleep(0.1)
+            await asyncio.wait([later], timeout=10 if method == "RequestPool" else 0.1)
             assert later.done() == (method == "RequestPool")  # nobody knows of it yet; else it waits for its turn
             plugin.hang = ""
             plugin.go_on.set()

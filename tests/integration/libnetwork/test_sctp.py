@@ -49,7 +49,7 @@ def raw(lab, netns: str) -> socket.socket:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    opened[0].settimeout(2)
+    opened[0].settimeout(10)
     return opened[0]
 
 

@@ -150,7 +150,7 @@ def test_udp_client_that_never_stops_reaches_the_next_container(lab: Callable) -
             ns, _ = await container(c, "c1", PortBinding(53, "udp", host_port=5353))
             lab.serve(ns, 53, UDP, "one")
             client = lab.open_socket(lab.neighbour, UDP)
-            client.settimeout(3)
+            client.settimeout(10)
             client.connect(("10.9.0.1", 5353))
 
             def ask() -> str:
@@ -170,7 +170,7 @@ def test_udp_client_that_never_stops_reaches_the_next_container(lab: Callable) -
                     break
                 except ConnectionRefusedError:
                     continue
-            client.settimeout(3)
+            client.settimeout(10)
             assert await asyncio.to_thread(ask) == "two 10.9.0.2"
             client.close()
 
