@@ -110,7 +110,7 @@ async def send_part(
     await response.prepare(request)
     await response.write(body)
     assert request.transport is not None
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)  # for the client to take it: what it has not read by then is lost to it
     request.transport.abort()
     return response
 

@@ -350,7 +350,7 @@ def test_a_deep_tree_needs_few_descriptors_and_a_deeper_one_is_refused(tmp_path:
     with pytest.raises(errdefs.ResourceExhausted):
         Packer(write).tree(fd)
     os.close(fd)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # fewer when what an earlier test left was collected meanwhile
     subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
@@ -405,7 +405,7 @@ async def test_a_stream_left_early_ends_its_thread_and_closes_its_files(tmp_path
         async for _ in stream:
             break
     assert not any(thread.name == "pack" for thread in threading.enumerate())
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_what_goes_wrong_in_the_thread_is_raised_to_the_reader(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def target(tmp_path: Path) -> Iterator[Target]:
     fds = len(os.listdir("/proc/self/fd"))
     yield found
     found.check_outside()
-    assert len(os.listdir("/proc/self/fd")) == fds, "a file descriptor was leaked"
+    # Fewer when what an earlier test left was collected meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= fds, "a file descriptor was leaked"
 
 
 # What a layer may hold.
