@@ -59,8 +59,10 @@ def members(data: bytes) -> dict[str, tarfile.TarInfo]:
 
 # ---- any tree ----
 
+# A tar begins with a name; one that begins as a compressed stream is taken for that, as by containerd.
+MAGIC = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zX")
 names = st.binary(min_size=1, max_size=130).filter(
-    lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b"..") and not b.startswith(b".wh.")
+    lambda b: b"/" not in b and b"\0" not in b and b not in (b".", b"..") and not b.startswith((b".wh.", *MAGIC))
 )
 times = st.integers(-(2**31), 2**33)
 owners = st.integers(0, 2**32 - 2)
