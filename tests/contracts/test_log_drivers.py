@@ -428,7 +428,7 @@ def test_a_receiver_that_swallows_packets_does_not_stop_the_loop(rig: Callable[.
             one.driver.write("stdout", b"meanwhile\n", NOW)
             one.turn(0.01)
             longest = max(longest, time.monotonic() - turn_began)
-        assert longest < 1.5
+        assert longest < 4
     finally:
         for sock in (server, *fillers):
             sock.close()
@@ -454,7 +454,7 @@ def test_an_end_waits_for_no_receiver_and_what_is_queued_is_still_sent(rig: Call
     written = full(one)
     began = time.monotonic()
     one.driver.close()
-    assert time.monotonic() < began + 1
+    assert time.monotonic() < began + 2.5  # what is queued would be waited for three seconds
     assert one.loop.last_words
     one.receiver.reading.set()
     assert len(settle(one, written)) == written
@@ -555,9 +555,11 @@ def test_syslog_over_tls_checks_its_receiver_and_sends_everything(tmp_path: Path
         loop.call_later(0.2, loop.stop)
         loop.run()
         driver.close()
-        loop.call_later(0.2, loop.stop)
-        loop._running = True
-        loop.run()
+        deadline = time.monotonic() + 20
+        while loop.last_words and time.monotonic() < deadline:
+            loop.call_later(0.01, loop.stop)
+            loop._running = True
+            loop.run()
         thread.join()
         loop.close()
     texts = []
