@@ -119,10 +119,11 @@ def attempt(bundle: Bundle, config: bytes) -> errdefs.Error | None:
         return None
     finally:
         assert time.monotonic() - began < 15, "it hung"
-        assert set(os.listdir("/proc/self/fd")) == before, "an fd is left"
+        # Fewer of both when what earlier tests left was collected meanwhile.
+        assert set(os.listdir("/proc/self/fd")) <= before, "an fd is left"
         os.close(null)
         assert [n for n in os.listdir(bundle.root) if n[0] != "."] == []
-        assert children() == others, "a child is left"
+        assert children() <= others, "a child is left"
         assert not [d for d in group_directories(bundle.prefix) if os.path.isdir(f"{d}/fuzz")], "a cgroup is left"
 
 

@@ -114,7 +114,7 @@ def test_an_init_that_ends_in_the_middle_of_an_exec(bundle: Bundle) -> None:
         assert wait(made.pid) == -9
         made.delete()
     assert outcomes <= {"ran", "StartError", "Conflict"}, outcomes
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_an_exec_in_a_full_container_cannot_fork(bundle: Bundle) -> None:

@@ -289,7 +289,7 @@ def test_a_forced_delete_waits_for_what_dies_with_init(bundle: Bundle) -> None:
     for _ in range(6):
         made = bundle.create(bundle.spec("sh", "-c", busy))
         made.start()
-        wait_for(lambda: len(made.pids()) > 60, "its processes")  # noqa: B023
+        wait_for(lambda: len(made.pids()) > 60, "its processes", 60)  # noqa: B023
         assert made.delete(force=True) == []
         assert not any(Path(directory).exists() for directory in made.record.groups.values())
         wait(made.pid)
@@ -303,7 +303,7 @@ def test_a_failed_create_leaves_nothing(bundle: Bundle) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(StartError, match="error mounting"):
         bundle.create(broken)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
     assert [n for n in os.listdir(bundle.root) if not n.startswith(".")] == []
     name = f"{bundle.prefix}-{bundle.count}"
     assert not any(os.path.exists(f"/sys/fs/cgroup/{c}/{bundle.prefix}/{name}") for c in os.listdir("/sys/fs/cgroup"))
@@ -318,7 +318,7 @@ def test_a_thousand_descriptors_stay_flat(bundle: Bundle) -> None:
             made.exec(Process(args=("nope",), env=("PATH=/bin",)))
         pid, _ = made.exec(Process(args=("true",), env=("PATH=/bin",)))
         wait(pid)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_forced_delete_leaves_no_group_of_a_container_with_many_processes(bundle: Bundle) -> None:
@@ -327,7 +327,7 @@ def test_a_forced_delete_leaves_no_group_of_a_container_with_many_processes(bund
     for _ in range(5):
         made = bundle.create(bundle.spec("sh", "-c", script))
         made.start()
-        wait_for(lambda made=made: len(made.pids()) > 60, "its processes")  # type: ignore[misc]
+        wait_for(lambda made=made: len(made.pids()) > 60, "its processes", 60)  # type: ignore[misc]
         assert made.delete(force=True) == []
         assert not any(Path(directory).exists() for directory in made.record.groups.values())
         wait(made.pid)

@@ -147,7 +147,7 @@ def test_a_create_that_fails_at_any_step_leaves_nothing(
     write(bundle, "sleep", "100")
     config = (bundle.path / "config.json").read_bytes()
     pid_file = bundle.path / "pid"
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     with monkeypatch.context() as patch:
         patch.setattr(where, name, fails)
@@ -155,7 +155,7 @@ def test_a_create_that_fails_at_any_step_leaves_nothing(
             runc.create("box", str(bundle.path), config, root=bundle.root, pid_file=str(pid_file))
     assert nothing_left(bundle)
     assert not pid_file.exists()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == children
     made = runc.create("box", str(bundle.path), config, root=bundle.root)  # and the name is free
     made.delete(force=True)
@@ -208,16 +208,16 @@ def test_a_failing_hook_after_the_fact_is_a_warning(bundle: Bundle, tmp_path: Pa
 @pytest.mark.parametrize("kind", ["prestart", "create_container", "poststop"])
 def test_a_hook_that_hangs_is_ended_with_its_children(bundle: Bundle, tmp_path: Path, kind: str) -> None:
     pids = tmp_path / "pids"
-    hook = shell(f"sleep 300 & echo $! > {pids}; sleep 300", timeout=1)
+    hook = shell(f"sleep 300 & echo $! > {pids}; sleep 300", timeout=3)
     spec: Spec = replace(bundle.spec("true"), hooks=Hooks(**{kind: (hook,)}))
     began = time.monotonic()
     if kind == "poststop":
         made = bundle.create(spec)
         made.start()
         wait(made.pid)
-        assert "ran past specified timeout of 1s" in made.delete()[0]
+        assert "ran past specified timeout of 3s" in made.delete()[0]
     else:
-        with pytest.raises(StartError, match="ran past specified timeout of 1s"):
+        with pytest.raises(StartError, match="ran past specified timeout of 3s"):
             bundle.create(spec)
     assert time.monotonic() - began < 20
     if kind != "create_container":  # that one's pids are the container's, which ended with its namespace

@@ -75,7 +75,7 @@ class Task:
         return ours, number
 
 
-async def read_until(sock: socket.socket, what: bytes | None, timeout_s: float = 10) -> bytes:
+async def read_until(sock: socket.socket, what: bytes | None, timeout_s: float = 20) -> bytes:
     """Everything up to and with `what`; None: to the end."""
     data = b""
     async with asyncio.timeout(timeout_s):
@@ -101,7 +101,7 @@ class Spawner:
         )  # fmt: skip
 
     async def connect(self) -> socket.socket:
-        for _ in range(500):
+        for _ in range(2000):
             try:
                 return unixsock.connect(self.state / "spawner.sock", socket.SOCK_SEQPACKET)
             except OSError:
@@ -136,7 +136,7 @@ class Spawner:
                     await step()
             task.client.close()
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(20)
         self.log.close()
 
 

@@ -43,7 +43,8 @@ def test_rotated_and_compressed_files_are_read_too(cli: Cli, engine: Engine) -> 
         options = ("max-size=20k", "max-file=4", "compress=true")
         flags = [word for option in options for word in ("--log-opt", option)]
         cli("run", "--name", driver, "--log-driver", driver, *flags, "busybox", "seq", "1", "1500")
-        wait_for(lambda: list(engine.data.glob("containers/*/**/*.gz")), "a file is compressed")
+        files = engine.data / "containers" / engine.inspect(driver)["Id"]
+        wait_for(lambda files=files: list(files.glob("**/*.gz")), "a file is compressed")  # type: ignore[misc]
         numbers = [int(line) for line in cli.out("logs", driver).splitlines()]
         assert numbers == list(range(numbers[0], 1501)) and len(numbers) > 400
         assert cli.out("logs", "--tail", "1200", driver).splitlines() == [str(n) for n in numbers[-1200:]]

@@ -157,7 +157,7 @@ def test_a_killed_shim_leaves_nothing_of_it(cli: Cli, engine: Engine, runtime: s
     engine.kill("shim", state["Id"])
     wait_for(lambda: not engine.running("box"), "its end is seen")
     assert engine.inspect("box")["State"]["ExitCode"] == 137
-    assert not alive(state["State"]["Pid"])
+    wait_for(lambda: not alive(state["State"]["Pid"]), "its process has gone too")
     cli("start", "box")
 
 

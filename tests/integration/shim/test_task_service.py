@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.processes import wait_for
 
 from rorqual import errdefs
 from rorqual.rpc import metrics, taskapi, ttrpcclient, unixsock
@@ -152,8 +153,11 @@ async def test_pids_and_stats_tell_of_the_container(spawner: Spawner) -> None:
     task = await spawner.task(["sh", "-c", "sleep 60 & sleep 60; true"])
     pid = await task.create()
     await task.start()
-    await asyncio.sleep(0.2)
-    pids = await task.call("Pids", taskapi.PidsRequest(task.id), taskapi.PidsResponse)
+    for _ in range(200):
+        pids = await task.call("Pids", taskapi.PidsRequest(task.id), taskapi.PidsResponse)
+        if len(pids.processes) >= 3:
+            break
+        await asyncio.sleep(0.05)
     assert pid in [p.pid for p in pids.processes] and len(pids.processes) == 3
     answer = await task.call("Stats", taskapi.StatsRequest(task.id), taskapi.StatsResponse)
     figures = metrics.Metrics.decode(answer.stats.value)
@@ -171,8 +175,9 @@ async def test_orphans_of_the_container_are_reaped(spawner: Spawner) -> None:
     assert await task.wait("e1") == 0
     await asyncio.sleep(0.5)
     connected = await task.call("Connect", taskapi.ConnectRequest(task.id), taskapi.ConnectResponse)
-    children = Path(f"/proc/{connected.shim_pid}/task/{connected.shim_pid}/children").read_text().split()
-    assert children == [str(connected.task_pid)]
+    children = Path(f"/proc/{connected.shim_pid}/task/{connected.shim_pid}/children")
+    only = [str(connected.task_pid)]
+    await asyncio.to_thread(wait_for, lambda: children.read_text().split() == only, lambda: children.read_text())
 
 
 async def test_a_second_connection_sees_the_same_task_and_survives_the_first(spawner: Spawner) -> None:
@@ -207,8 +212,8 @@ async def test_shutdown_ends_the_shim_after_delete(spawner: Spawner) -> None:
     shim = int((task.bundle / "shim.pid").read_text())
     await task.delete()
     await task.call("Shutdown", taskapi.ShutdownRequest(task.id))
-    await asyncio.wait_for(task.client.closed, 5)
-    for _ in range(100):
+    await asyncio.wait_for(task.client.closed, 20)
+    for _ in range(750):
         if not os.path.exists(f"/proc/{shim}"):
             return
         await asyncio.sleep(0.02)
