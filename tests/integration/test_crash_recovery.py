@@ -27,6 +27,14 @@ VICTIMS = {
 
 Crash = Callable[[], None]
 
+# A container that must end only once its daemon is dead.
+UNTIL_GO = "while [ ! -e /go ]; do sleep 0.05; done"
+
+
+def go(pid: int) -> None:
+    with open(f"/proc/{pid}/root/go", "w"):
+        pass
+
 
 @pytest.fixture(params=VICTIMS)
 def crash(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Crash]:
@@ -63,7 +71,7 @@ def ticker(cli: Cli, name: str = "ticker") -> str:
 
 def last_line(engine: Engine, container: str) -> int:
     file = engine.data / "containers" / container / f"{container}-json.log"
-    lines = file.read_text().splitlines()
+    lines = file.read_text().rpartition("\n")[0].splitlines()  # the last may be being written
     return int(json.loads(lines[-1])["log"]) if lines else 0
 
 
@@ -124,7 +132,7 @@ def test_the_exit_code_of_a_container_that_ended_meanwhile_is_right(cli: Cli, en
 def test_an_attached_terminal_survives(cli: Cli, engine: Engine, crash: Crash) -> None:
     with Terminal([*cli.argv, "run", "-it", "--name", "box-a", "busybox", "sh"], cli.environment) as terminal:
         terminal.expect(r"/ # ")
-        time.sleep(0.3)  # the prompt may be there before the client has the answer to its start
+        time.sleep(1)  # the prompt may be there before the client has the answer to its start
         crash()
         terminal.line("echo still $((40+2))")
         terminal.expect("still 42")
@@ -177,7 +185,7 @@ def test_a_published_port_goes_on(cli: Cli, engine: Engine, crash: Crash) -> Non
 
     def page() -> Any:
         try:
-            with engine.inside(), socket.create_connection(("127.0.0.1", 18081), 2) as client:
+            with engine.inside(), socket.create_connection(("127.0.0.1", 18081), 10) as client:
                 client.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 return b"page" in b"".join(iter(lambda: client.recv(4096), b""))
         except OSError:
@@ -210,7 +218,7 @@ def test_death_of_a_shim_is_reported_and_cleaned_up(cli: Cli, engine: Engine) ->
         time.sleep(0.3)
         engine.kill("shim", container)
         assert waiting.communicate(timeout=15)[0] == b"137\n"
-    assert not alive(pid)
+    wait_for(lambda: not alive(pid), "its process has gone too")
     state = engine.inspect("orphan")["State"]
     assert (state["Running"], state["ExitCode"]) == (False, 137)
     cli("rm", "orphan")
@@ -237,10 +245,12 @@ def test_an_orderly_restart_keeps_containers(cli: Cli, engine: Engine) -> None:
 
 
 def test_rm_is_done_after_a_crash_of_the_daemon_during_the_run(cli: Cli, engine: Engine) -> None:
-    with cli.started("run", "--rm", "--name", "gone", "busybox", "sleep", "1"):
+    with cli.started("run", "--rm", "--name", "gone", "busybox", "sh", "-c", UNTIL_GO):
         wait_for(lambda: engine.api("GET", "/containers/gone/json").status == 200 and engine.running("gone"), "it runs")
+        pid = engine.inspect("gone")["State"]["Pid"]
         engine.kill("rorquald")
-        time.sleep(1.2)
+        go(pid)
+        wait_for(lambda: not alive(pid), "its end")
         back(engine)
         wait_for(lambda: engine.api("GET", "/containers/gone/json").status == 404, "--rm removed it")
 
@@ -314,13 +324,14 @@ def test_a_start_that_was_not_recorded_any_more_keeps_its_network(cli: Cli, engi
 
 
 def test_the_exit_code_after_a_start_that_was_not_recorded_any_more_is_right(cli: Cli, engine: Engine) -> None:
-    id = cli.out("create", "--name", "brief", "busybox", "sh", "-c", "sleep 1; exit 7")
+    id = cli.out("create", "--name", "brief", "busybox", "sh", "-c", f"{UNTIL_GO}; exit 7")
     before = as_stored(engine, id)
     cli("start", "brief")
     pid = engine.inspect(id)["State"]["Pid"]
     engine.kill("rorquald")
     with contextlib.closing(sqlite3.connect(engine.data / "daemon.db")) as database, database:
         database.execute("UPDATE containers SET state=? WHERE id=?", (before, id))
+    go(pid)
     wait_for(lambda: not alive(pid), "its end")
     for _ in range(2):  # the second time it is found as it was recorded
         engine.start()
@@ -334,7 +345,9 @@ def test_the_exit_code_after_a_start_that_was_not_recorded_any_more_is_right(cli
 def test_a_commit_that_was_cut_short_leaves_its_container_running(cli: Cli, engine: Engine) -> None:
     cli("run", "-d", "--name", "large", "busybox", "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=300; sleep 1000")
     wait_for(
-        lambda: cli("exec", "large", "sh", "-c", "ps | grep -q [s]leep", code=None).code == 0, "the file is written"
+        lambda: cli("exec", "large", "sh", "-c", "ps | grep -q [s]leep", code=None).code == 0,
+        "the file is written",
+        60,
     )
     with cli.started("commit", "large", "image"):
         wait_for(lambda: engine.inspect("large")["State"]["Paused"], "the commit has paused it")
