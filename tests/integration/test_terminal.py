@@ -28,11 +28,12 @@ def test_a_shell_prompts_echoes_and_ends(cli: Cli) -> None:
 
 
 def test_ctrl_c_interrupts_the_program_and_not_the_container(cli: Cli) -> None:
-    with on_terminal(cli, "run", "--rm", "-it", "busybox", "sh") as terminal:
+    with on_terminal(cli, "run", "--rm", "-it", "--name", "box-c", "busybox", "sh") as terminal:
         terminal.expect(PROMPT)
         terminal.line("sleep 1000")
         terminal.expect("sleep 1000\r\n")
-        time.sleep(0.3)  # the shell forks and hands the terminal to the program
+        # The shell forks and hands the terminal to the program.
+        wait_for(lambda: "sleep 1000" in cli.out("top", "box-c"), "the program runs")
         terminal.type(CTRL_C)
         terminal.expect(PROMPT)
         terminal.line("echo status $?")
@@ -49,7 +50,7 @@ def test_the_window_has_its_size_from_the_start_and_follows_changes(cli: Cli) ->
         terminal.expect(r"\b30 100\b")
         terminal.expect(PROMPT)
         terminal.resize(41, 122)
-        terminal.line("sleep 0.5; stty size")
+        terminal.line("until stty size | grep '41 12[2]'; do sleep 0.1; done")  # not as it will be shown
         terminal.expect(r"\b41 122\b")
         terminal.expect(PROMPT)
         terminal.line("exit")
@@ -114,7 +115,7 @@ def test_programs_that_paint_the_whole_screen_work(cli: Cli) -> None:
         terminal.type("ihello")
         terminal.expect("hello")
         terminal.type("\x1b")
-        time.sleep(0.3)  # alone it is the Escape key, with more behind it the start of a sequence
+        terminal.expect("- /tmp/new")  # alone it is the Escape key, with more behind it the start of a sequence
         terminal.type(":wq\r")
         assert terminal.ends() == 0
 
@@ -128,9 +129,11 @@ def test_a_person_who_closes_the_window_does_not_stop_the_container(cli: Cli, en
 def test_the_third_signal_ends_the_client_of_a_program_that_ignores_them(cli: Cli, engine: Engine) -> None:
     with cli.started("run", "--name", "deaf", "busybox", "sleep", "1000") as client:  # process 1: it has no handler
         wait_for(lambda: engine.api("GET", "/containers/deaf/json").status == 200 and engine.running("deaf"), "it runs")
-        for _ in range(3):
+        for _ in range(20):
             client.send_signal(signal.SIGINT)
-            time.sleep(0.2)  # signals of one kind that wait are one
+            time.sleep(0.5)  # signals of one kind that wait are one
+            if client.poll() is not None:
+                break
         assert client.wait(10) == 1
         assert client.stderr is not None
         assert client.stderr.read() == b"\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
