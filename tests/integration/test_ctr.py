@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -68,17 +67,21 @@ def test_tasks_exec_runs_in_the_engines_container(ctr: Ctr, engine: Engine) -> N
     ctr("tasks", "exec", "--exec-id", "x2", container, "sh", "-c", "exit 9", code=9)
 
 
-def test_events_are_seen(ctr: Ctr, engine: Engine) -> None:
-    with subprocess.Popen([*ctr.argv, "events"], stdout=subprocess.PIPE, text=True) as watcher:
+def test_events_are_seen(ctr: Ctr, engine: Engine, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    topics = ("/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete", "/containers/create")
+    with output.open("w") as file, subprocess.Popen([*ctr.argv, "events"], stdout=file) as watcher:
         try:
-            time.sleep(0.5)
-            engine.rorqual("run", "--rm", "busybox", "true")
-            time.sleep(1)
+
+            def told() -> bool:
+                # Again and again: the watcher does not say when it has come.
+                engine.rorqual("run", "--rm", "busybox", "true")
+                return all(topic in output.read_text() for topic in topics)
+
+            wait_for(told, output.read_text, 30)
         finally:
             watcher.terminate()
-        output = watcher.communicate(timeout=10)[0]
-    for topic in ("/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete", "/containers/create"):
-        assert topic in output, output
+            watcher.wait(10)
 
 
 def test_run_of_a_pulled_image(ctr: Ctr, engine: Engine) -> None:
