@@ -14,8 +14,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 CLIENTS = 8
 SECONDS = 10.0
-PATIENCE_S = 8.0  # for an answer; a stop and a kill each have ten seconds before they give up
+PATIENCE_S = 9.5  # for an answer; a stop and a kill each have ten seconds before they give up
 BODY = {"Image": "busybox", "Cmd": ["sleep", "1000"]}
+WANTED = {"create", "start", "remove by force", "rename", "commit"}
 LIMITS = {"Memory": 64 << 20, "MemorySwap": 128 << 20}
 
 # name: (method, path, body)
@@ -86,14 +87,18 @@ def test_each_client_gets_a_clear_answer_and_nothing_is_left(engine: Engine, pol
     before = engine.held()
     assert engine.api("POST", "/networks/create", {"Name": "beside"}).status == 201
     clients = [Client(engine, f"{policy} {number}", policy) for number in range(CLIENTS)]
-    threads = [threading.Thread(target=client.run) for client in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not [wrong for client in clients for wrong in client.wrong]
-    succeeded = {name for client in clients for name, status in client.answers if status < 300}
-    assert {"create", "start", "remove by force", "rename", "commit"} <= succeeded  # else nothing was tried
+    succeeded: set[str] = set()
+    for _ in range(4):  # a busy machine may not come to all of it in the first time
+        threads = [threading.Thread(target=client.run) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not [wrong for client in clients for wrong in client.wrong]
+        succeeded |= {name for client in clients for name, status in client.answers if status < 300}
+        if succeeded >= WANTED:
+            break
+    assert succeeded >= WANTED  # else nothing was tried
 
     for name in ("one", "other"):
         engine.api("DELETE", f"/containers/{name}?force=1")
