@@ -3,8 +3,11 @@
 The sizes lie around what pipes, terminals and buffers hold, the largest far beyond all of them.
 """
 
+import json
 import subprocess
+import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from support.engine import Cli, Engine
@@ -47,13 +50,13 @@ def test_all_output_of_a_run_arrives_with_its_status(cli: Cli, size: int, termin
 
 def test_output_that_is_not_read_before_the_container_is_gone_still_arrives(cli: Cli, engine: Engine) -> None:
     script = f"head -c {_FITS} /dev/zero | tr '\\0' x; exit 7"
-    began: list[bool] = []
+    since = time.time()
 
     def gone() -> bool:
-        if engine.pids("shim"):
-            began.append(True)
-        status = engine.api("GET", "/containers/short/json").status
-        return status == 404 and bool(began) and not engine.pids("shim")
+        """By the event: a look may come too late to see it run at all."""
+        filters = quote(json.dumps({"container": ["short"], "event": ["destroy"]}))
+        told = engine.api("GET", f"/events?since={since:.6f}&until={time.time():.6f}&filters={filters}").body
+        return bool(told) and not engine.pids("shim")
 
     assert received(cli, "run", "--rm", "--name", "short", "busybox", "sh", "-c", script, until=gone) == (_FITS, 7)
 
