@@ -268,7 +268,7 @@ def test_model_and_reality_agree_after_random_operations_and_kills(fresh_engine:
     assert sum(client.done for client in clients) > 10 * ROUNDS
     wrong = [line for client in clients for line in client.wrong]
     assert not wrong, "\n".join(wrong) + told(engine, wrong) + engine.log_tail(200)
-    wait_for(lambda: not disagreements(engine, clients), lambda: str(disagreements(engine, clients)), 10)
+    wait_for(lambda: not disagreements(engine, clients), lambda: str(disagreements(engine, clients)), 20)
     used = sum((client.used for client in clients), Counter())
     assert not {"create", *OPERATIONS, *ASIDE} - used.keys(), used
     for container in engine.api("GET", "/containers/json?all=1").json:

@@ -33,7 +33,7 @@ def test_clients_that_start_containers_while_the_engine_is_killed(fresh_engine: 
         while not stop.is_set():
             action = own.choice(ACTIONS)
             try:
-                cli(*action, code=None, timeout_s=15)
+                cli(*action, code=None, timeout_s=30)
             except subprocess.TimeoutExpired:
                 hung.append(f"{cli.name} {' '.join(action)}")
                 for daemon in ("rorquald", "containerd"):  # what they wait for goes to their log
