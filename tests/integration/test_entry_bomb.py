@@ -66,7 +66,7 @@ def test_import_refuses_it_while_it_comes(engine: Engine) -> None:
             assert sent < ENTRIES // _PIECE_ENTRIES  # the answer was lost with the connection
     finally:
         connection.close()
-    assert TOLD in engine.log.read_text()
+    wait_for(lambda: TOLD in engine.log.read_text(), "the refusal is logged")
     assert sent < ENTRIES // _PIECE_ENTRIES, "it is not read to its end"
     assert engine.api("GET", "/images/bomb/json").status == 404
 

@@ -44,7 +44,7 @@ def test_execs_attaches_and_resizes_that_are_given_up_leave_memory_and_descripto
     abuse(30)
     before, memory = engine.held(), resident_kib(shim)
     abuse(300)
-    assert not engine.held().more_than(before)
+    wait_for(lambda: not engine.held().more_than(before), lambda: str(engine.held().more_than(before)))
     assert resident_kib(shim) - memory < 512
 
 

@@ -119,7 +119,7 @@ def test_publish_makes_a_udp_port_reachable(cli: Cli, engine: Engine) -> None:
     cli("run", "-d", "--name", "udp", "-p", "18053:53/udp", *HOST_PYTHON, "busybox", "/usr/bin/python3", "-Ic", serve)
     wait_for(lambda: "up" in cli.out("logs", "udp"), "the server is up")
     with engine.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
+        client.settimeout(20)
         client.connect(("127.0.0.1", 18053))
         client.send(b"datagram")
         assert client.recv(100) == b"datagram"
@@ -221,7 +221,7 @@ def test_network_bridge_gives_address_route_and_peers(cli: Cli, engine: Engine) 
     cli("run", "-d", "--name", "peer", "busybox", "sleep", "60")
     address = engine.inspect("peer")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     out = cli.out("run", "--rm", "--network", "bridge", "busybox", "sh", "-c",
-        f"ip -4 -o addr show eth0; ip route; ping -c 1 -W 2 {address}")  # fmt: skip
+        f"ip -4 -o addr show eth0; ip route; ping -c 1 -W 10 {address}")  # fmt: skip
     assert re.search(r"inet 172\.31\.77\.\d+/24", out)
     assert "default via 172.31.77.1 dev eth0" in out
     assert "1 packets received" in out

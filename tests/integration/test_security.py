@@ -228,8 +228,8 @@ def test_cve_2022_23648_an_images_volume_cannot_read_the_host(engine: Engine, tm
         made = engine.api("POST", f"/containers/create?name=box-{number}", body)
         assert made.status == 201, made.body
         assert "secret" not in engine.rorqual("start", "-a", f"box-{number}", code=None).out
-    volumes = [path for path in (engine.data / "volumes").rglob("*") if path.name == "secret"]
-    assert volumes == []
+    # Not rglob, which an earlier test's volume that is being removed would make fail.
+    assert [top for top, _, files in os.walk(engine.data / "volumes") if "secret" in files] == []
 
 
 def test_the_daemon_socket_is_not_inside_containers(engine: Engine) -> None:

@@ -85,5 +85,5 @@ def test_a_missing_layer_and_leftovers(engine: Engine) -> None:
     for pid in engine.pids("containerd"):  # its workers too
         os.kill(pid, signal.SIGKILL)
     engine.rorqual("run", "--rm", "busybox", "true")
-    assert not stray.exists()
+    wait_for(lambda: not stray.exists(), "the leftover is removed")
     engine.rorqual("system", "check")
