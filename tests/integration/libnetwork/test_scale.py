@@ -28,6 +28,16 @@ ALLOWED = 1.5
 POOLS = (AddressPool(IPv4Network("10.128.0.0/10"), 24),)
 
 
+@pytest.fixture(autouse=True)
+def nothing_ends_any_more() -> Iterator[None]:
+    """The kernel takes hundreds of interfaces down at once, for many seconds, in which nobody on the machine
+    changes any or makes a namespace: not at the cost of the tests that follow."""
+    yield
+    for _ in range(3):
+        time.sleep(0.2)  # until it has begun
+        subprocess.run(["unshare", "--net", "true"], check=True)
+
+
 async def joined(c: Controller, name: str, network: str) -> float:
     """Seconds for a container to join, with a published port and a name."""
     await c.create_sandbox(name)
