@@ -221,7 +221,7 @@ def test_a_plugin_that_hangs_holds_up_nobody_else(lab: Callable, method: str) ->
             assert {"bridge", "blue"} <= {network.name for network in await c.networks()}
             with pytest.raises(errdefs.Conflict):
                 await c.create_network(NetworkConfig("slow"))
-            assert time.monotonic() - began < 5 and not held.done()
+            assert time.monotonic() - began < 10 and not held.done()
             later = asyncio.ensure_future(c.remove_network("slow"))
             await asyncio.wait([later], timeout=10 if method == "RequestPool" else 0.1)
             assert later.done() == (method == "RequestPool")  # nobody knows of it yet; else it waits for its turn
@@ -245,7 +245,7 @@ def test_a_plugin_has_so_long_for_a_whole_answer(lab: Callable, drips: str) -> N
             began = time.monotonic()
             with pytest.raises(errdefs.Unavailable, match=r"does not answer NetworkDriver\.CreateNetwork"):
                 await c.create_network(NetworkConfig("red", driver="toy"))
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 10
             assert [n.name for n in await c.networks() if not n.predefined] == []
 
     lab(body)
@@ -345,7 +345,7 @@ def test_the_daemon_starts_without_its_plugin_and_removes_what_was_the_plugins(l
         plugin.hang = "Activate"
         began = time.monotonic()
         async with controller(lab) as c:
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 10
             for name in ("toy", "other"):
                 (lab.root / f"{name}.sock").unlink()
             with pytest.raises(errdefs.NotFound, match="could not find plugin toy"):
