@@ -23,7 +23,7 @@ pytestmark = [
 
 SERVER = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
 ADDRESS = "127.0.0.1"
-PUBLISHED = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/', timeout=3).read().decode())"
+PUBLISHED = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/', timeout=10).read().decode())"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,13 @@ def swarm(cli: Cli) -> Cli:
 def etcd(engine: Engine) -> list[int]:
     """The processes of this engine's etcd."""
     return [p.pid for p in processes.belonging(engine.marker, engine.cgroup_parent) if "etcd --name" in p.command]
+
+
+def kill_etcd(engine: Engine) -> None:
+    """Dead when this returns: one that is dying would take a change and never answer it."""
+    pids = etcd(engine)
+    processes.kill(pids)
+    wait_for(lambda: not {*pids} & {*etcd(engine)}, "etcd is dead")
 
 
 def state(engine: Engine) -> str:
@@ -337,7 +344,7 @@ def test_nodes_are_changed(swarm: Cli, own: Engine) -> None:
 
 def fetched(cli: Cli, network: str, address: str) -> str:
     request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80 | grep hello"
-    command = f"for i in 1 2 3 4 5 6 7 8; do {request} && exit 0; usleep 100000; done; exit 1"
+    command = f"for i in $(seq 50); do {request} && exit 0; usleep 100000; done; exit 1"
     return cli("run", "--rm", "--network", network, "busybox", "sh", "-c", command, code=None).out.strip()
 
 
@@ -375,7 +382,7 @@ def test_what_is_on_an_overlay_network_goes_out_and_publishes_by_the_gateways_br
     swarm("run", "-d", "--name", "web", "--network", "red", "-p", "8080:80", "busybox", "sh", "-c", SERVER)
     assert own.network is not None
     served = lambda: "hello" in own.network.run("python3", "-c", PUBLISHED, check=False)  # noqa: E731
-    wait_for(served, "the port is served", 10)
+    wait_for(served, "the port is served", 30)
     assert [*own.inspect("web")["NetworkSettings"]["Networks"]] == ["red"]
     route = ("run", "--rm", "busybox", "ip", "route")
     assert "default via" in swarm.out(*route[:2], "--network", "red", *route[2:])
@@ -435,7 +442,7 @@ def test_the_swarm_outlives_its_processes(ours: Cli, own: Engine, victims: tuple
     assert fetched(ours, "red", "web") == "hello"
     for victim in victims:
         if victim == "etcd":
-            processes.kill(etcd(own))
+            kill_etcd(own)
         else:
             own.kill(victim)
     if "rorquald" in victims:
