@@ -89,14 +89,14 @@ MUTATIONS = (
         "tests/integration/libnetwork/test_spoofing.py::test_a_container_cannot_answer_for_anothers_published_port",
         (
             "libnetwork/firewall/ruleset.py",
-            '        "raw-prerouting meta nfproto ipv4 iifname @rooted fib saddr . iif oif missing "\n'
-            '        "ip saddr @subnets iifname . ip saddr != @sources drop",\n',
+            '        "raw-prerouting iifname . ip saddr != @sources iifname @rooted fib saddr . iif oif missing "\n'
+            '        "ip saddr @subnets drop",\n',
             "",
         ),
         (
             "libnetwork/firewall/ruleset.py",
-            '        "raw-prerouting meta nfproto ipv6 iifname @rooted6 fib saddr . iif oif missing "\n'
-            '        "ip6 saddr @subnets6 iifname . ip6 saddr != @sources6 drop",\n',
+            '        "raw-prerouting iifname . ip6 saddr != @sources6 iifname @rooted6 fib saddr . iif oif missing "\n'
+            '        "ip6 saddr @subnets6 drop",\n',
             "",
         ),
     ),

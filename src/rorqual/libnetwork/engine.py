@@ -333,9 +333,8 @@ class Engine:
                 self._store.update_endpoints(moved)
             self._sandboxes[sandbox_id] = joined
             undo.callback(self._sandboxes.__setitem__, sandbox_id, sandbox)
-            if len(joined.endpoints) > 1:
-                self._let_in(joined)
-                undo.callback(self._let_in, sandbox)
+            self._let_in(joined)
+            undo.callback(self._let_in, sandbox)
             if endpoint.dns_names:
                 self._resolver.join(self._view(joined), _names(endpoint))
             undo.pop_all()
@@ -402,7 +401,8 @@ class Engine:
         return self._sandboxes[sandbox_id]
 
     def _let_in(self, sandbox: Sandbox, *, now: bool = True) -> None:
-        """A sandbox on several bridges may send by each what it sends in its name on another: its way out is one."""
+        """A sandbox may send in its own names, on several bridges by each what is its name on another: its way out is
+        one."""
         specs = {e.id: self._networks[e.network_id].spec for e in sandbox.endpoints}
         bridged = [e for e in sandbox.endpoints if specs[e.id].driver in ("bridge", "overlay")]
         self._firewall.let_in(
@@ -412,7 +412,7 @@ class Engine:
                 for by in bridged
                 for of in bridged
                 for ip in (of.ip, of.ip6)
-                if of is not by and ip
+                if ip
             ],
             now=now,
         )

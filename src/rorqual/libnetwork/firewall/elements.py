@@ -34,8 +34,8 @@ class BridgeRules:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Packets from `ip` may come in by that bridge though the host reaches the address by another: their sender is on
-    both networks."""
+    """Packets from `ip` may come in by that bridge: it is the address of somebody who is on it, there or (though the
+    host reaches that by another bridge) on another of his networks."""
 
     interface: str
     ip: IPv4Address | IPv6Address
