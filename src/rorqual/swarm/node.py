@@ -74,10 +74,11 @@ class SwarmNode:
         *,
         etcd: str = "etcd",
     ) -> None:
-        self._root, self._describe, self._now, self._etcd = root, describe, now, etcd
+        self._root, self._describe, self._now = root, describe, now
         self._lock = asyncio.Lock()
         self._keys = KeyFile(root / "keys.json")
         self._held: Keys | None = None
+        self._server = EtcdProcess(root / "etcd", binary=etcd)
         self._state: State | None = None
         self._renewal: asyncio.Task[None] | None = None
         self.place: Place | None = None
@@ -104,18 +105,14 @@ class SwarmNode:
     async def stop(self) -> None:
         """The daemon ends in good order: so does etcd."""
         await self._close()
-        if self.place is not None:
-            await self._process(self.place.node_id).stop()
+        await self._server.stop()
 
     async def _sweep(self) -> None:
         """Remove what an `init` or a `leave` that was cut short has left."""
         if not self._root.exists():
             return
-        await EtcdProcess(self._root / "etcd", "").stop()
+        await self._server.stop()
         await asyncio.to_thread(shutil.rmtree, self._root)
-
-    def _process(self, node_id: str) -> EtcdProcess:
-        return EtcdProcess(self._root / "etcd", node_id, binary=self._etcd)
 
     # --- what users ask for
 
@@ -139,7 +136,6 @@ class SwarmNode:
                 await self._make(place, cluster, availability)
             except BaseException:
                 await self._close()
-                await self._process(place.node_id).stop()
                 await self._sweep()
                 raise
             self.place = place
@@ -204,12 +200,10 @@ class SwarmNode:
                 raise Unavailable("This node is not part of a swarm")
             if not force:
                 raise Unavailable(LOCKED if self.locked else _LAST_MANAGER)
-            place = self.place
             (self._root / "node.json").unlink(missing_ok=True)
             await self._close()
             self.place, self.locked, self.error = None, False, ""
-            await self._process(place.node_id).stop()
-            await asyncio.to_thread(shutil.rmtree, self._root)
+            await self._sweep()
 
     def managing(self) -> Manager:
         if self.manager is None:
@@ -230,9 +224,13 @@ class SwarmNode:
         self._take(manager, state)
 
     async def _opened(self, place: Place, keys: Keys) -> tuple[Manager, State]:
-        process = self._process(place.node_id)
-        state = State(process, Etcd(process.address), Sealer(keys.state))
-        await state.open()
+        self._server.name = place.node_id
+        state = State(self._server, Etcd(self._server.address), Sealer(keys.state))
+        try:
+            await state.open()
+        except BaseException:
+            await state.close()
+            raise
         cluster = ClusterManager(state, self._now, lambda changed: self._heed(manager, changed))
         manager = Manager(cluster, NodeManager(state, self._now), NetworkManager(state, cluster, self._now))
         return manager, state

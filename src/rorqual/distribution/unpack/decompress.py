@@ -81,7 +81,8 @@ def reader(stream: CountedStream, chunk_bytes: int) -> Callable[[], bytes]:
         return _gzip(stream, chunk_bytes)
     if is_compressed(magic):
         return _zstd(stream, chunk_bytes)
-    if magic[:3] == _BZIP2 or magic == _XZ[:4]:
+    # A plain tar begins with a name: one digit less is taken for bzip2.
+    if (magic[:3] == _BZIP2 and magic[3:].isdigit() and magic[3:] != b"0") or magic == _XZ[:4]:
         return _other(stream, chunk_bytes, magic)
     return lambda: stream.read(chunk_bytes)
 

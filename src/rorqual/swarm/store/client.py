@@ -9,9 +9,9 @@ from rorqual.errdefs import Unavailable
 from rorqual.rpc.channel import UnixChannel
 from rorqual.rpc.proto import etcd_grpc, etcd_pb2
 from rorqual.rpc.status import translated
+from rorqual.swarm.store.process import START_TIMEOUT_S
 
 _SERVER = "etcd"
-_PATIENCE_S = 15.0  # until it has been started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Etcd:
     """All methods raise Unavailable (status.ConnectionLost) when etcd goes away, or does not come back."""
 
     def __init__(self, address: str) -> None:
-        self._channel = UnixChannel(address, patience_s=_PATIENCE_S)
+        self._channel = UnixChannel(address, patience_s=START_TIMEOUT_S)
         # Apart: who follows the changes has etcd started again, and must not wait for it.
         self._watch_channel = UnixChannel(address)
         self._kv = etcd_grpc.KVStub(self._channel)

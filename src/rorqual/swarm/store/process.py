@@ -1,7 +1,8 @@
 """The etcd of a manager: started, found again, ended.
 
 It listens on unix sockets in its own directory only, which is root's: the only manager of a swarm opens no port. It is
-in a session of its own, so that it outlives a killed daemon, whose successor takes it over.
+in a session of its own, so that it outlives a killed daemon, whose successor takes it over. It is known by the file
+`pid`, which it has written itself before it became etcd, and by its working directory, which no other process has.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import os
 import select
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 from pathlib import Path
 
@@ -24,7 +23,8 @@ log = logging.getLogger(__name__)
 
 # etcd's unix addresses must look like host:port; the file that it makes is called so.
 _CLIENT, _PEER = "client:0", "peer:0"
-_START_TIMEOUT_S = 60.0
+_BECOME = 'echo $$ > pid; exec "$@"'
+START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
 _POLL_S = 0.01
 _BACKEND_BYTES = 1 << 30
@@ -34,11 +34,13 @@ _HEARTBEAT_MS, _ELECTION_MS = 25, 250
 
 
 class EtcdProcess:
-    """One manager's, in `directory`. `name` is the node's id."""
+    """One manager's, in `directory`; `name`, which the first start must know, is the node's id."""
 
-    def __init__(self, directory: Path, name: str, *, binary: str = "etcd") -> None:
-        self._directory, self._name, self._binary = directory, name, binary
+    def __init__(self, directory: Path, *, binary: str = "etcd") -> None:
+        self._directory, self._binary = directory, binary
+        self.name = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = asyncio.Lock()
 
     @property
     def address(self) -> str:
@@ -46,44 +48,46 @@ class EtcdProcess:
         return str(self._directory / _CLIENT)
 
     async def ensure(self) -> None:
-        """Raises: Unavailable when it is not installed, or does not start."""
-        if self._pid():
-            return
-        found = shutil.which(self._binary)
-        if found is None:
-            raise Unavailable(
-                "a swarm's state is kept in etcd, which is not installed (Debian, Ubuntu: apt-get install etcd-server)"
-            )
-        os.makedirs(self._directory, 0o700, exist_ok=True)
-        process = await asyncio.to_thread(self._start, found)
-        self._process = process
-        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
-        while not self._pid():
-            if process.poll() is not None:
-                raise Unavailable(f"etcd ended with status {process.returncode}: see {self._directory / 'log'}")
-            if asyncio.get_running_loop().time() > deadline:
-                process.kill()
-                process.wait()
-                raise Unavailable(f"etcd does not answer on {self.address}")
-            await asyncio.sleep(_POLL_S)
+        """It answers. Raises: Unavailable when it is not installed, or does not start."""
+        async with self._lock:
+            if self._answers():
+                return
+            found = shutil.which(self._binary)
+            if found is None:
+                raise Unavailable(
+                    "a swarm's state is kept in etcd, which is not installed (Debian, Ubuntu: apt-get install "
+                    "etcd-server)"
+                )
+            deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+            if not self._pid():  # one that a predecessor has just started answers soon
+                self._start(found)
+            while not self._answers():
+                self.reap()
+                if not self._pid():
+                    raise Unavailable(f"etcd ended before it answered: see {self._directory / 'log'}")
+                if asyncio.get_running_loop().time() > deadline:
+                    raise Unavailable(f"etcd does not answer on {self.address}")
+                await asyncio.sleep(_POLL_S)
 
-    def _start(self, binary: str) -> subprocess.Popen[bytes]:
+    def _start(self, binary: str) -> None:
+        """Returns when the process is known: a fork, and no waiting, so the event loop does it itself."""
         client, peer = f"unix://{_CLIENT}", f"unix://{_PEER}"
-        argv = [binary, "--name", self._name, "--data-dir", "data"]
+        argv = [binary, "--name", self.name, "--data-dir", "data"]
         argv += ["--listen-client-urls", client, "--advertise-client-urls", client]
         argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-        argv += ["--initial-cluster", f"{self._name}={peer}", "--initial-cluster-token", self._name]
+        argv += ["--initial-cluster", f"{self.name}={peer}", "--initial-cluster-token", self.name]
         argv += ["--heartbeat-interval", str(_HEARTBEAT_MS), "--election-timeout", str(_ELECTION_MS)]
         argv += ["--auto-compaction-mode", "revision", "--auto-compaction-retention", str(_KEPT_REVISIONS)]
         argv += ["--quota-backend-bytes", str(_BACKEND_BYTES), "--logger", "zap", "--log-level", "warn"]
         log.info("starting etcd in %s", self._directory)
+        os.makedirs(self._directory, 0o700, exist_ok=True)
         for stale in (_CLIENT, _PEER):
             (self._directory / stale).unlink(missing_ok=True)
         # Options are what it is given here, not what this daemon's environment has for another etcd.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
         with open(self._directory / "log", "wb") as output:
-            return subprocess.Popen(
-                argv,
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _BECOME, "sh", *argv],
                 cwd=self._directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -92,18 +96,28 @@ class EtcdProcess:
                 start_new_session=True,
             )
 
-    def _pid(self) -> int:
-        """Who listens, 0 for nobody."""
+    def _answers(self) -> bool:
         try:
-            with unixsock.connect(self.address, timeout_s=1.0) as sock:
-                pid, _, _ = struct.unpack("=3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            unixsock.connect(self.address, timeout_s=1.0).close()
         except OSError:
+            return False
+        return True
+
+    def _pid(self) -> int:
+        """The process, 0 for none."""
+        if self._process is not None and self._process.returncode is None:
+            return self._process.pid
+        try:
+            pid = int((self._directory / "pid").read_text())
+            ours = os.path.samefile(f"/proc/{pid}/cwd", self._directory)
+        except (OSError, ValueError):
             return 0
-        return int(pid)
+        return pid if ours else 0
 
     async def stop(self) -> None:
-        """End it and wait for that; none is no error."""
-        await asyncio.to_thread(self._stop)
+        """End it and wait for that, however far its start has come; none is no error."""
+        async with self._lock:
+            await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
         pid = self._pid()

@@ -76,6 +76,7 @@ class State:
         self._objects: dict[tuple[str, str], Stored] = {}
         self._revision = 0  # of etcd's store, which memory has
         self._moved = asyncio.Condition()
+        self._closed = False
         self._follower: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -85,7 +86,10 @@ class State:
         self._follower = asyncio.create_task(self._follow(), name="swarm's state")
 
     async def close(self) -> None:
-        """Let go of etcd, which goes on."""
+        """Let go of etcd, which goes on. Changes that are not in memory yet fail."""
+        self._closed = True
+        async with self._moved:
+            self._moved.notify_all()
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
@@ -134,7 +138,9 @@ class State:
         if revision is None:
             raise InvalidArgument(OUT_OF_SEQUENCE)
         async with self._moved:
-            await self._moved.wait_for(lambda: self._revision >= revision)
+            await self._moved.wait_for(lambda: self._revision >= revision or self._closed)
+        if self._revision < revision:
+            raise Unavailable("this node has left the swarm")
 
     # --- following
 
@@ -167,7 +173,7 @@ class State:
             try:
                 await self._server.ensure()
                 await self._load()
-            except (Unavailable, DataLoss) as e:
+            except (Unavailable, DataLoss, OSError) as e:
                 log.error("the swarm's state cannot be read: %s", e)
                 continue
             return

@@ -27,12 +27,12 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     stdin = not flags.boolean("no-stdin") and info["Config"]["OpenStdin"]
     terminal.check_tty(not flags.boolean("no-stdin"), tty)
     waiter = starting.Waiter(context.client, id, removed=False, running=True)
-    sock, early = containers.attach(id, stdin=stdin, detach_keys=keys)
-    streamer = streams.Streamer(
-        sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=1 if tty else 2, detach_keys=detach_keys
-    )
     follower = starting.Follower(context, id, tty=tty, proxy=flags.boolean("sig-proxy") and not tty)
-    with streams.Signals(follower.numbers) as signals:
+    with streams.Signals(follower.numbers) as signals:  # from before the attach on: none ends the client instead
+        sock, early = containers.attach(id, stdin=stdin, detach_keys=keys)
+        streamer = streams.Streamer(
+            sock, early, tty=tty, stdin=0 if stdin else -1, stdout=1, stderr=1 if tty else 2, detach_keys=detach_keys
+        )
         follower.run(streamer, signals)
     return waiter.result()
 

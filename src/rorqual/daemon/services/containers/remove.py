@@ -59,12 +59,12 @@ class Remover:
         container.removing = True
         attach.drop(container)
         await self._registry.remove(container)
-        self._events.publish("container", "destroy", container.id, container.event_attributes())
-        container.wake_removal()
         leftover = Leftover(container.snapshot_key, container.id)
         self._background.spawn(self.clean([leftover]), f"remove {container.short_id}")
-        if volumes:
+        if volumes:  # before anybody is told that the container is gone
             await self._remove_volumes(container)
+        self._events.publish("container", "destroy", container.id, container.event_attributes())
+        container.wake_removal()
 
     async def _remove_volumes(self, container: Container) -> None:
         for point in container.mounts:
