@@ -20,7 +20,7 @@ from rorqual.containerd.snapshotters.fuse_overlayfs import FuseOverlayDriver
 from rorqual.containerd.snapshotters.native import NativeDriver
 from rorqual.containerd.snapshotters.overlayfs import OverlayDriver
 from rorqual.errdefs import Error
-from rorqual.linux import dm, overlay, paths
+from rorqual.linux import dm, overlay, paths, topdir
 from rorqual.linux.btrfs import BTRFS_SUPER_MAGIC
 
 DEVMAPPER = "devmapper"
@@ -45,6 +45,7 @@ def available(root: str, wanted: str = "", options: Sequence[str] = ()) -> tuple
     for make, name, missing in kinds:
         directory = f"{root}/{name}"
         os.makedirs(directory, mode=0o711, exist_ok=True)
+        topdir.spread(directory)
         if why := missing(directory):
             refused[name] = why
         else:
