@@ -54,6 +54,7 @@ from rorqual.daemon.services.images.attestations import Attestations
 from rorqual.daemon.services.images.blobfiles import BlobFiles
 from rorqual.daemon.services.images.commit import Committer
 from rorqual.daemon.services.images.distribution import Distribution
+from rorqual.daemon.services.images.holds import Holds
 from rorqual.daemon.services.images.importer import Importer
 from rorqual.daemon.services.images.library import Library
 from rorqual.daemon.services.images.load import Loader
@@ -145,7 +146,8 @@ class Engine:
         )
         pusher = Pusher(self.transport, options, blobs=blobs, max_uploads=config.max_concurrent_uploads, policy=retries)
         sizes = Sizes(self.remote.snapshots)
-        images = Images(self.library, self.remote.content, sizes, usages, self.lease, self.events)
+        holds = Holds()
+        images = Images(self.library, self.remote.content, sizes, usages, holds, self.lease, self.events)
         manifests = ManifestViews(self.remote.content, blobs, sizes, usages)
         image_views = ImageViews(self.library, sizes, usages, manifests, config.storage_driver)
         maker = Maker(self.remote, self.lease, ingest)
@@ -202,6 +204,7 @@ class Engine:
                 self.remote.snapshots,
                 self.runner,
                 self.lease,
+                holds,
                 fetcher,
                 str(root / "tmp"),
             ),

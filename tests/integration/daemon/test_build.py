@@ -543,6 +543,28 @@ def test_a_client_that_goes_away_ends_its_build(engine: Engine, tmp_path: Path) 
     wait_for(lambda: not list((engine.data / "tmp").iterdir()), "its files are gone")
 
 
+def test_what_a_build_stands_on_is_not_removed_meanwhile(engine: Engine, tmp_path: Path) -> None:
+    first = "FROM busybox AS a\nRUN echo kept > /f\n"
+    second = "FROM busybox\nRUN until [ -e /go ]; do usleep 50000; done\nCOPY --from=a /f /f\n"
+    path = context(tmp_path, first + second)
+    with engine.rorqual.started("build", "-t", "it", path) as client:
+        wait_for(lambda: engine.api("GET", "/containers/json").json, "the second stage's command runs", 20)
+        (container,) = engine.api("GET", "/containers/json").json
+        stage = next(
+            image["Id"] for image in engine.api("GET", "/images/json?all=1").json if image["Id"] != container["ImageID"]
+        )
+        assert engine.api("POST", "/images/prune").json["ImagesDeleted"] is None
+        refused = engine.rorqual("rmi", "-f", stage, code=1)
+        assert "image is being used by a build" in refused.err
+        (engine.data.parent / "go").write_text("")
+        engine.docker("cp", str(engine.data.parent / "go"), f"{container['Id']}:/go")
+        client.communicate(timeout=60)
+        assert client.returncode == 0
+    assert ran(engine.rorqual, "cat", "/f") == "kept"
+    deleted = engine.api("POST", "/images/prune").json["ImagesDeleted"]
+    assert stage in [item.get("Deleted") for item in deleted]
+
+
 def test_many_builds_at_once(engine: Engine, tmp_path: Path) -> None:
     results: list[Result] = []
 

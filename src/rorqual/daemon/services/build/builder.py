@@ -38,9 +38,10 @@ class Builder:
         """
         whole = recipe(parse(context.dockerfile))
         async with self._parts.lease.held():
-            state = await _target(Session(self._parts, context, options, line, whole))
-            for tag in options.tags:
-                await self._tag(state, tag, line)
+            with self._parts.holds.of_build() as hold:
+                state = await _target(Session(self._parts, context, options, line, whole, hold))
+                for tag in options.tags:
+                    await self._tag(state, tag, line)
         return state.id
 
     async def _tag(self, state: State, tag: Reference, line: Line) -> None:

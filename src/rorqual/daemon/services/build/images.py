@@ -7,7 +7,7 @@ and by the config that it has.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,10 +49,11 @@ def begun(image: LocalImage | None, platform: Platform) -> State:
 
 
 class StepImages:
-    """Makes and finds the images of steps. Called under the lease."""
+    """Makes and finds the images of steps. Called under the lease; `hold` keeps an image from being removed."""
 
-    def __init__(self, library: Library, maker: Maker) -> None:
+    def __init__(self, library: Library, maker: Maker, hold: Callable[[str], None]) -> None:
         self._library = library
+        self._hold = hold
         self._maker = maker
 
     def known(self, state: State, config: ContainerConfig, made_by: str) -> State | None:
@@ -70,7 +71,9 @@ class StepImages:
                 found.append((str(document.get("created", "")), image))
         if not found:
             return None
-        return replace(state, config=config, image=max(found, key=lambda pair: pair[0])[1])
+        newest = max(found, key=lambda pair: pair[0])[1]
+        self._hold(newest.id)
+        return replace(state, config=config, image=newest)
 
     def stands_on(self, image: LocalImage, id: str) -> bool:
         """Whether `image` is the image `id`, or was made from it here."""
@@ -144,5 +147,6 @@ class StepImages:
             document["variant"] = state.platform.variant
         raw = json.dumps(document, separators=(",", ":")).encode()
         image = replace(await self._maker.image(raw, layers), parent=state.id, built=True)
+        self._hold(image.id)
         await self._library.keep(image)
         return replace(state, config=config, image=image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from rorqual.daemon.services.build.options import BuildOptions, Line
 from rorqual.daemon.services.build.running import Runner
 from rorqual.daemon.services.containers import rootfs
 from rorqual.daemon.services.images.commit import Committer
+from rorqual.daemon.services.images.holds import Holds
 from rorqual.daemon.services.images.library import Library, LocalImage
 from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.stores import Lease
@@ -41,6 +42,7 @@ class Parts:
     snapshots: Snapshots
     runner: Runner
     lease: Lease
+    holds: Holds
     fetcher: Fetcher
     scratch: str
 
@@ -59,13 +61,23 @@ class Arguments:
 class Session:
     """A build's parts, request and progress."""
 
-    def __init__(self, parts: Parts, context: Context, options: BuildOptions, line: Line, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        context: Context,
+        options: BuildOptions,
+        line: Line,
+        recipe: Recipe,
+        hold: Callable[[str], None],
+    ) -> None:
+        """`hold` keeps an image from being removed while the build goes on."""
         self.parts = parts
+        self._hold = hold
         self.context = context
         self.options = options
         self.line = line
         self.recipe = recipe
-        self.images = StepImages(parts.library, parts.maker)
+        self.images = StepImages(parts.library, parts.maker, hold)
         self.host = platforms.host()
         self.done: dict[int, State] = {}
         self.consumed: set[str] = set()
@@ -120,7 +132,7 @@ class Session:
         """Find the images of --cache-from; as Docker, what is not here cannot be reused."""
         for name in self.options.cache_from:
             try:
-                self._borrowing.append(await self.parts.library.find(name))
+                self._borrowing.append(self._held(await self.parts.library.find(name)))
             except NotFound:
                 continue
 
@@ -142,13 +154,17 @@ class Session:
         library = self.parts.library
         if not self.options.pull:
             try:
-                return await library.find(name, platform)
+                return self._held(await library.find(name, platform))
             except NotFound:
                 pass
         reference = references.parse(name).with_default_tag()
         credentials = self.options.credentials.get(reference.domain, ANONYMOUS)
         await self.parts.transfers.pull(reference, str(platform) if platform else "", credentials, self.line)
-        return await library.find(name, platform)
+        return self._held(await library.find(name, platform))
+
+    def _held(self, image: LocalImage) -> LocalImage:
+        self._hold(image.id)
+        return image
 
     async def source(self, name: str, stage: Stage) -> LocalImage | None:
         """What COPY --from names: an earlier stage's image (None: it is empty), or any image."""

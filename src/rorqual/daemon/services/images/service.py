@@ -13,6 +13,7 @@ from rorqual.api.image import DeleteItem
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.filters import Filters
+from rorqual.daemon.services.images.holds import Holds
 from rorqual.daemon.services.images.library import DANGLING, Library, LocalImage, repository_of
 from rorqual.daemon.services.images.sizes import Sizes
 from rorqual.daemon.services.images.variants import CONTENT_LABEL
@@ -58,13 +59,21 @@ class Images:
     """Changes to the library."""
 
     def __init__(
-        self, library: Library, content: IndexLabels, sizes: Sizes, usage: Usage, lease: Leftovers, events: Events
+        self,
+        library: Library,
+        content: IndexLabels,
+        sizes: Sizes,
+        usage: Usage,
+        holds: Holds,
+        lease: Leftovers,
+        events: Events,
     ) -> None:
         self._library = library
         self._lease = lease
         self._content = content
         self._sizes = sizes
         self._usage = usage
+        self._holds = holds
         self._events = events
 
     def _event(self, action: str, id: str, name: str, config: ContainerConfig) -> None:
@@ -239,6 +248,8 @@ class Images:
         short = _short(image.id)
         if self._library.children_of(image.id):
             raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image has dependent child images")
+        if any(one.id in self._holds for one in image.variants):
+            raise Conflict(f"conflict: unable to delete {short} (cannot be forced) - image is being used by a build")
         using = self._using(image)
         if running := [id for id, on in using if on]:
             raise Conflict(
