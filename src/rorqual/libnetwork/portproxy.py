@@ -1,5 +1,5 @@
-"""Published ports for clients whose packets the kernel cannot rewrite: those of the host's IPv6 addresses where the
-container has only IPv4, and those of [::1]. Part of the resolver process, so that it goes on while the daemon is away.
+"""Published ports for clients whose packets the kernel cannot rewrite: those of the host's addresses of the IP version
+that the container lacks, and those of [::1]. Part of the resolver process, so that it goes on while the daemon is away.
 
 Each published port is a socket that the daemon opened and passed here; who calls it is connected with the container by
 two sockets, and what one sends is sent to the other. The container sees the host's address on its network, as it does

@@ -120,19 +120,20 @@ class PortProxies:
         try:
             action(argument)
         except (OSError, errdefs.Error) as error:
-            log.error("published ports are not served for IPv6 clients: %s", error)
+            log.error("published ports are not served for clients of the other IP version: %s", error)
 
 
 def proxied(
     ports: Iterable[PublishedPort], own: dict[int, IPv4Address | IPv6Address], *, everything: bool = False
 ) -> list[Proxied]:
-    """Those of an endpoint's published ports that the kernel cannot do, or not for all clients: IPv6 ones where the
-    endpoint has none, and [::1], from where the kernel routes nothing. `own` are its addresses by IP version. With
-    `everything` all of them."""
+    """Those of an endpoint's published ports that the kernel cannot do, or not for all clients: those of the IP version
+    that the endpoint has no address of, and [::1], from where the kernel routes nothing. `own` are its addresses by IP
+    version. With `everything` all of them."""
     found = []
     for port in ports:
         address = ip_address(port.host_ip)
-        wanted = address.version == 6 and (6 not in own or address.is_loopback or address.is_unspecified)
+        wanted = address.version not in own
+        wanted |= address.version == 6 and (address.is_loopback or address.is_unspecified)
         if (wanted or everything) and port.proto != "sctp" and own:
             target = own.get(address.version) or next(iter(own.values()))
             found.append(Proxied(port, target))

@@ -83,6 +83,26 @@ def test_ipv6_clients_reach_a_container_without_ipv6(lab: Callable, kind: int) -
     lab(body)
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, UDP])
+def test_ipv4_clients_reach_a_container_that_has_only_ipv6(lab: Callable, kind: int) -> None:
+    async def body(lab):
+        lab.with_ipv6()
+        async with controller(lab) as c:
+            network = await c.create_network(NetworkConfig("six", enable_ipv4=False, enable_ipv6=True))
+            proto = "udp" if kind == UDP else "tcp"
+            ns, endpoint = await published(c, "c1", PortBinding(80, proto, host_port=8080), network="six")
+            assert [p.host_ip for p in endpoint.ports] == ["0.0.0.0", "::"] and not endpoint.ip
+            lab.serve(ns, 80, kind, family=SIX)
+            for netns, address in ((lab.neighbour, "10.9.0.1"), (None, "127.0.0.1"), (None, "10.9.0.1")):
+                assert await lab.call(netns, address, 8080, kind) == f"hello {network.gateway6}"
+            # The kernel's part, as without the process.
+            assert await lab.call(lab.neighbour, "fd09::1", 8080, kind) == "hello fd09::2"
+            await c.delete_sandbox("c1")
+            assert await lab.refused(lab.neighbour, "10.9.0.1", 8080, kind)
+
+    lab(body)
+
+
 def test_udp_is_answered_from_the_address_that_was_asked(lab: Callable) -> None:
     async def body(lab):
         lab.with_ipv6()

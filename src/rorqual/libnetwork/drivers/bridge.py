@@ -224,9 +224,11 @@ class BridgeDriver:
         if network.closed:
             return [], False
         four = endpoint.ip != "" and network.gateway_mode != "isolated"
-        # Clients by IPv6 of a container without it are served by the process, like those by IPv4.
-        served = self._proxy and four and not endpoint.ip6 and binding.proto != "sctp"
-        six = bool(endpoint.ip6) or served
+        six = endpoint.ip6 != ""
+        # Clients by the IP version that the container lacks are served by the process, like those by the other.
+        serves = self._proxy and binding.proto != "sctp"
+        served, served4 = serves and four and not six, serves and six and endpoint.ip == ""
+        four, six = four or served4, six or served
         wanted: list[Address]
         if binding.host_ip:
             try:
@@ -253,7 +255,10 @@ class BridgeDriver:
             binding6 = "" if served else network.binding6
             if six and (binding6 or default.version == 6 or default.is_unspecified):
                 wanted = [*(a for a in wanted if a.version == 4), ip_address(binding6 or "::")]
-        modes = {4: network.gateway_mode, 6: network.gateway_mode if served else network.gateway_mode6}
+        modes = {
+            4: network.gateway_mode6 if served4 else network.gateway_mode,
+            6: network.gateway_mode if served else network.gateway_mode6,
+        }
         natted = [address for address in wanted if modes[address.version] in ("nat", "nat-unprotected")]
         return natted, any(modes[address.version] == "routed" for address in wanted)
 
