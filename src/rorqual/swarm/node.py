@@ -99,6 +99,7 @@ class SwarmNode:
             if not self.locked:
                 await self._open(self._keys.load())
         except (Error, OSError) as e:
+            self.place = self.place or Place("", "", "")  # it is in a swarm: only `leave` may remove that
             self.error = str(e)
             log.error("this node's swarm is not available: %s", e)
 

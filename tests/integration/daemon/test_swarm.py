@@ -466,19 +466,35 @@ def test_an_orderly_stop_ends_etcd_too(ours: Cli, own: Engine) -> None:
     assert state(own) == "active"
 
 
-def test_a_swarm_whose_etcd_is_gone_does_not_keep_the_engine_from_running(ours: Cli, own: Engine) -> None:
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("keys.json", "keys.json is damaged"),
+        ("node.json", "invalid JSON"),
+        ("etcd/data", "etcd has nothing of this node's swarm"),
+    ],
+)
+def test_a_swarm_that_cannot_be_had_does_not_keep_the_engine_from_running(
+    ours: Cli, own: Engine, what: str, text: str
+) -> None:
     ours("swarm", "init", "--advertise-addr", ADDRESS)
     own.daemon.terminate()  # type: ignore[union-attr]
     own.daemon.wait(30)  # type: ignore[union-attr]
-    keys = own.data / "swarm/keys.json"
-    kept = keys.read_bytes()
-    keys.write_text("{")
+    path = own.data / "swarm" / what
+    aside = path.rename(own.data / "aside")
+    if aside.is_file():
+        path.write_text("{")
     own.start()
-    assert state(own) == "error" and "keys.json is damaged" in own.api("GET", "/info").json["Swarm"]["Error"]
-    assert "keys.json is damaged" in ours("node", "ls", code=1).err
+    assert state(own) == "error" and text in own.api("GET", "/info").json["Swarm"]["Error"]
+    assert text in ours("node", "ls", code=1).err
+    assert "already part of a swarm" in ours("swarm", "init", "--advertise-addr", ADDRESS, code=1).err
     assert ours.out("run", "--rm", "busybox", "echo", "works") == "works"
-    keys.write_bytes(kept)
-    own.restart()
+    own.daemon.terminate()  # type: ignore[union-attr]
+    own.daemon.wait(30)  # type: ignore[union-attr]
+    if path.is_dir():
+        shutil.rmtree(path)
+    aside.rename(path)
+    own.start()
     assert state(own) == "active"
 
 

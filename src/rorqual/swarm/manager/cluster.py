@@ -21,7 +21,7 @@ from rorqual.api.swarm import (
     TLSInfo,
     Version,
 )
-from rorqual.errdefs import InvalidArgument, NotImplementedHere
+from rorqual.errdefs import DataLoss, InvalidArgument, NotImplementedHere
 from rorqual.swarm import objects
 from rorqual.swarm.ca import RootCA, join_token, renewed_token
 from rorqual.swarm.identity import new_id
@@ -108,7 +108,10 @@ class ClusterManager:
         self._state, self._now, self._changed = state, now, changed
 
     def _stored(self) -> Stored:
-        return self._state.all(objects.CLUSTER)[0]
+        found = self._state.all(objects.CLUSTER)
+        if not found:
+            raise DataLoss("etcd has nothing of this node's swarm")
+        return found[0]
 
     def get(self) -> Cluster:
         """The swarm's record."""
