@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 # that never ask for a version.
 _TOLERATED = (
     (r"POST /networks/create: status 409", "dockerd's own answer to a name that is taken"),
-    (r"(kill|resize|GET /volumes|GET /nodes): status 400", "dockerd's own answer to a signal, a size, a filter that is none"),
+    (r"(kill|resize|GET /volumes|GET /nodes): status 400", "dockerd's own: a signal, a size, a filter that is none"),
     (r"GET /exec/\{id\}/json 200: answer.ExitCode: null", "while it runs: a pointer in Go"),
     (r"GET /events 200: answer.(status|id|from) is not in the specification", "until 1.51"),
     (r"HostConfig\.(MemorySwappiness|OomKillDisable): null", "pointers in Go, null where they are not set"),
