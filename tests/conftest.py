@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,10 @@ from support.engine import Cli, Engine
 from support.peer import Dockerd
 
 COMMAND_LINES = ("docker", "rorqual")
+
+# A shell that runs the tests in the background has them ignore it, and so would the programs that they send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -113,7 +113,7 @@ def start_time(pid: int) -> int:
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go between being found and being opened
         raise ProcessLookupError(3, os.strerror(3)) from None
     try:
         line = os.read(fd, 4096)
@@ -134,7 +134,7 @@ def runs(pid: int) -> bool:
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go between being found and being opened
         return False
     try:
         line = os.read(fd, 4096)
