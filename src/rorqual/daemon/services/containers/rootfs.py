@@ -135,7 +135,7 @@ def _clone(plan: Plan, own: int) -> int:
     """A detached copy of the mounts of the container's namespace."""
     try:
         process = os.open(f"/proc/{plan.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         raise Conflict(f"container {plan.id} is not running") from None
     try:
         # The number may be another process's by now; what the fd means cannot change any more.
