@@ -97,7 +97,7 @@ def test_a_network_of_ipv6_only(lab: Callable) -> None:
             await c.create_network(NetworkConfig("six", enable_ipv4=False, enable_ipv6=True))
             ns, endpoint = await container(c, "c1", "six", PortBinding(80, host_port=8080))
             assert not endpoint.ip and endpoint.ip6.startswith("fd") and endpoint.mac
-            assert [p.host_ip for p in endpoint.ports] == ["::"]
+            assert [p.host_ip for p in endpoint.ports] == ["0.0.0.0", "::"]
             lab.serve(ns, 80, family=SIX)
             assert await lab.call(lab.neighbour, "fd09::1", 8080) == "hello fd09::2"
             with pytest.raises(errdefs.InvalidArgument):
