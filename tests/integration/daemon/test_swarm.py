@@ -262,6 +262,7 @@ def test_a_locked_swarm_waits_for_its_key(swarm: Cli, own: Engine) -> None:
     assert "no unlock key is set" in swarm("swarm", "unlock-key", code=1).err
     assert "swarm is not locked" in swarm("swarm", "unlock", code=1).err
     network = swarm.out("network", "create", "-d", "overlay", "--attachable", "red")
+    swarm("run", "--rm", "--network", "red", "busybox", "true")  # so that it is on this host too
     first = re.search(r"SWMKEY-1-\S+", swarm.out("swarm", "update", "--autolock"))
     assert first
     assert first[0] in swarm.out("swarm", "unlock-key")
@@ -269,7 +270,12 @@ def test_a_locked_swarm_waits_for_its_key(swarm: Cli, own: Engine) -> None:
     assert key != first[0]
     own.restart()
     assert state(own) == "locked"
-    for command in (("node", "ls"), ("swarm", "ca"), ("network", "create", "-d", "overlay", "blue")):
+    for command in (
+        ("node", "ls"),
+        ("swarm", "ca"),
+        ("network", "create", "-d", "overlay", "blue"),
+        ("network", "rm", "red"),
+    ):
         assert "needs to be unlocked" in swarm(*command, code=1).err
     for wrong in (first[0], "SWMKEY-1-short"):
         assert "key" in swarm("swarm", "unlock", code=1, stdin=wrong.encode()).err

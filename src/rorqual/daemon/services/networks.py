@@ -162,6 +162,7 @@ class Networks:
             await self._swarm.remove(shared.id)
             self._tell("destroy", shared)
             return
+        self._swarm.check_removable(await self._controller.network(reference))
         self._publish("destroy", await self._controller.remove_network(reference), {})
 
     async def prune(self, filters: Filters) -> list[str]:

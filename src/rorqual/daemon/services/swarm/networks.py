@@ -61,6 +61,12 @@ class SwarmNetworks:
         """Raises: as NetworkManager.create, Unavailable outside of a swarm."""
         return (await self._swarm.manager.networks.create(wanted)).resource
 
+    def check_removable(self, network: Network) -> None:
+        """Raises: Unavailable for this host's part of a swarm's network while the swarm cannot be told: it would come
+        back. One that was left behind by a swarm is anybody's to remove."""
+        if network.scope == "swarm" and self._swarm.joined:
+            self._swarm.manager.networks.all()
+
     async def remove(self, id: str) -> None:
         """Raises: PermissionDenied while a container here is on it, NotFound."""
         manager = self._swarm.manager

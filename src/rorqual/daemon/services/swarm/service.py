@@ -91,6 +91,11 @@ class Swarm:
         return self._node is not None and self._node.manager is not None
 
     @property
+    def joined(self) -> bool:
+        """Whether this engine is in a swarm, be its state at hand or not (locked, in error)."""
+        return self._node is not None and self._node.place is not None
+
+    @property
     def manager(self) -> Manager:
         """Raises: Unavailable in the words that tell why there is none."""
         node = self._node
