@@ -146,5 +146,5 @@ def _config(resource: NetworkResource) -> NetworkConfig:
         labels=dict(resource.labels),
         id=resource.id,
         scope="swarm",
-        **values,  # type: ignore[arg-type]
+        **values,  # type: ignore[arg-type]  # each of its field's type, by the loop above
     )
