@@ -548,8 +548,8 @@ def test_what_a_build_stands_on_is_not_removed_meanwhile(engine: Engine, tmp_pat
     second = "FROM busybox\nRUN until [ -e /go ]; do usleep 50000; done\nCOPY --from=a /f /f\n"
     path = context(tmp_path, first + second)
     with engine.rorqual.started("build", "-t", "it", path) as client:
-        wait_for(lambda: engine.api("GET", "/containers/json").json, "the second stage's command runs", 20)
-        (container,) = engine.api("GET", "/containers/json").json
+        wait_for(lambda: "usleep" in commands(engine), "the second stage's command runs", 20)
+        container = next(c for c in engine.api("GET", "/containers/json").json if "usleep" in c["Command"])
         stage = next(
             image["Id"] for image in engine.api("GET", "/images/json?all=1").json if image["Id"] != container["ImageID"]
         )
