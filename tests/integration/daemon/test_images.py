@@ -92,6 +92,17 @@ def test_old_clients_get_sizes_and_no_descriptors(own: Engine) -> None:
         assert shown("1.48")["Descriptor"]["digest"].startswith("sha256:")
 
 
+def test_old_clients_get_the_container_that_an_image_was_made_from(own: Engine) -> None:
+    """docker-compose 1 finds the image's volumes there."""
+    id = own.docker.out("create", "busybox", "true")
+    own.docker("commit", "-c", "VOLUME /v", id, "made")
+    for image, container in (("made", id), ("busybox", "")):
+        old = own.api("GET", f"/v1.44/images/{image}/json").json
+        assert old["Container"] == container and "Cmd" in old["ContainerConfig"]
+        new = own.api("GET", f"/v1.45/images/{image}/json").json
+        assert "Container" not in new and "ContainerConfig" not in new
+
+
 def test_parents_are_hidden_shown_with_all_and_known_to_history(own: Engine) -> None:
     docker = own.docker
     below = make(own, "below:1", run="echo 1 >/1")

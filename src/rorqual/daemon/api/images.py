@@ -38,7 +38,8 @@ _PRUNE_KEYS = frozenset({"dangling", "until", "label", "label!"})
 
 
 # What older versions of the API show otherwise. Source: moby, the versions' history.
-_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _NO_DESCRIPTOR = (1, 43), (1, 44), (1, 48)
+_NAMES_OF_NAMELESS, _VIRTUAL_SIZE, _MADE_FROM, _NO_DESCRIPTOR = (1, 43), (1, 44), (1, 45), (1, 48)
+_COMPOSE_1 = "docker-compose/1."
 # Fields of an inspected image's config that were there before, empty or not.
 _CONFIG_FIELDS: dict[tuple[int, int], dict[str, object]] = {
     (1, 52): {
@@ -209,10 +210,16 @@ class ImageRoutes:
             found = replace(found, virtual_size=found.size)
         if call.version < _NO_DESCRIPTOR:
             found = replace(found, descriptor=None)
+        # docker-compose 1 asks for the newest version there is, and for the image's volumes in the field that is gone.
+        made_from = call.version < _MADE_FROM or call.request.headers.get("User-Agent", "").startswith(_COMPOSE_1)
+        if not made_from:
+            found = replace(found, container="", container_config=None)
         document = codec.to_json(found)
         for change, fields in _CONFIG_FIELDS.items():
             if call.version < change:
                 document["Config"] = {**fields, **document["Config"]}
+        if made_from:
+            document = {"Container": "", "ContainerConfig": document["Config"], **document}
         return http.json_response(document)
 
     async def history(self, call: Call) -> web.StreamResponse:
