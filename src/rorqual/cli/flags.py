@@ -11,8 +11,8 @@ Go's (`strconv.ParseInt: parsing "x": invalid syntax`).
 
 from __future__ import annotations
 
-from rorqual.cli import values
 from rorqual.cli.errors import FlagError, HelpWanted
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

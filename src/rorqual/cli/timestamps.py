@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from rorqual.cli.errors import CommandError
-from rorqual.cli.values import parse_duration_ns, quote
+from rorqual.client.values import parse_duration_ns, quote
 
 _DATE = r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?)?(Z|[+-]\d\d:\d\d)?"
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rorqual.cli.commands.container.run import COMMAND
 from rorqual.cli.errors import CommandError, FlagError
 from rorqual.cli.flags import FlagSet
-from rorqual.cli.options import container, limits, mounts, networks, ports
+from rorqual.cli.options import container, limits, mounts, networks
+from rorqual.client import ports
 
 
 def body(*args: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rorqual.cli.gotemplate.nodes import (
     Variable,
 )
 from rorqual.cli.gotemplate.value import NO_VALUE, Number, Object, Struct, truth, type_name
-from rorqual.cli.values import quote
+from rorqual.client.values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

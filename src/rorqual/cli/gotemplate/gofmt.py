@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from rorqual.cli.gotemplate.value import NO_VALUE, Number, Object, Struct, type_name
-from rorqual.cli.values import quote
+from rorqual.client.values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Item:
         self.text = text
 
     def __str__(self) -> str:
-        from rorqual.cli.values import quote
+        from rorqual.client.values import quote
 
         if self.kind == EOF:
             return "EOF"
@@ -213,6 +213,6 @@ def _quoted_end(text: str, start: int) -> int:
 
 
 def _q(text: str, *, single: bool = False) -> str:
-    from rorqual.cli.values import quote
+    from rorqual.client.values import quote
 
     return quote(text, single=single)

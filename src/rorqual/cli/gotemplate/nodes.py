@@ -186,6 +186,6 @@ class Invoke(Node):
         self.pipe = pipe
 
     def __str__(self) -> str:
-        from rorqual.cli.values import quote
+        from rorqual.client.values import quote
 
         return f"{{{{template {quote(self.name)}{f' {self.pipe}' if self.pipe else ''}}}}}"

@@ -23,7 +23,7 @@ from rorqual.cli.gotemplate.nodes import (
     Text,
     Variable,
 )
-from rorqual.cli.values import quote
+from rorqual.client.values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ class _Parser:
             if value is None or len(value) != 1:
                 raise self._fail(f"malformed character constant: {text}", item)
             return ord(value)
-        from rorqual.cli.values import _base0
+        from rorqual.client.values import _base0
 
         whole = _base0(text)
         if whole is not None:

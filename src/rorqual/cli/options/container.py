@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from rorqual.cli import values
 from rorqual.cli.errors import CommandError
-from rorqual.cli.options import environment, limits, mounts, networks, ports
+from rorqual.cli.options import environment, limits, mounts, networks
+from rorqual.client import ports, values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ Each reader takes one flag value and returns what the API takes. Raises: ValueEr
 
 from __future__ import annotations
 
-from rorqual.cli import values
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rorqual.cli import values
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ Raises: ValueError with Docker's text.
 
 from __future__ import annotations
 
-from rorqual.cli import values
-from rorqual.cli.options.ports import is_ip
+from rorqual.client import values
+from rorqual.client.ports import is_ip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

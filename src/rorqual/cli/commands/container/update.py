@@ -6,8 +6,8 @@ from rorqual import errdefs
 from rorqual.cli.command import AT_LEAST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
 from rorqual.cli.options.limits import parse_memory_swap, parse_restart_policy
-from rorqual.cli.options.ports import parse_publish
 from rorqual.cli.render import error_text
+from rorqual.client.ports import parse_publish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rorqual.cli import values
 from rorqual.cli.command import Command, Context, confirm
 from rorqual.cli.pruning import declined, report
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rorqual.cli import units, values
+from rorqual.cli import units
 from rorqual.cli.command import AT_MOST_ONE, Command, Context
 from rorqual.cli.errors import CommandError
 from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

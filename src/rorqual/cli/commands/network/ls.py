@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from rorqual.cli import units, values
+from rorqual.cli import units
 from rorqual.cli.command import Command, Context
 from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rorqual.cli import values
 from rorqual.cli.command import Command, Context
 from rorqual.cli.commands.network.ls import natural
 from rorqual.cli.formats import LIST_FORMAT
 from rorqual.cli.table import Listing
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

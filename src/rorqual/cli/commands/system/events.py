@@ -6,11 +6,11 @@ import json
 import sys
 import time
 
-from rorqual.cli import values
 from rorqual.cli.command import Command, Context
 from rorqual.cli.errors import Exit
 from rorqual.cli.formats import OBJECT_FORMAT
 from rorqual.cli.timestamps import to_timestamp
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

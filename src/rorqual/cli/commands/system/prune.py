@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rorqual import errdefs
-from rorqual.cli import values
 from rorqual.cli.command import Command, Context, confirm
 from rorqual.cli.errors import CommandError
 from rorqual.cli.pruning import declined, image_lines, report
 from rorqual.cli.units import human_size
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rorqual.cli import units, values
+from rorqual.cli import units
 from rorqual.cli.command import ONE_ARG, Command, Context
 from rorqual.cli.table import Listing
+from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

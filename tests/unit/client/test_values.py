@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rorqual.cli import values
+from rorqual.client import values
 
 
 @pytest.mark.parametrize(
