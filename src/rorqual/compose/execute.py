@@ -1,0 +1,424 @@
+"""Making a project's networks, volumes and containers what they should be, and starting, stopping and removing them.
+
+`progress(kind, name, state)` is told of each step ("Container", "web-1", "Creating"). Several things are done at once,
+in the order that services depend on each other. Killed at any point, the next `up` goes on from what there is.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rorqual import errdefs
+from rorqual.client import Client
+from rorqual.compose import containers, hooks, labels, mounts, observe, plan, waiting
+from rorqual.compose.kinds import JSON, duration_ns
+from rorqual.compose.observe import Seen
+from rorqual.compose.parallel import Clients, each, in_order
+from rorqual.compose.project import Project, config_hash, dependencies_of, replicas, shared_services
+from rorqual.errdefs import InvalidArgument
+from rorqual.version import __version__
+
+Progress = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`scale`: numbers of containers that go before the file's. `timeout_s` of stops; None: the containers' own."""
+
+    recreate: plan.Policy = "diverged"
+    recreate_dependencies: plan.Policy = "diverged"
+    services: Collection[str] = ()
+    scale: Mapping[str, int] = field(default_factory=dict)
+    timeout_s: int | None = None
+    renew_volumes: bool = False
+    all_resources: bool = False
+    separator: str = "-"
+    most: int = 0
+
+
+class Executor:
+    """Works on one project. Raises: as `Client.request`; Conflict, NotFound, InvalidArgument with Compose's texts."""
+
+    def __init__(self, connect: Callable[[], Client], project: Project, progress: Progress, options: Options) -> None:
+        self._clients = Clients(connect)
+        self._project = project
+        self._progress = progress
+        self._options = options
+        self._made: dict[str, list[Seen]] = {}
+        self._moved: set[str] = set()  # services whose containers are others than before
+        self._network_ids: dict[str, str] = {}
+
+    @property
+    def _client(self) -> Client:
+        return self._clients.client
+
+    # Networks and volumes
+
+    def _used(self, kind: str) -> list[str]:
+        """Of the project's networks or volumes those that an enabled service uses."""
+        declared: JSON = self._project.document.get(kind) or {}
+        if self._options.all_resources:
+            return list(declared)
+        used: set[str] = set()
+        for service in self._project.services.values():
+            if kind == "networks":
+                used |= set(service.get("networks") or ())
+            else:
+                used |= {v.get("source", "") for v in service.get("volumes") or () if v["type"] == "volume"}
+        return [name for name in declared if name in used]
+
+    def ensure_resources(self) -> None:
+        """Networks and volumes that are missing are made."""
+        each(self._used("networks"), self._ensure_network, most=self._options.most)
+        each(self._used("volumes"), self._ensure_volume, most=self._options.most)
+
+    def _ensure_network(self, key: str) -> None:
+        network = self._project.networks[key]
+        name = network["name"]
+        try:
+            found = self._client.networks.inspect(name)
+        except errdefs.NotFound:
+            if network.get("external"):
+                raise errdefs.NotFound(f"network {name} declared as external, but could not be found") from None
+            self._network_ids[key] = self._create_network(key, network)
+            return
+        self._network_ids[key] = found["Id"]
+        if network.get("external"):
+            return
+        own = found.get("Labels") or {}
+        for label, wanted in ((labels.PROJECT, self._project.name), (labels.NETWORK, key)):
+            if own.get(label, "") != wanted:
+                raise errdefs.Conflict(
+                    f'network {name} was found but has incorrect label {label} set to "{own.get(label, "")}"'
+                    f' (expected: "{wanted}")'
+                )
+        if own.get(labels.CONFIG_HASH, "") not in ("", config_hash(network)):
+            self._replace_network(key, network, found)
+
+    def _replace_network(self, key: str, network: JSON, found: JSON) -> None:
+        """Its containers are made anew afterwards, as they are on a network of another ID."""
+        for seen in observe.everything(self._client, self._project.name):
+            networks = (seen.summary.get("NetworkSettings") or {}).get("Networks") or {}
+            if network["name"] in networks and seen.running:
+                self._stop_one(seen, self._project.services.get(seen.service) or {})
+        self._progress("Network", network["name"], "Removing")
+        self._client.networks.remove(found["Id"])
+        self._progress("Network", network["name"], "Removed")
+        self._network_ids[key] = self._create_network(key, network)
+
+    def _create_network(self, key: str, network: JSON) -> str:
+        name = network["name"]
+        self._progress("Network", name, "Creating")
+        own = {
+            labels.PROJECT: self._project.name, labels.NETWORK: key, labels.VERSION: __version__,
+            labels.CONFIG_HASH: config_hash(network),
+        }  # fmt: skip
+        config: JSON = {
+            "Name": name,
+            "Driver": network.get("driver", ""),
+            "Options": network.get("driver_opts"),
+            "Internal": bool(network.get("internal")),
+            "Attachable": bool(network.get("attachable")),
+            "Labels": {**(network.get("labels") or {}), **own},
+        }
+        for field_name, option in (("EnableIPv4", "enable_ipv4"), ("EnableIPv6", "enable_ipv6")):
+            if option in network:
+                config[field_name] = network[option]
+        if ipam := network.get("ipam"):
+            pools = [
+                {
+                    "Subnet": pool.get("subnet", ""), "IPRange": pool.get("ip_range", ""),
+                    "Gateway": pool.get("gateway", ""), "AuxiliaryAddresses": pool.get("aux_addresses"),
+                }
+                for pool in ipam.get("config") or ()
+            ]  # fmt: skip
+            config["IPAM"] = {"Driver": ipam.get("driver", ""), "Config": pools, "Options": ipam.get("options")}
+        created: str = self._client.networks.create(config)["Id"]
+        self._progress("Network", name, "Created")
+        return created
+
+    def _ensure_volume(self, key: str) -> None:
+        volume = self._project.volumes[key]
+        name = volume["name"]
+        try:
+            found = self._client.volumes.inspect(name)
+        except errdefs.NotFound:
+            if volume.get("external"):
+                raise errdefs.NotFound(f'external volume "{name}" not found') from None
+        else:
+            own = (found.get("Labels") or {}).get(labels.PROJECT, "")
+            if not volume.get("external") and own != self._project.name:
+                by = f'was created for project "{own}" (expected "{self._project.name}")'
+                text = by if own else "was not created by Compose"
+                self._progress(
+                    "Warning", "", f'volume "{name}" already exists but {text}. Use `external: true` to use it'
+                )
+            return
+        self._progress("Volume", name, "Creating")
+        own_labels = {
+            labels.PROJECT: self._project.name, labels.VOLUME: key, labels.VERSION: __version__,
+            labels.CONFIG_HASH: config_hash(volume),
+        }  # fmt: skip
+        self._client.volumes.create(
+            {
+                "Name": name,
+                "Driver": volume.get("driver", ""),
+                "DriverOpts": volume.get("driver_opts"),
+                "Labels": {**(volume.get("labels") or {}), **own_labels},
+            }
+        )
+        self._progress("Volume", name, "Created")
+
+    # Containers
+
+    def create(self) -> None:
+        """All of the services' containers as they should be, not started."""
+        self._refresh()
+        in_order(self._needs(), self._converge, most=self._options.most)
+
+    def _refresh(self) -> None:
+        self._made = {}
+        for seen in observe.containers(self._client, self._project.name):
+            self._made.setdefault(seen.service, []).append(seen)
+
+    def _needs(self) -> dict[str, list[str]]:
+        return {name: list(dependencies_of(service)) for name, service in self._project.services.items()}
+
+    def _converge(self, name: str) -> None:
+        service = self._project.services[name]
+        options = self._options
+        policy = options.recreate
+        if options.services and name not in options.services:
+            policy = options.recreate_dependencies
+        wanted = options.scale.get(name, replicas(service))
+        image_id = self._image_id(self._project.image(name))
+        facts = plan.Facts(
+            image_id,
+            [self._network_ids[key] for key in service.get("networks") or () if key in self._network_ids],
+            moved=any(other in self._moved for other in shared_services(service)),
+        )
+        actions = plan.plan(service, self._made.get(name, []), wanted, policy, facts)
+        around = self._around(image_id)
+        after: list[Seen] = []
+
+        def act(action: plan.Action) -> None:
+            match action:
+                case plan.Remove(seen):
+                    self._remove_one(seen, service)
+                case plan.Rename(seen, new_name):
+                    self._client.containers.rename(seen.id, new_name)
+                case plan.Keep(seen):
+                    after.append(seen)
+                case plan.Recreate(seen):
+                    self._moved.add(name)
+                    after.append(self._recreate(name, service, seen, around))
+                case plan.Create(number):
+                    self._moved.add(name)
+                    shown = plan.container_name(self._project, name, service, number, options.separator)
+                    self._progress("Container", shown, "Creating")
+                    id = self._create(name, service, number, shown, around, {})
+                    self._progress("Container", shown, "Created")
+                    after.append(self._seen(id))
+
+        each([a for a in actions if isinstance(a, plan.Remove | plan.Rename)], act, most=options.most)
+        each([a for a in actions if not isinstance(a, plan.Remove | plan.Rename)], act, most=options.most)
+        self._made[name] = sorted(after, key=lambda seen: seen.number)
+
+    def _image_id(self, image: str) -> str:
+        try:
+            return str(self._client.images.inspect(image)["Id"])
+        except errdefs.NotFound:
+            return ""
+
+    def _around(self, image_id: str) -> containers.Surroundings:
+        def links(name: str) -> list[str]:
+            return [seen.name for seen in self._made.get(name, ())]
+
+        def container_of(name: str) -> str:
+            made = self._made.get(name)
+            if not made:
+                raise errdefs.NotFound(f"cannot share namespace with service {name}: container missing")
+            return made[0].id
+
+        return containers.Surroundings(image_id, container_of, links)
+
+    def _seen(self, id: str) -> Seen:
+        (summary,) = self._client.containers.list(all=True, filters={"id": [id]})
+        return Seen(summary)
+
+    def _create(
+        self, name: str, service: JSON, number: int, shown: str, around: containers.Surroundings, own: JSON
+    ) -> str:
+        own = {labels.NUMBER: str(number), labels.ONE_OFF: "False", **own}
+        body = containers.body(self._project, name, service, around, own=own)
+        return self.create_container(body, shown, service)
+
+    def create_container(self, body: JSON, name: str, service: JSON) -> str:
+        """A container with its networks, and the secrets and configs that are no files of the host; its ID."""
+        client = self._client
+        endpoints: JSON = body["NetworkingConfig"]["EndpointsConfig"]
+        later: JSON = {}
+        if len(endpoints) > 1 and not client.at_least("1.44"):
+            later = dict(list(endpoints.items())[1:])
+            first = next(iter(endpoints))
+            body = {**body, "NetworkingConfig": {"EndpointsConfig": {first: endpoints[first]}}}
+        answer = client.containers.create(body, name=name, platform=service.get("platform"))
+        for warning in answer.get("Warnings") or ():
+            self._progress("Warning", "", warning)
+        id: str = answer["Id"]
+        try:
+            for network, endpoint in later.items():
+                client.networks.connect(network, id, endpoint)
+            for directory, entry, data in self._injected(service):
+                client.containers.put_archive(id, "/", _archive(mounts.file_target(entry, directory), entry, data))
+        except BaseException:
+            client.containers.remove(id, force=True, volumes=True)
+            raise
+        return id
+
+    def _injected(self, service: JSON) -> list[tuple[str, JSON, bytes]]:
+        out: list[tuple[str, JSON, bytes]] = []
+        for kind, directory in (("secrets", "/run/secrets"), ("configs", "")):
+            for entry in service.get(kind) or ():
+                source = self._project.document[kind][entry["source"]]
+                if "content" in source:
+                    out.append((directory, entry, source["content"].encode()))
+                elif "environment" in source:
+                    value = self._project.environment.get(source["environment"])
+                    if value is None:
+                        raise InvalidArgument(
+                            f'environment variable "{source["environment"]}" required by'
+                            f' {kind.removesuffix("s")} "{entry["source"]}" is not set'
+                        )
+                    out.append((directory, entry, value.encode()))
+        return out
+
+    def _recreate(self, name: str, service: JSON, old: Seen, around: containers.Surroundings) -> Seen:
+        """In an order that always leaves one of the two to be found: see `plan.Rename`."""
+        shown = plan.container_name(self._project, name, service, old.number, self._options.separator)
+        self._progress("Container", shown, "Recreate")
+        if not self._options.renew_volumes:
+            named = {volume["name"] for volume in self._project.volumes.values()}
+            kept = {target: volume for target, volume in old.volumes.items() if volume not in named}
+            around = replace(around, volumes=kept)
+        id = self._create(name, service, old.number, f"{old.id[:12]}_{shown}", around, {labels.REPLACES: shown})
+        was_running = old.running
+        self._stop_one(old, service, quiet=True)
+        self._client.containers.remove(old.id, force=True, volumes=self._options.renew_volumes)
+        self._client.containers.rename(id, shown)
+        self._progress("Container", shown, "Recreated")
+        seen = self._seen(id)
+        return seen if not was_running else Seen({**seen.summary, "WasRunning": True})
+
+    # Starting and stopping
+
+    def start(self, *, wait: bool = False, wait_timeout_s: float = 0) -> None:
+        """Every service's containers, each service once what it depends on is as it wants it.
+
+        `wait`: until all are running, or healthy where they can be.
+        """
+        deadline = time.monotonic() + wait_timeout_s if wait_timeout_s else 0.0
+        if not self._made:
+            self._refresh()
+        in_order(self._needs(), lambda name: self._start_service(name, deadline), most=self._options.most)
+        if wait:
+            for name in self._project.services:
+                waiting.ready(self._client, self._made.get(name, ()), self._progress, deadline)
+
+    def _start_service(self, name: str, deadline: float) -> None:
+        service = self._project.services[name]
+        made = self._made.get(name, ())
+        if not made:
+            return
+        for other, how in dependencies_of(service).items():
+            waiting.dependency(self._client, other, how, self._made.get(other, ()), self._progress, deadline)
+
+        def start(seen: Seen) -> None:
+            if seen.state == "running":
+                self._progress("Container", seen.name, "Running")
+                return
+            self._progress("Container", seen.name, "Starting")
+            self._client.containers.start(seen.id)
+            hooks.run(self._client, seen, service.get("post_start") or ())
+            self._progress("Container", seen.name, "Started")
+
+        each(made, start, most=self._options.most)
+
+    def made(self, name: str) -> Sequence[Seen]:
+        """The service's containers after `create`."""
+        return self._made.get(name, ())
+
+    def _stop_one(self, seen: Seen, service: JSON, *, quiet: bool = False) -> None:
+        if not seen.running:
+            return
+        if not quiet:
+            self._progress("Container", seen.name, "Stopping")
+        if seen.state == "running":
+            hooks.run(self._client, seen, service.get("pre_stop") or ())
+        self._client.containers.stop(seen.id, timeout_s=self.stop_timeout(service))
+        if not quiet:
+            self._progress("Container", seen.name, "Stopped")
+
+    def stop_timeout(self, service: JSON) -> int | None:
+        if self._options.timeout_s is not None:
+            return self._options.timeout_s
+        grace = service.get("stop_grace_period")
+        return -(-duration_ns(grace) // 10**9) if grace else None
+
+    def _remove_one(self, seen: Seen, service: JSON, *, volumes: bool = False) -> None:
+        try:
+            self._stop_one(seen, service)
+            self._progress("Container", seen.name, "Removing")
+            self._client.containers.remove(seen.id, force=True, volumes=volumes)
+        except errdefs.NotFound:
+            pass  # somebody else removed it meanwhile: it is gone
+        except errdefs.Conflict as e:
+            if "already in progress" not in str(e):
+                raise
+        self._progress("Container", seen.name, "Removed")
+
+    def remove(self, found: Sequence[Seen], *, volumes: bool) -> None:
+        """Stops and removes, what depends on others before them."""
+        self._by_service(found, lambda seen, service: self._remove_one(seen, service, volumes=volumes))
+
+    def stop(self, found: Sequence[Seen]) -> None:
+        self._by_service(found, self._stop_one)
+
+    def _by_service(self, found: Sequence[Seen], act: Callable[[Seen, JSON], None]) -> None:
+        groups: dict[str, list[Seen]] = {}
+        for seen in found:
+            groups.setdefault(seen.service, []).append(seen)
+        needs: dict[str, list[str]] = {}
+        for name, group in groups.items():
+            service = self._project.services.get(name)
+            text = group[0].labels.get(labels.DEPENDS_ON, "")
+            recorded = [entry.partition(":")[0] for entry in text.split(",") if entry]
+            needs[name] = list(dependencies_of(service)) if service is not None else recorded
+
+        def group_of(name: str) -> None:
+            service = self._project.services.get(name) or self._project.disabled.get(name) or {}
+            each(groups[name], lambda seen: act(seen, service), most=self._options.most)
+
+        in_order(needs, group_of, most=self._options.most, reverse=True)
+
+
+def _archive(path: str, entry: JSON, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo(path.lstrip("/"))
+        member.size, member.mtime = len(data), int(time.time())
+        member.mode = entry.get("mode", 0o444)
+        member.uid, member.gid = _number(entry, "uid"), _number(entry, "gid")
+        tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _number(entry: JSON, key: str) -> int:
+    text = entry.get(key, "0")
+    if not text.isdecimal():
+        raise InvalidArgument(f"{key} must be a number: {text}")
+    return int(text)

@@ -1,0 +1,131 @@
+"""YAML as Compose files use it: YAML 1.2's scalars, merge keys, !reset and !override; a key twice is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rorqual.errdefs import InvalidArgument
+
+
+class Reset:
+    """!reset: the value of the files before is taken away."""
+
+
+class Override:
+    """!override: the value replaces what the files before said."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def mapped(self, change: Callable[[Any], Any]) -> Override:
+        return Override(change(self.value))
+
+
+RESET = Reset()
+
+
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """YAML 1.1, PyYAML's, reads `22:22` as a number of base 60 and `on` as a boolean."""
+
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (the class's own, as PyYAML has it)
+
+
+_TAG = "tag:yaml.org,2002:"
+_Loader.add_implicit_resolver(_TAG + "bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    _TAG + "int", re.compile(r"^(?:[-+]?0o?[0-7]+|[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _TAG + "float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+)(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver(_TAG + "merge", re.compile(r"^<<$"), ["<"])
+_Loader.add_implicit_resolver(_TAG + "null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+
+
+def _integer(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-")
+    if digits.startswith(("0x", "0o")):
+        return sign * int(digits, 0)
+    return sign * int(digits, 8 if len(digits) > 1 and digits.startswith("0") else 10)
+
+
+def _mapping(loader: Any, node: Any) -> dict[str, Any]:
+    seen: dict[Any, int] = {}
+    for key, _ in node.value:
+        if key.tag == _TAG + "merge":
+            continue
+        name = loader.construct_object(key)
+        if isinstance(name, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, "a mapping's key must be a text", key.start_mark)
+        if name in seen:
+            text = f'mapping key "{name}" already defined at line {seen[name]}'
+            raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+        seen[name] = key.start_mark.line + 1
+    loader.flatten_mapping(node)
+    return {_key(loader.construct_object(key)): loader.construct_object(value, deep=True) for key, value in node.value}
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return str(key).lower()
+    return "null" if key is None else str(key)
+
+
+def _override(loader: Any, node: Any) -> Override:
+    tags = {"ScalarNode": "str", "SequenceNode": "seq", "MappingNode": "map"}
+    kind = type(node).__name__
+    node.tag = loader.resolve(type(node), node.value, (True, False)) if kind == "ScalarNode" else _TAG + tags[kind]
+    return Override(loader.construct_object(node, deep=True))
+
+
+_Loader.add_constructor(_TAG + "int", _integer)
+_Loader.add_constructor(_TAG + "map", _mapping)
+_Loader.add_constructor("!reset", lambda loader, node: RESET)
+_Loader.add_constructor("!override", _override)
+
+
+def load(text: str | bytes, path: str) -> list[Any]:
+    """The file's documents. Raises: InvalidArgument."""
+    try:
+        return list(yaml.load_all(text, _Loader))
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        where = f"line {mark.line + 1}: " if mark is not None else ""
+        raise InvalidArgument(f"failed to parse {path}: yaml: {where}{e.problem or e.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise InvalidArgument(f"failed to parse {path}: yaml: {e}") from None
+
+
+def read(path: Path) -> list[Any]:
+    """Raises: OSError, InvalidArgument."""
+    return load(path.read_bytes(), str(path))
+
+
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
+    pass
+
+
+def _text(dumper: Any, value: str) -> Any:
+    # What another reader would take for something else is quoted; a text of lines is a block.
+    plain = _Dumper.yaml_implicit_resolvers.get(value[:1], [])
+    ambiguous = not value or any(pattern.match(value) for _, pattern in plain) or value in ("y", "n", "Y", "N")
+    style = "|" if "\n" in value else '"' if ambiguous else None
+    return dumper.represent_scalar(_TAG + "str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(_TAG + "null", "null"))
+
+
+def dump(document: Any) -> str:
+    """The document as YAML, keys in their order."""
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20))
