@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from rorqual.containerd.snapshotters.contract import PARENT_LABEL, Driver, Mount
 from rorqual.errdefs import AlreadyExists, Conflict, InvalidArgument
 
 log = logging.getLogger(__name__)
+
+_FIRST_IDS = 9000  # short: a mount of many layers names all of them
 
 
 class TreeSnapshotter:
@@ -174,8 +177,11 @@ class TreeSnapshotter:
 
 
 def first_ids(last_in_database: int, roots: list[str]) -> Iterator[int]:
-    """New snapshot ids, beyond every row and every directory left behind."""
-    last = last_in_database
+    """New snapshot ids, beyond every row and every directory left behind; the first one is anywhere.
+
+    ext4 chooses a directory's block group by its name, and engines of the same numbers would all have the same ones.
+    """
+    last = last_in_database or random.randrange(_FIRST_IDS)
     for root in roots:
         if os.path.isdir(root):
             last = max([last, *(int(name) for name in os.listdir(root) if name.isdigit())])
