@@ -84,10 +84,11 @@ class Command:
 class Context:
     """What a command gets: the engine (connected on first use), the config file, the streams.
 
-    `path` is the command as typed ("rorqual container ls"), `chosen` the context that --context names.
+    `path` is the command as typed ("rorqual container ls"), `chosen` the context that --context names, `group` the
+    flags of a group that has some (compose).
     """
 
-    __slots__ = ("_client", "_config", "chosen", "config_dir", "connect", "debug", "path")
+    __slots__ = ("_client", "_config", "chosen", "config_dir", "connect", "debug", "group", "path")
 
     def __init__(
         self, connect: Callable[[Context], Client], config_dir: str, *, debug: bool = False, chosen: str = ""
@@ -96,6 +97,7 @@ class Context:
         self.config_dir = config_dir
         self.debug = debug
         self.chosen = chosen
+        self.group: Values | None = None
         self.path = PROGRAM
         self._client: Client | None = None
         self._config: Config | None = None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LISTS = frozenset(
     (
         "list", "strings", "map", "filter", "ulimit", "mount", "network", "gpu-request", "stringToString", "ipNetSlice",
-        "external-ca",
+        "external-ca", "stringArray",
     )
 )  # fmt: skip
 

@@ -37,7 +37,11 @@ def root_help(flags: Sequence[Flag], columns: int) -> str:
 def group_help(group: str) -> str:
     line, verbs = registry.GROUPS[group]
     rows = [(name, text) for name, (_, text) in verbs.items()]
+    usage, options = f"{PROGRAM} {group} COMMAND", ""
+    if module := registry.GROUP_FLAGS.get(group):
+        flags = __import__(f"rorqual.cli.commands.{module}", fromlist=["FLAGS"]).FLAGS
+        usage, options = f"{PROGRAM} {group} [OPTIONS] COMMAND", f"Options:\n{usages(flags, 80)}\n"
     return (
-        f"Usage:  {PROGRAM} {group} COMMAND\n\n{line}\n\nCommands:\n{_listing(rows)}\n"
+        f"Usage:  {usage}\n\n{line}\n\n{options}Commands:\n{_listing(rows)}\n"
         f"Run '{PROGRAM} {group} COMMAND --help' for more information on a command.\n"
     )

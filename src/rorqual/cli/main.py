@@ -148,11 +148,27 @@ def _run(args: list[str]) -> int:
         context = Context(lambda ctx: _connect(ctx, typed), typed.string("config"), chosen=_chosen(typed))
         sys.stdout.write("".join(f"{line}\n" for line in complete(context, words[1:], flags)))
         return 0
+    if words[0] in registry.GROUP_FLAGS:
+        try:
+            words = _group_flags(context, words)
+        except FlagError as e:
+            from rorqual.cli.render import flag_error
+
+            return _fail(flag_error(f"{PROGRAM} {words[0]}", "[OPTIONS] COMMAND", str(e)), EXIT_FLAGS)
+        except HelpWanted:
+            return _help(words[:1], flags)
     found = registry.find(words)
     if found is None:
         return _group_or_unknown(words, flags)
     module, count = found
     return _command(context, load(module), " ".join([PROGRAM, *words[:count]]), words[count:])
+
+
+def _group_flags(context: Context, words: list[str]) -> list[str]:
+    """Takes the group's flags out from behind its name. Raises: FlagError, HelpWanted."""
+    module = __import__(f"rorqual.cli.commands.{registry.GROUP_FLAGS[words[0]]}", fromlist=["FLAGS"])
+    context.group, rest = FlagSet(module.FLAGS, interspersed=False).parse(words[1:])
+    return [words[0], *rest]
 
 
 def _chosen(options: Values) -> str:

@@ -11,6 +11,46 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "prune": ("image.build_prune", "Remove build cache"),
         },
     ),
+    "compose": (
+        "Define and run multi-container applications",
+        {
+            "attach": (
+                "compose.attach",
+                "Attach local standard input, output, and error streams to a service's running container",
+            ),
+            "build": ("compose.build", "Build or rebuild services"),
+            "commit": ("compose.commit", "Create a new image from a service container's changes"),
+            "config": ("compose.config", "Parse, resolve and render compose file in canonical format"),
+            "cp": ("compose.cp", "Copy files/folders between a service container and the local filesystem"),
+            "create": ("compose.create", "Creates containers for a service"),
+            "down": ("compose.down", "Stop and remove containers, networks"),
+            "events": ("compose.events", "Receive real time events from containers"),
+            "exec": ("compose.exec", "Execute a command in a running container"),
+            "export": ("compose.export", "Export a service container's filesystem as a tar archive"),
+            "images": ("compose.images", "List images used by the created containers"),
+            "kill": ("compose.kill", "Force stop service containers"),
+            "logs": ("compose.logs", "View output from containers"),
+            "ls": ("compose.ls", "List running compose projects"),
+            "pause": ("compose.pause", "Pause services"),
+            "port": ("compose.port", "Print the public port for a port binding"),
+            "ps": ("compose.ps", "List containers"),
+            "pull": ("compose.pull", "Pull service images"),
+            "push": ("compose.push", "Push service images"),
+            "restart": ("compose.restart", "Restart service containers"),
+            "rm": ("compose.rm", "Removes stopped service containers"),
+            "run": ("compose.run", "Run a one-off command on a service"),
+            "scale": ("compose.scale", "Scale services"),
+            "start": ("compose.start", "Start services"),
+            "stats": ("compose.stats", "Display a live stream of container(s) resource usage statistics"),
+            "stop": ("compose.stop", "Stop services"),
+            "top": ("compose.top", "Display the running processes"),
+            "unpause": ("compose.unpause", "Unpause services"),
+            "up": ("compose.up", "Create and start containers"),
+            "version": ("compose.version", "Show the Compose version information"),
+            "volumes": ("compose.volumes", "List volumes"),
+            "wait": ("compose.wait", "Block until containers of all (or specified) services stop."),
+        },
+    ),
     "container": (
         "Manage containers",
         {
@@ -149,8 +189,12 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
 }
 
+# Groups that have flags of their own, and the module below commands with their `FLAGS`.
+GROUP_FLAGS = {"compose": "compose.loading"}
+
 # Verbs that work and are not listed.
 HIDDEN: dict[str, str] = {
+    "compose convert": "compose.config",
     "container list": "container.ls",
     "container ps": "container.ls",
     "container remove": "container.rm",

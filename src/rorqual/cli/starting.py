@@ -267,3 +267,46 @@ class Follower:
         self._terminations += number in (signal.SIGINT, signal.SIGTERM)
         if self._terminations == MAX_TERMINATIONS:
             raise Exit(1, f"\ngot {MAX_TERMINATIONS} SIGTERM/SIGINTs, forcefully exiting")
+
+
+def attached(context: Context, id: str, body: JSON, keys: str, *, start: Callable[[], None], proxy: bool) -> int:
+    """Attach to a new container as its `body` says, start it, copy until its end; its exit code.
+
+    0 when the detach keys `keys` were typed. Raises: what `start` raises; as `Streamer.run`.
+    """
+    from rorqual.cli import streams
+
+    client, tty = context.client, body["Tty"]
+    sock, early = client.containers.attach(
+        id,
+        stdin=body["AttachStdin"],
+        stdout=body["AttachStdout"],
+        stderr=body["AttachStderr"],
+        detach_keys=keys,
+    )
+    stderr = (1 if tty else 2) if body["AttachStderr"] else -1
+    streamer = streams.Streamer(
+        sock,
+        early,
+        tty=tty,
+        stdin=0 if body["AttachStdin"] else -1,
+        stdout=1 if body["AttachStdout"] else -1,
+        stderr=stderr,
+        detach_keys=terminal.parse_detach_keys(keys),
+    )
+    follower = Follower(context, id, tty=tty, proxy=proxy)
+    with streams.Signals(follower.numbers) as signals:
+        waiter = Waiter(client, id, removed=body["HostConfig"].get("AutoRemove", False))
+        try:
+            start()
+        except Exit as e:
+            sock.close()
+            if body["HostConfig"].get("AutoRemove") and not isinstance(e.__cause__, ConnectionFailed):
+                waiter.result()  # an engine that is gone may never have heard of the start
+            raise
+        try:
+            follower.run(streamer, signals)
+        except streams.Detached:
+            waiter.drop()
+            return 0
+        return waiter.result()

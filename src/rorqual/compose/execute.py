@@ -202,7 +202,7 @@ class Executor:
             moved=any(other in self._moved for other in shared_services(service)),
         )
         actions = plan.plan(service, self._made.get(name, []), wanted, policy, facts)
-        around = self._around(image_id)
+        around = self.around(image_id)
         after: list[Seen] = []
 
         def act(action: plan.Action) -> None:
@@ -234,7 +234,11 @@ class Executor:
         except errdefs.NotFound:
             return ""
 
-    def _around(self, image_id: str) -> containers.Surroundings:
+    def around(self, image_id: str) -> containers.Surroundings:
+        """What a container's settings refer to, of what there is."""
+        if not self._made:
+            self._refresh()
+
         def links(name: str) -> list[str]:
             return [seen.name for seen in self._made.get(name, ())]
 
@@ -347,6 +351,11 @@ class Executor:
             self._progress("Container", seen.name, "Started")
 
         each(made, start, most=self._options.most)
+
+    def wait_for(self, service: JSON) -> None:
+        """Until what a service depends on is as it wants it."""
+        for other, how in dependencies_of(service).items():
+            waiting.dependency(self._client, other, how, self._made.get(other, ()), self._progress, 0.0)
 
     def made(self, name: str) -> Sequence[Seen]:
         """The service's containers after `create`."""

@@ -44,10 +44,11 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     if detach:
         containers.exec_start_detached(exec_id, tty=tty)
         return 0
-    return _attached(context, exec_id, config, detach_keys)
+    return attached(context, exec_id, config, detach_keys)
 
 
-def _attached(context: Context, exec_id: str, config: dict[str, Any], detach_keys: bytes) -> int:
+def attached(context: Context, exec_id: str, config: dict[str, Any], detach_keys: bytes) -> int:
+    """Start an exec and copy its streams until its end; its exit code."""
     containers, tty = context.client.containers, config["Tty"]
     size = tuple(config["ConsoleSize"]) if "ConsoleSize" in config else None
     sock, early = containers.exec_start(exec_id, tty=tty, console_size=size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rorqual import errdefs
-from rorqual.cli import offered, starting, streams, terminal
+from rorqual.cli import offered, starting, terminal
 from rorqual.cli.command import AT_LEAST_ONE, PROGRAM, Command, Context
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.cli.options import container
@@ -46,7 +46,9 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
         _start(context, id)
         context.out(id)
         return 0
-    return _attached(context, flags, id, body, keys)
+    return starting.attached(
+        context, id, body, keys, start=lambda: _start(context, id), proxy=flags.boolean("sig-proxy")
+    )
 
 
 def _is_engines(error: BaseException) -> bool:
@@ -62,43 +64,6 @@ def _start(context: Context, id: str) -> None:
         context.client.containers.start(id)
     except errdefs.Error as e:
         raise _failure(error_text(e), starting.start_exit_code(str(e))) from e
-
-
-def _attached(context: Context, flags: Values, id: str, body: JSON, keys: str) -> int:
-    client, tty = context.client, body["Tty"]
-    sock, early = client.containers.attach(
-        id,
-        stdin=body["AttachStdin"],
-        stdout=body["AttachStdout"],
-        stderr=body["AttachStderr"],
-        detach_keys=keys,
-    )
-    stderr = (1 if tty else 2) if body["AttachStderr"] else -1
-    streamer = streams.Streamer(
-        sock,
-        early,
-        tty=tty,
-        stdin=0 if body["AttachStdin"] else -1,
-        stdout=1 if body["AttachStdout"] else -1,
-        stderr=stderr,
-        detach_keys=terminal.parse_detach_keys(keys),
-    )
-    follower = starting.Follower(context, id, tty=tty, proxy=flags.boolean("sig-proxy"))
-    with streams.Signals(follower.numbers) as signals:
-        waiter = starting.Waiter(client, id, removed=body["HostConfig"]["AutoRemove"])
-        try:
-            _start(context, id)
-        except Exit as e:
-            sock.close()
-            if body["HostConfig"]["AutoRemove"] and not isinstance(e.__cause__, ConnectionFailed):
-                waiter.result()  # an engine that is gone may never have heard of the start
-            raise
-        try:
-            follower.run(streamer, signals)
-        except streams.Detached:
-            waiter.drop()
-            return 0
-        return waiter.result()
 
 
 COMMAND = Command(

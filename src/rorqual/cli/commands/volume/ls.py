@@ -10,6 +10,7 @@ from rorqual.client import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from rorqual.cli.flags import Values
@@ -67,6 +68,11 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         for volume in volumes:
             context.out(volume["Name"])
         return
+    show(volumes, format)
+
+
+def show(volumes: Sequence[dict[str, Any]], format: str) -> None:
+    """As a table or by a template. Raises: Exit."""
     Listing("*formatter.volumeContext", HEADERS, _COLUMNS, field, JSON_FIELDS).write(volumes, format)
 
 

@@ -1,0 +1,155 @@
+"""`up` in the foreground: the output of a project's containers until they end or the user stops them."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rorqual import errdefs
+from rorqual.cli.command import Context
+from rorqual.cli.commands.compose.following import Printer, copy
+from rorqual.compose import labels
+from rorqual.compose.observe import Seen
+
+JSON = dict[str, Any]
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """`abort`: "" | "exit" | "failure": a container's end that ends all; `code_from`: the service whose code counts."""
+
+    abort: str = ""
+    code_from: str = ""
+    timestamps: bool = False
+
+
+class Attachment:
+    """Made before the containers start, so that nothing of them is missed; `attached` are the services to show.
+
+    The log is read, not the stream: what a container wrote before a look at it is there too, whatever started it.
+    """
+
+    def __init__(
+        self, context: Context, project: str, attached: Collection[str], printer: Printer, wishes: Wishes
+    ) -> None:
+        self._context = context
+        self._project = project
+        self._attached = attached
+        self._printer = printer
+        self._wishes = wishes
+        self._queue: queue.Queue[JSON | BaseException] = queue.Queue()
+        self._since: dict[str, str] = {}  # by container: where its output that was not shown begins
+        self._readers: dict[str, threading.Thread] = {}
+        self._begun = str(context.client.system.info()["SystemTime"])
+        filters = {"type": ["container"], "label": [f"{labels.PROJECT}={project}", f"{labels.ONE_OFF}=False"]}
+        self._events = context.connect(context).system.events(since=_past(self._begun), filters=filters)
+        threading.Thread(target=self._listen, daemon=True, name="events").start()
+
+    def _listen(self) -> None:
+        try:
+            for event in self._events:
+                self._queue.put(event)
+        except (errdefs.Error, OSError) as e:
+            self._queue.put(e)
+
+    def follow(self, made: Sequence[Seen], stop: Callable[[], None], kill: Callable[[], None]) -> int:
+        """Until all of `made` have ended; the exit code. `stop` and `kill` end them when the user wants it."""
+        names = {seen.id: seen.short(self._project) for seen in made if seen.service in self._attached}
+        services = {seen.id: seen.service for seen in made}
+        self._printer.know(names.values())
+        running = {seen.id for seen in made}
+        for id in names:
+            self._since.setdefault(id, self._begun)
+        code = 0
+        stopping = 0
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            for seen in made:
+                if seen.id in names:
+                    self._read(seen, names[seen.id])
+            while running:
+                try:
+                    event = self._queue.get()
+                    if isinstance(event, BaseException):
+                        raise event
+                    id, action = event["Actor"]["ID"], event["Action"]
+                    if id not in services:
+                        continue
+                    if action == "start" and id in names:
+                        running.add(id)
+                        self._read(next(seen for seen in made if seen.id == id), names[id])
+                    elif action in ("die", "destroy") and id in running:
+                        ended = int(event["Actor"]["Attributes"].get("exitCode", 0))
+                        if action == "die":
+                            self._since[id] = f"{event['timeNano'] // 10**9}.{event['timeNano'] % 10**9:09}"
+                            if self._restarts(id) and not stopping:
+                                continue
+                            self._drain(id)
+                            if id in names:
+                                self._printer.say(f"{names[id]} exited with code {ended}")
+                        running.discard(id)
+                        counts = not self._wishes.code_from or services[id] == self._wishes.code_from
+                        if not stopping and (
+                            (self._wishes.abort == "exit" and counts) or (self._wishes.abort == "failure" and ended)
+                        ):
+                            stopping, code = 1, ended
+                            self._printer.say("Aborting on container exit...")
+                            threading.Thread(target=self._try, args=(stop,), daemon=True).start()
+                        elif self._wishes.code_from and counts:
+                            code = ended
+                except KeyboardInterrupt:
+                    stopping += 1
+                    code = INTERRUPTED
+                    if stopping == 1:
+                        self._printer.say("Gracefully Stopping... press Ctrl+C again to force")
+                    threading.Thread(target=self._try, args=(stop if stopping == 1 else kill,), daemon=True).start()
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+        return code
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (errdefs.Error, OSError) as e:
+            self._queue.put(e)
+
+    def _restarts(self, id: str) -> bool:
+        """Whether the engine will start it again by itself."""
+        try:
+            state = self._context.client.containers.inspect(id)["State"]
+        except errdefs.NotFound:
+            return False
+        return bool(state["Running"] or state["Restarting"])
+
+    def _read(self, seen: Seen, name: str) -> None:
+        """Shows a container's output from where it was left."""
+        if seen.id in self._readers and self._readers[seen.id].is_alive():
+            self._readers[seen.id].join(1)
+        since = self._since.get(seen.id, self._begun)
+
+        def read() -> None:
+            try:
+                client = self._context.connect(self._context)
+                copy(client, seen, name, self._printer, follow=True, since=since, timestamps=self._wishes.timestamps)
+            except errdefs.NotFound:
+                return  # removed meanwhile
+            except (errdefs.Error, OSError) as e:
+                self._queue.put(e)
+
+        self._readers[seen.id] = threading.Thread(target=read, daemon=True, name=f"logs of {name}")
+        self._readers[seen.id].start()
+
+    def _drain(self, id: str) -> None:
+        """Its last lines come before what is said of its end."""
+        if id in self._readers:
+            self._readers[id].join(2)
+
+
+def _past(time: str) -> str:
+    """Events since then: nothing of what is done from now on is missed."""
+    return time

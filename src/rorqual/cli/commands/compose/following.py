@@ -1,0 +1,104 @@
+"""Containers' logs as Compose shows them: each line behind its container's name, many containers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable
+
+from rorqual import errdefs
+from rorqual.cli.command import Context
+from rorqual.client import Client
+from rorqual.client.demux import STDERR, Demultiplexer
+from rorqual.compose.observe import Seen
+
+_COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_MAX_LINE_BYTES = 1 << 20
+
+
+class Printer:
+    """Writes whole lines, from any thread. `plain`: without names; `color`: names in colours."""
+
+    def __init__(self, *, plain: bool = False, color: bool = False) -> None:
+        self._plain = plain
+        self._color = color
+        self._lock = threading.Lock()
+        self._width = 0
+        self._colors: dict[str, int] = {}
+
+    def know(self, names: Iterable[str]) -> None:
+        """Names that will come, so that all are aligned from the first line on."""
+        for name in names:
+            self._width = max(self._width, len(name))
+            self._colors.setdefault(name, _COLORS[len(self._colors) % len(_COLORS)])
+
+    def line(self, name: str, data: bytes, *, stderr: bool = False) -> None:
+        """One line without its end."""
+        prefix = b"" if self._plain else self._prefix(name)
+        out = sys.stderr.buffer if stderr else sys.stdout.buffer
+        with self._lock:
+            out.write(prefix + data + b"\n")
+            out.flush()
+
+    def _prefix(self, name: str) -> bytes:
+        self.know([name])
+        text = f"{name.ljust(self._width)}  | "
+        return (f"\x1b[{self._colors[name]}m{text}\x1b[0m" if self._color else text).encode()
+
+    def say(self, text: str) -> None:
+        """A line of our own."""
+        with self._lock:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+
+def colored(context: Context, *, no_color: bool) -> bool:
+    from rorqual.cli.commands.compose import loading
+
+    ansi = loading.group(context).string("ansi")
+    if no_color or ansi == "never" or os.environ.get("NO_COLOR"):
+        return False
+    return ansi == "always" or sys.stdout.isatty()
+
+
+def copy(
+    client: Client,
+    seen: Seen,
+    name: str,
+    printer: Printer,
+    *,
+    follow: bool,
+    since: str = "",
+    until: str = "",
+    tail: str = "",
+    timestamps: bool = False,
+) -> None:
+    """A container's log to its end, or with `follow` until it stops. Raises: as `Client.request`."""
+    tty = client.containers.inspect(seen.id)["Config"]["Tty"]
+    try:
+        response = client.containers.logs(
+            seen.id, follow=follow, since=since, until=until, tail=tail, timestamps=timestamps
+        )
+    except errdefs.NotImplementedHere as e:  # a log driver that cannot be read
+        printer.line(name, str(e).encode(), stderr=True)
+        return
+    demux = None if tty else Demultiplexer()
+    rest: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}
+    for piece in response.chunks():
+        frames = demux.feed(memoryview(piece)) if demux is not None else [(1, memoryview(piece))]
+        for stream, payload in frames:
+            error = stream == STDERR
+            pending = rest[error]
+            pending += payload
+            *lines, left = pending.split(b"\n")
+            if len(left) > _MAX_LINE_BYTES:
+                lines, left = [*lines, left], bytearray()
+            for line in lines:
+                printer.line(name, bytes(line.rstrip(b"\r") if tty else line), stderr=error)
+            rest[error] = bytearray(left)
+    for error, left in rest.items():
+        if left:
+            printer.line(name, bytes(left), stderr=error)
