@@ -157,11 +157,28 @@ def _run(args: list[str]) -> int:
             return _fail(flag_error(f"{PROGRAM} {words[0]}", "[OPTIONS] COMMAND", str(e)), EXIT_FLAGS)
         except HelpWanted:
             return _help(words[:1], flags)
+    if words[0] == "docker-cli-plugin-metadata":
+        return _plugin_metadata()
     found = registry.find(words)
     if found is None:
         return _group_or_unknown(words, flags)
     module, count = found
     return _command(context, load(module), " ".join([PROGRAM, *words[:count]]), words[count:])
+
+
+def _plugin_metadata() -> int:
+    """What the stock `docker` asks a program in cli-plugins/docker-compose. Source: docker/cli, cli-plugins/metadata."""
+    from rorqual.oci import jsontext
+    from rorqual.version import __version__
+
+    document = {
+        "SchemaVersion": "0.1.0",
+        "Vendor": "Rorqual",
+        "Version": f"v{__version__}",
+        "ShortDescription": registry.GROUPS["compose"][0],
+    }
+    sys.stdout.write(jsontext.dumps(document) + "\n")
+    return 0
 
 
 def _group_flags(context: Context, words: list[str]) -> list[str]:

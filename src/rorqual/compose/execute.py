@@ -198,7 +198,11 @@ class Executor:
         image_id = self._image_id(self._project.image(name))
         facts = plan.Facts(
             image_id,
-            [self._network_ids[key] for key in service.get("networks") or () if key in self._network_ids],
+            {
+                self._project.networks[key]["name"]: self._network_ids[key]
+                for key in service.get("networks") or ()
+                if key in self._network_ids
+            },
             moved=any(other in self._moved for other in shared_services(service)),
         )
         actions = plan.plan(service, self._made.get(name, []), wanted, policy, facts)
@@ -329,8 +333,15 @@ class Executor:
         if not self._made:
             self._refresh()
         in_order(self._needs(), lambda name: self._start_service(name, deadline), most=self._options.most)
-        if wait:
-            for name in self._project.services:
+        if not wait:
+            return
+        conditions = [
+            (other, how.get("condition"))
+            for service in self._project.services.values()
+            for other, how in dependencies_of(service).items()
+        ]
+        for name in self._project.services:
+            if (name, "service_completed_successfully") not in conditions:
                 waiting.ready(self._client, self._made.get(name, ()), self._progress, deadline)
 
     def _start_service(self, name: str, deadline: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,10 +53,10 @@ Action = Create | Recreate | Keep | Remove | Rename
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """About a service: what its image's name means, its networks' IDs, and whether what it shares was made anew."""
+    """About a service: what its image's name means, its networks (ID by name), whether what it shares was made anew."""
 
     image_id: str
-    network_ids: Collection[str]
+    networks: Mapping[str, str]
     moved: bool = False
 
 
@@ -67,8 +67,10 @@ def diverged(service: JSON, seen: Seen, facts: Facts) -> bool:
     if facts.image_id and seen.labels.get(labels.IMAGE, seen.summary["ImageID"]) != facts.image_id:
         return True
     connected = (seen.summary.get("NetworkSettings") or {}).get("Networks") or {}
-    ids = {network.get("NetworkID") for network in connected.values()}
-    return bool(facts.network_ids) and not ids.issuperset(facts.network_ids)
+    # A container that never ran has no IDs yet: it will be on the networks of these names.
+    return any(
+        name not in connected or connected[name].get("NetworkID") not in ("", id) for name, id in facts.networks.items()
+    )
 
 
 def container_name(project: Project, service_name: str, service: JSON, number: int, separator: str = "-") -> str:

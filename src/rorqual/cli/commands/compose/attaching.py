@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from rorqual import errdefs
 from rorqual.cli.command import Context
 from rorqual.cli.commands.compose.following import Printer, copy
+from rorqual.cli.starting import REDIAL_EVERY_S, REDIAL_FOR_S
+from rorqual.client.errors import ConnectionFailed
 from rorqual.compose import labels
 from rorqual.compose.observe import Seen
 
@@ -46,16 +49,27 @@ class Attachment:
         self._since: dict[str, str] = {}  # by container: where its output that was not shown begins
         self._readers: dict[str, threading.Thread] = {}
         self._begun = str(context.client.system.info()["SystemTime"])
-        filters = {"type": ["container"], "label": [f"{labels.PROJECT}={project}", f"{labels.ONE_OFF}=False"]}
-        self._events = context.connect(context).system.events(since=_past(self._begun), filters=filters)
         threading.Thread(target=self._listen, daemon=True, name="events").start()
 
     def _listen(self) -> None:
-        try:
-            for event in self._events:
-                self._queue.put(event)
-        except (errdefs.Error, OSError) as e:
-            self._queue.put(e)
+        """Events since the beginning; those of an engine that went away when it is back."""
+        filters = {"type": ["container"], "label": [f"{labels.PROJECT}={self._project}", f"{labels.ONE_OFF}=False"]}
+        since, last_ns = self._begun, 0
+        gone_at = 0.0
+        while True:
+            try:
+                for event in self._context.connect(self._context).system.events(since=since, filters=filters):
+                    gone_at = 0.0
+                    if event["timeNano"] > last_ns:
+                        last_ns, since = event["timeNano"], _stamp(event)
+                        self._queue.put(event)
+                raise ConnectionFailed("the engine ended its events")
+            except (errdefs.Error, OSError) as e:
+                gone_at = gone_at or time.monotonic()
+                if time.monotonic() - gone_at > REDIAL_FOR_S:
+                    self._queue.put(e)
+                    return
+                time.sleep(REDIAL_EVERY_S)
 
     def follow(self, made: Sequence[Seen], stop: Callable[[], None], kill: Callable[[], None]) -> int:
         """Until all of `made` have ended; the exit code. `stop` and `kill` end them when the user wants it."""
@@ -70,7 +84,7 @@ class Attachment:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             for seen in made:
-                if seen.id in names:
+                if seen.id in names and seen.state == "running":  # no start of it will be told
                     self._read(seen, names[seen.id])
             while running:
                 try:
@@ -86,7 +100,7 @@ class Attachment:
                     elif action in ("die", "destroy") and id in running:
                         ended = int(event["Actor"]["Attributes"].get("exitCode", 0))
                         if action == "die":
-                            self._since[id] = f"{event['timeNano'] // 10**9}.{event['timeNano'] % 10**9:09}"
+                            self._since[id] = _stamp(event)
                             if self._restarts(id) and not stopping:
                                 continue
                             self._drain(id)
@@ -150,6 +164,7 @@ class Attachment:
             self._readers[id].join(2)
 
 
-def _past(time: str) -> str:
-    """Events since then: nothing of what is done from now on is missed."""
-    return time
+def _stamp(event: JSON) -> str:
+    """When it was, as `since` takes it."""
+    seconds, ns = divmod(event["timeNano"], 10**9)
+    return f"{seconds}.{ns:09}"

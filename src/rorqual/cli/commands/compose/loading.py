@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -236,6 +237,12 @@ def scales(texts: Sequence[str], of: Project) -> dict[str, int]:
         check_services(of, [name])
         out[name] = int(number)
     return out
+
+
+def as_there(context: Context, of: Project, besides: Collection[str]) -> dict[str, int]:
+    """The numbers of containers that services have now, of all that have some but `besides`."""
+    counts = Counter(seen.service for seen in observe.containers(context.client, of.name))
+    return {name: count for name, count in counts.items() if name in of.services and name not in besides}
 
 
 def timeout(flags: Values) -> int | None:

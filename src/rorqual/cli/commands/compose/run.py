@@ -41,7 +41,8 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     up.orphans(context, whole, remove=flags.boolean("remove-orphans"))
     with loading.progress(context, "Running", quiet=flags.boolean("quiet")) as shown:
         others = replace(of, services={key: value for key, value in of.services.items() if key != name})
-        below = loading.executor(context, others, shown, services=(name,))
+        scale = loading.as_there(context, others, ())
+        below = loading.executor(context, others, shown, services=(name,), scale=scale)
         loading.executor(context, of, shown).ensure_resources()
         if not flags.boolean("no-deps"):
             below.ensure_resources()

@@ -12,11 +12,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     scale = loading.scales(args, whole)
     of = whole.selected(list(scale), dependencies=not flags.boolean("no-deps"))
     imaging.ensure(context, of)
+    scale |= loading.as_there(context, of, scale)
     with loading.progress(context, "Running") as shown:
-        # What is there and not named stays as it is.
-        executor = loading.executor(
-            context, of, shown, scale=scale, services=tuple(scale), recreate_dependencies="never"
-        )
+        executor = loading.executor(context, of, shown, scale=scale, recreate="never")
         executor.ensure_resources()
         executor.create()
         executor.start()

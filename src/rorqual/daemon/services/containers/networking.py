@@ -207,11 +207,14 @@ class Networking:
     async def describe(self, container: Container, sandbox: Sandbox) -> None:
         """Fill in what `sandbox` says of the container's addresses, ports and files."""
         found = {e.network_name: e for e in sandbox.endpoints}
-        container.networks = {
-            name: _settings(endpoint, _wished(container, endpoint))
-            for name, endpoint in found.items()
-            if name != GATEWAY or name in container.endpoints
-        }
+        container.networks = {}
+        for name, endpoint in found.items():
+            key = _wished_as(container, endpoint)
+            if key is not None:
+                # Told of one that has stopped, too: by it Compose knows whether a network is still the same.
+                container.endpoints[key] = replace(container.endpoints[key], network_id=endpoint.network_id)
+            if name != GATEWAY or name in container.endpoints:
+                container.networks[name] = _settings(endpoint, container.endpoints[key] if key is not None else None)
         container.ports = ports.port_map(container.config, container.host, found)
         hosts, resolv = await asyncio.gather(self._controller.hosts(sandbox), self._controller.resolv_conf(sandbox))
         await asyncio.to_thread(self._write_names, container, hosts, resolv)
@@ -428,12 +431,13 @@ def _aliases(container: Container, name: str, network_id: str) -> Sequence[str]:
     return (wished.aliases if wished else None) or ()
 
 
-def _wished(container: Container, endpoint: Endpoint) -> EndpointSettings | None:
-    """What was asked for of that network, which may have been called by its name, its id, or the start of that."""
-    found = container.endpoints.get(endpoint.network_name) or container.endpoints.get(endpoint.network_id)
-    if found is not None:
-        return found
-    return next((s for name, s in container.endpoints.items() if endpoint.network_id.startswith(name)), None)
+def _wished_as(container: Container, endpoint: Endpoint) -> str | None:
+    """What that network was called when it was asked for: its name, its id, or the start of that."""
+    known = container.endpoints
+    for name in (endpoint.network_name, endpoint.network_id):
+        if name in known:
+            return name
+    return next((name for name in known if endpoint.network_id.startswith(name)), None)
 
 
 def _settings(endpoint: Endpoint, wished: EndpointSettings | None) -> EndpointSettings:
