@@ -167,7 +167,7 @@ def _run(args: list[str]) -> int:
 
 
 def _plugin_metadata() -> int:
-    """What the stock `docker` asks a program in cli-plugins/docker-compose. Source: docker/cli, cli-plugins/metadata."""
+    """What the stock `docker` asks its plugin docker-compose. Source: docker/cli, cli-plugins/metadata."""
     from rorqual.oci import jsontext
     from rorqual.version import __version__
 

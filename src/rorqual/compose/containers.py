@@ -175,7 +175,7 @@ def _endpoint(project: Project, name: str, service: JSON, settings: JSON, around
         other, _, alias = link.partition(":")
         linked.append(f"{other}:{alias or other}")
     if linked:
-        endpoint["Links"] = linked
+        endpoint["Links"] = list(dict.fromkeys(linked))
     return endpoint
 
 

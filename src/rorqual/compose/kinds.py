@@ -281,7 +281,8 @@ class Fields(Kind):
 
     def canon(self, value: Any, at: str, base: str | None) -> Any:
         if self._short is not None and isinstance(value, str | int | float) and not isinstance(value, bool):
-            return self._short(value, at, base)
+            made = self._short(value, at, base)
+            return self._finish(made, at, base) if self._finish is not None else made
         if not isinstance(value, dict):
             raise wrong(at, "a mapping" if self._short is None else "a string or a mapping")
         out: JSON = {}

@@ -123,14 +123,20 @@ def make(
     files: Sequence[str],
     environment: Mapping[str, str],
     profiles: Iterable[str] = (),
+    wanted: Sequence[str] = (),
     resolve_environment: bool = True,
     check: bool = True,
 ) -> Project:
-    """A project of what the loader read. Raises: InvalidArgument."""
+    """A project of what the loader read. Raises: InvalidArgument.
+
+    Files of variables are read for the `wanted` services and what they need alone; for all when none is named.
+    """
     document = {**document, "name": name}
+    raw: JSON = document.get("services") or {}
+    resolved = _with_dependencies(raw, wanted) if resolve_environment else set()
     services: dict[str, JSON] = {
-        key: _normal(key, dict(service), environment if resolve_environment else None, directory)
-        for key, service in sorted((document.get("services") or {}).items())
+        key: _normal(key, dict(service), environment if key in resolved else None, directory)
+        for key, service in sorted(raw.items())
     }
     for kind in ("networks", "volumes", "secrets", "configs"):
         document[kind] = {
@@ -139,11 +145,11 @@ def make(
     if any("default" in (s.get("networks") or {}) for s in services.values()):
         document["networks"].setdefault("default", {"name": f"{name}_default"})
     document["services"] = services
-    wanted = set(profiles)
+    active = set(profiles)
     enabled = {
         key: service
         for key, service in services.items()
-        if not service.get("profiles") or "*" in wanted or wanted & set(service["profiles"])
+        if not service.get("profiles") or "*" in active or active & set(service["profiles"])
     }
     disabled = {key: service for key, service in services.items() if key not in enabled}
     project = Project(name, directory, tuple(files), document, enabled, disabled, environment)
@@ -152,6 +158,16 @@ def make(
             _check(project, key, service)
         order(services)
     return project
+
+
+def _with_dependencies(services: Mapping[str, JSON], names: Sequence[str]) -> set[str]:
+    left, found = list(names or services), set()
+    while left:
+        name = left.pop()
+        if name not in found and name in services:
+            found.add(name)
+            left += dependencies_of(services[name])
+    return found
 
 
 def _named(value: JSON, project: str, key: str) -> JSON:

@@ -266,7 +266,7 @@ _HOOKS = Array(Fields(_HOOK_FIELDS))
 
 
 def _build(value: Any, at: str, base: str | None) -> JSON:
-    return _built({"context": _CONTEXT.canon(value, at, base)}, at, base)
+    return {"context": _CONTEXT.canon(value, at, base)}
 
 
 def _built(value: JSON, at: str, base: str | None) -> JSON:

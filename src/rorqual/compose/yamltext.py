@@ -63,9 +63,10 @@ def _mapping(loader: Any, node: Any) -> dict[str, Any]:
     for key, _ in node.value:
         if key.tag == _TAG + "merge":
             continue
-        name = loader.construct_object(key)
-        if isinstance(name, list | dict):
+        found = loader.construct_object(key)
+        if isinstance(found, list | dict):
             raise yaml.constructor.ConstructorError(None, None, "a mapping's key must be a text", key.start_mark)
+        name = _key(found)
         if name in seen:
             text = f'mapping key "{name}" already defined at line {seen[name]}'
             raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
@@ -81,10 +82,10 @@ def _key(key: Any) -> str:
 
 
 def _override(loader: Any, node: Any) -> Override:
-    tags = {"ScalarNode": "str", "SequenceNode": "seq", "MappingNode": "map"}
-    kind = type(node).__name__
-    node.tag = loader.resolve(type(node), node.value, (True, False)) if kind == "ScalarNode" else _TAG + tags[kind]
-    return Override(loader.construct_object(node, deep=True))
+    kind = type(node)
+    tag = loader.resolve(kind, node.value if kind is yaml.ScalarNode else None, (True, False))
+    # Another node, as this one is being constructed.
+    return Override(loader.construct_object(kind(tag, node.value, node.start_mark, node.end_mark), deep=True))
 
 
 _Loader.add_constructor(_TAG + "int", _integer)

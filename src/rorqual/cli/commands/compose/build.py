@@ -13,7 +13,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
     for name in ("builder", "check", "print", "provenance", "sbom", "ssh"):
         if flags.changed(name):
             raise CommandError(f"--{name} needs BuildKit, which this engine does not have")
-    of = loading.load(context).selected(args, dependencies=flags.boolean("with-dependencies"))
+    of = loading.load(context, args).selected(args, dependencies=flags.boolean("with-dependencies"))
     names = [name for name in order(of.services) if of.services[name].get("build")]
     if not names:
         context.err("WARN[0000] No services to build")

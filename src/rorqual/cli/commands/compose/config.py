@@ -35,6 +35,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         return
     of = loading.load(
         context,
+        args,
         interpolate=not flags.boolean("no-interpolate"),
         paths=not flags.boolean("no-path-resolution"),
         resolve_environment=not flags.boolean("no-env-resolution"),

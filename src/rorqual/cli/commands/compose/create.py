@@ -9,7 +9,7 @@ from rorqual.cli.flags import Values
 
 def run(context: Context, flags: Values, args: list[str]) -> None:
     up.check(flags)
-    whole = loading.load(context)
+    whole = loading.load(context, args)
     of = whole.selected(args)
     scale = loading.scales(flags.many("scale"), of)
     imaging.ensure(

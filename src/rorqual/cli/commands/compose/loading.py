@@ -88,6 +88,7 @@ def _directory(context: Context) -> tuple[str, list[str]]:
 
 def load(
     context: Context,
+    wanted: Sequence[str] = (),
     *,
     interpolate: bool = True,
     paths: bool = True,
@@ -95,7 +96,7 @@ def load(
     check: bool = True,
     quiet: bool = False,
 ) -> Project:
-    """The project of the flags. Raises: CommandError when no file is there; InvalidArgument."""
+    """The project of the flags; `wanted`: the services that matter. Raises: CommandError (no file), InvalidArgument."""
     flags = group(context)
     directory, files = _directory(context)
     if not files:
@@ -124,6 +125,7 @@ def load(
         files=files,
         environment=variables,
         profiles=profiles,
+        wanted=wanted,
         resolve_environment=resolve_environment,
         check=check,
     )

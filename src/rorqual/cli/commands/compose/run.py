@@ -23,7 +23,7 @@ from rorqual.compose.project import Project
 
 
 def run(context: Context, flags: Values, args: list[str]) -> int:
-    whole = loading.load(context)
+    whole = loading.load(context, args[:1])
     name = args[0]
     loading.check_services(whole, [name])
     of = whole.selected([name])

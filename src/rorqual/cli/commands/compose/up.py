@@ -130,7 +130,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
         raise CommandError("--always-recreate-deps and --no-recreate are incompatible")
     if flags.boolean("watch"):
         raise CommandError("--watch is not supported")
-    whole = loading.load(context)
+    whole = loading.load(context, args)
     of = whole.selected(args, dependencies=not flags.boolean("no-deps"))
     code_from = flags.string("exit-code-from")
     if code_from:
