@@ -414,10 +414,7 @@ class Executor:
             groups.setdefault(seen.service, []).append(seen)
         needs: dict[str, list[str]] = {}
         for name, group in groups.items():
-            service = self._project.services.get(name)
-            text = group[0].labels.get(labels.DEPENDS_ON, "")
-            recorded = [entry.partition(":")[0] for entry in text.split(",") if entry]
-            needs[name] = list(dependencies_of(service)) if service is not None else recorded
+            needs[name] = list(dependencies_of(self._project.services.get(name) or group[0].needs()))
 
         def group_of(name: str) -> None:
             service = self._project.services.get(name) or self._project.disabled.get(name) or {}

@@ -56,6 +56,15 @@ class Seen:
         mounts = self.summary.get("Mounts") or ()
         return {m["Destination"]: m["Name"] for m in mounts if m["Type"] == "volume" and m.get("Name")}
 
+    def needs(self) -> JSON:
+        """What its label tells of its service, for who has no file: {"depends_on": ...}."""
+        entries = [entry.split(":") for entry in self.labels.get(labels.DEPENDS_ON, "").split(",") if entry]
+        found = {
+            name: {"condition": next(iter(rest), "service_started"), "required": True, "restart": rest[1:] == ["true"]}
+            for name, *rest in entries
+        }
+        return {"depends_on": found} if found else {}
+
     def short(self, project: str) -> str:
         """The name as the project's logs have it."""
         return self.name.removeprefix(project + "-")

@@ -14,6 +14,7 @@ from rorqual import errdefs
 from rorqual.cli.command import Context
 from rorqual.cli.commands.compose.following import Printer, copy
 from rorqual.cli.starting import REDIAL_EVERY_S, REDIAL_FOR_S
+from rorqual.cli.timestamps import to_timestamp
 from rorqual.client.errors import ConnectionFailed
 from rorqual.compose import labels
 from rorqual.compose.observe import Seen
@@ -45,10 +46,10 @@ class Attachment:
         self._attached = attached
         self._printer = printer
         self._wishes = wishes
-        self._queue: queue.Queue[JSON | BaseException] = queue.Queue()
+        self._queue: queue.SimpleQueue[JSON | BaseException | None] = queue.SimpleQueue()
         self._since: dict[str, str] = {}  # by container: where its output that was not shown begins
         self._readers: dict[str, threading.Thread] = {}
-        self._begun = str(context.client.system.info()["SystemTime"])
+        self._begun = to_timestamp("since", context.client.system.info()["SystemTime"])
         threading.Thread(target=self._listen, daemon=True, name="events").start()
 
     def _listen(self) -> None:
@@ -81,56 +82,62 @@ class Attachment:
             self._since.setdefault(id, self._begun)
         code = 0
         stopping = 0
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Into the queue, which may be done from a handler: nothing here is interrupted half-way.
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = [signal.signal(number, lambda *_: self._queue.put(None)) for number in numbers]
         try:
             for seen in made:
                 if seen.id in names and seen.state == "running":  # no start of it will be told
                     self._read(seen, names[seen.id])
             while running:
-                try:
-                    event = self._queue.get()
-                    if isinstance(event, BaseException):
-                        raise event
-                    id, action = event["Actor"]["ID"], event["Action"]
-                    if id not in services:
-                        continue
-                    if action == "start" and id in names:
-                        running.add(id)
-                        self._read(next(seen for seen in made if seen.id == id), names[id])
-                    elif action in ("die", "destroy") and id in running:
-                        ended = int(event["Actor"]["Attributes"].get("exitCode", 0))
-                        if action == "die":
-                            self._since[id] = _stamp(event)
-                            if self._restarts(id) and not stopping:
-                                continue
-                            self._drain(id)
-                            if id in names:
-                                self._printer.say(f"{names[id]} exited with code {ended}")
-                        running.discard(id)
-                        counts = not self._wishes.code_from or services[id] == self._wishes.code_from
-                        if not stopping and (
-                            (self._wishes.abort == "exit" and counts) or (self._wishes.abort == "failure" and ended)
-                        ):
-                            stopping, code = 1, ended
-                            self._printer.say("Aborting on container exit...")
-                            threading.Thread(target=self._try, args=(stop,), daemon=True).start()
-                        elif self._wishes.code_from and counts:
-                            code = ended
-                except KeyboardInterrupt:
-                    stopping += 1
-                    code = INTERRUPTED
+                event = self._queue.get()
+                if event is None:
+                    stopping, code = stopping + 1, INTERRUPTED
                     if stopping == 1:
                         self._printer.say("Gracefully Stopping... press Ctrl+C again to force")
-                    threading.Thread(target=self._try, args=(stop if stopping == 1 else kill,), daemon=True).start()
+                    self._meanwhile(stop if stopping == 1 else kill)
+                    continue
+                if isinstance(event, BaseException):
+                    raise event
+                id, action = event["Actor"]["ID"], event["Action"]
+                if id not in services:
+                    continue
+                if action == "start" and id in names:
+                    running.add(id)
+                    self._read(next(seen for seen in made if seen.id == id), names[id])
+                if action not in ("die", "destroy") or id not in running:
+                    continue
+                ended = int(event["Actor"]["Attributes"].get("exitCode", 0))
+                if action == "die":
+                    self._since[id] = _stamp(event)
+                    if self._restarts(id) and not stopping:
+                        continue
+                    self._drain(id)
+                    if id in names:
+                        self._printer.say(f"{names[id]} exited with code {ended}")
+                running.discard(id)
+                counts = not self._wishes.code_from or services[id] == self._wishes.code_from
+                if not stopping and (
+                    (self._wishes.abort == "exit" and counts) or (self._wishes.abort == "failure" and ended)
+                ):
+                    stopping, code = 1, ended
+                    self._printer.say("Aborting on container exit...")
+                    self._meanwhile(stop)
+                elif self._wishes.code_from and counts:
+                    code = ended
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
         return code
 
-    def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except (errdefs.Error, OSError) as e:
-            self._queue.put(e)
+    def _meanwhile(self, action: Callable[[], None]) -> None:
+        def act() -> None:
+            try:
+                action()
+            except (errdefs.Error, OSError) as e:
+                self._queue.put(e)
+
+        threading.Thread(target=act, daemon=True).start()
 
     def _restarts(self, id: str) -> bool:
         """Whether the engine will start it again by itself."""

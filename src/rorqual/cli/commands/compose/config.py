@@ -62,6 +62,8 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         _lines(context, [f"{name} {config_hash(of.services[name])}" for name in wanted])
     elif not flags.boolean("quiet"):
         document = _canonical(of)
+        if not flags.boolean("no-interpolate"):
+            document = _escaped(document)
         as_json = json.dumps(document, indent=2, ensure_ascii=False) + "\n" if format == "json" else ""
         _write(context, flags.string("output"), as_json or yamltext.dump(document))
 
@@ -108,6 +110,15 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def _escaped(value: Any) -> Any:
+    """What it says, for a reader that takes $ for the beginning of a variable."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: item if key.startswith("x-") else _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def _variables(context: Context) -> None:

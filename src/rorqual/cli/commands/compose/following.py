@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable
 
 from rorqual import errdefs
 from rorqual.cli.command import Context
+from rorqual.cli.starting import REDIAL_EVERY_S, REDIAL_FOR_S
+from rorqual.cli.timestamps import to_timestamp
 from rorqual.client import Client
 from rorqual.client.demux import STDERR, Demultiplexer
+from rorqual.client.errors import ConnectionFailed, ProtocolError
+from rorqual.client.http1 import Response
 from rorqual.compose.observe import Seen
 
 _COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -76,29 +81,70 @@ def copy(
     tail: str = "",
     timestamps: bool = False,
 ) -> None:
-    """A container's log to its end, or with `follow` until it stops. Raises: as `Client.request`."""
-    tty = client.containers.inspect(seen.id)["Config"]["Tty"]
-    try:
-        response = client.containers.logs(
-            seen.id, follow=follow, since=since, until=until, tail=tail, timestamps=timestamps
-        )
-    except errdefs.NotImplementedHere as e:  # a log driver that cannot be read
-        printer.line(name, str(e).encode(), stderr=True)
-        return
-    demux = None if tty else Demultiplexer()
-    rest: dict[bool, bytearray] = {False: bytearray(), True: bytearray()}
-    for piece in response.chunks():
-        frames = demux.feed(memoryview(piece)) if demux is not None else [(1, memoryview(piece))]
-        for stream, payload in frames:
-            error = stream == STDERR
-            pending = rest[error]
-            pending += payload
-            *lines, left = pending.split(b"\n")
-            if len(left) > _MAX_LINE_BYTES:
-                lines, left = [*lines, left], bytearray()
-            for line in lines:
-                printer.line(name, bytes(line.rstrip(b"\r") if tty else line), stderr=error)
-            rest[error] = bytearray(left)
-    for error, left in rest.items():
-        if left:
-            printer.line(name, bytes(left), stderr=error)
+    """A container's log to its end, or with `follow` until it stops. Raises: as `Client.request`.
+
+    Followed over a restart of the engine: each line's time tells which was the last.
+    """
+    reader = _Reader(name, printer, timestamps=timestamps)
+    gone_at = 0.0
+    while True:
+        try:
+            tty = client.containers.inspect(seen.id)["Config"]["Tty"]
+            response = client.containers.logs(
+                seen.id,
+                follow=follow,
+                since=to_timestamp("since", reader.last) if reader.last else since,
+                until=until,
+                tail=tail,
+                timestamps=True,
+            )
+            gone_at = 0.0
+            reader.read(response, tty=tty)
+            return
+        except errdefs.NotImplementedHere as e:  # a log driver that cannot be read
+            printer.line(name, str(e).encode(), stderr=True)
+            return
+        except (ConnectionFailed, ProtocolError, OSError):
+            gone_at = gone_at or time.monotonic()
+            if not follow or time.monotonic() - gone_at > REDIAL_FOR_S:
+                raise
+            tail = "" if reader.last else tail
+            time.sleep(REDIAL_EVERY_S)
+
+
+class _Reader:
+    """Lines of a log with their times, each shown once. `last` is the time of the last one."""
+
+    def __init__(self, name: str, printer: Printer, *, timestamps: bool) -> None:
+        self._name = name
+        self._printer = printer
+        self._timestamps = timestamps
+        self.last = ""
+
+    def read(self, response: Response, *, tty: bool) -> None:
+        """To its end."""
+        again = self.last  # what is sent once more
+        demux = None if tty else Demultiplexer()
+        rest: dict[bool, bytes] = {False: b"", True: b""}
+        for piece in response.chunks():
+            frames = demux.feed(memoryview(piece)) if demux is not None else [(1, memoryview(piece))]
+            for stream, payload in frames:
+                error = stream == STDERR
+                *lines, left = (rest[error] + bytes(payload)).split(b"\n")
+                if len(left) > _MAX_LINE_BYTES:
+                    lines, left = [*lines, left], b""
+                for line in lines:
+                    again = self._line(line.removesuffix(b"\r") if tty else line, error, again)
+                rest[error] = left
+        for error, left in rest.items():
+            if left:
+                again = self._line(left, error, again)
+
+    def _line(self, line: bytes, error: bool, again: str) -> str:
+        stamp, _, text = line.partition(b" ")
+        when = stamp.decode("ascii", "replace")
+        if again and when <= again:
+            return again
+        self.last = when
+        self._printer.line(self._name, line if self._timestamps else text, stderr=error)
+        return ""

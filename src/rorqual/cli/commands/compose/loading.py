@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from rorqual import errdefs
 from rorqual.cli.command import Context
@@ -160,7 +159,7 @@ def known(context: Context) -> Project:
     if files or not name:
         return load(context)
     project.check_name(name)
-    services: dict[str, Any] = {seen.service: {} for seen in observe.everything(context.client, name)}
+    services = {seen.service: seen.needs() for seen in observe.everything(context.client, name)}
     return Project(name, directory, (), {}, dict(sorted(services.items())), {}, dict(os.environ))
 
 
