@@ -74,9 +74,9 @@ def operations() -> list[Row]:
     ]
 
 
-def commands() -> list[Row]:
+def commands(table: str) -> list[Row]:
     rows = []
-    for name, *_ in lines_of("cli-commands.tsv"):
+    for name, *_ in lines_of(table):
         words = name.split()
         rows.append(Row(f"`{name}`", words[0] if len(words) > 1 else "top level", command_here(words)))
     return rows
@@ -138,7 +138,10 @@ def page() -> str:
         *table(operations(), "operation", remarks),
         "## Command line (Docker CLI 28)",
         "",
-        *table(commands(), "command", remarks),
+        *table(commands("cli-commands.tsv"), "command", remarks),
+        "## Compose",
+        "",
+        *table(commands("compose-commands.tsv"), "command", remarks),
         "## docker-py",
         "",
         *docker_py(),

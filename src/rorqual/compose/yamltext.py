@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,55 @@ _Loader.add_constructor("!reset", lambda loader, node: RESET)
 _Loader.add_constructor("!override", _override)
 
 
+_MAX_NODES = 1_000_000
+_MAX_DEPTH = 200
+
+
+def _check_depth(text: str | bytes) -> None:
+    """The library builds a document by recursion in C, and a deep one ends the process. Raises: ValueError."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ValueError(f"line {event.start_mark.line + 1}: nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _documents(loader: Any) -> Iterator[Any]:
+    """A few lines of aliases can stand for more than a machine's memory: counted before anything is made of them."""
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if _size(node, {}) > _MAX_NODES:
+                raise ValueError("document contains excessive aliasing")
+            yield loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many nodes it is with its aliases written out. Raises: ValueError for one that is in itself."""
+    size = known.get(id(node))
+    if size is None:
+        known[id(node)] = -1
+        children: list[Any] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        size = known[id(node)] = 1 + sum(_size(child, known) for child in children)
+    if size < 0:
+        raise ValueError("found unconstructable recursive node")
+    return size
+
+
 def load(text: str | bytes, path: str) -> list[Any]:
     """The file's documents. Raises: InvalidArgument."""
     try:
-        return list(yaml.load_all(text, _Loader))
+        _check_depth(text)
+        return list(_documents(_Loader(text)))
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         where = f"line {mark.line + 1}: " if mark is not None else ""

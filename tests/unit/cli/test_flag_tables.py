@@ -9,18 +9,20 @@ from rorqual.cli import registry
 from rorqual.cli.flags import FlagSet, usages
 from rorqual.cli.main import load
 
-TABLE = Path(__file__).resolve().parents[3] / "docs" / "spec" / "cli-commands.tsv"
+SPEC = Path(__file__).resolve().parents[3] / "docs" / "spec"
+TABLE = SPEC / "cli-commands.tsv"
+COMPOSE = SPEC / "compose-commands.tsv"
 GROUPS = ("container", "context", "image", "network", "system", "volume")
 # A value that each type reads.
 VALUES = {
     "int": "1", "uint": "1", "uint16": "1", "bytes": "1m", "decimal": "1", "duration": "1s", "list": "a=b",
-    "map": "a=b", "strings": "a", "string": "a", "filter": "a=b", "stringToString": "host=a",
+    "map": "a=b", "strings": "a", "string": "a", "filter": "a=b", "stringToString": "host=a", "stringArray": "a=b",
 }  # fmt: skip
 
 
 def rows() -> list[tuple[str, str, str, str]]:
     found = []
-    for line in TABLE.read_text().splitlines():
+    for line in (TABLE.read_text() + COMPOSE.read_text()).splitlines():
         if line and not line.startswith("#"):
             name, usage, aliases, flags = (*line.split("\t"), "", "")[:4]
             words = registry.find(name.split())
@@ -65,3 +67,8 @@ def test_every_command_of_these_groups_is_offered() -> None:
     missing = wanted - there
     # Builds and cluster volumes have no engine behind them yet.
     assert missing <= {"image build", "volume update"}
+
+
+def test_commands_of_compose_that_are_not_offered() -> None:
+    wanted = {line.split("\t")[0] for line in COMPOSE.read_text().splitlines() if not line.startswith("#")}
+    assert wanted - {row[0] for row in rows()} == {"compose publish", "compose watch"}

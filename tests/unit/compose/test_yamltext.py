@@ -53,6 +53,17 @@ def test_what_is_refused(text: str, told: str) -> None:
         read(text)
 
 
+def test_aliases_that_stand_for_more_than_memory_holds() -> None:
+    """The "billion laughs": each line nine times the one before."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
+    with pytest.raises(InvalidArgument, match="document contains excessive aliasing"):
+        read("\n".join(lines))
+    with pytest.raises(InvalidArgument, match="recursive"):
+        read("a: &a [*a]")
+    with pytest.raises(InvalidArgument, match="line 1: nested too deeply"):
+        read("[" * 100_000)
+
+
 def test_what_is_written_is_read_again() -> None:
     document = {"a": ["yes", "true", "", "1", "0x1", "22:22", "x\ny\n", "null", "~", "# x"], "b": {"c": None, "d": 1.5}}
     assert read(yamltext.dump(document)) == document

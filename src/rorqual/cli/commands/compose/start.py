@@ -21,7 +21,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
 
 
 COMMAND = Command(
-    "[OPTIONS] [SERVICE...]",
+    "[SERVICE...]",
     "Start services",
     run,
     flags=(
