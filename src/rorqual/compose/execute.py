@@ -7,9 +7,11 @@ in the order that services depend on each other. Killed at any point, the next `
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from rorqual import errdefs
@@ -23,6 +25,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
 
 Progress = Callable[[str, str, str], None]
+_ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +320,8 @@ class Executor:
         was_running = old.running
         self._stop_one(old, service, quiet=True)
         self._client.containers.remove(old.id, force=True, volumes=self._options.renew_volumes)
+        if self._options.renew_volumes:
+            self._remove_anonymous(old)
         self._client.containers.rename(id, shown)
         self._progress("Container", shown, "Recreated")
         seen = self._seen(id)
@@ -357,7 +362,8 @@ class Executor:
                 self._progress("Container", seen.name, "Running")
                 return
             self._progress("Container", seen.name, "Starting")
-            self._client.containers.start(seen.id)
+            with suppress(errdefs.NotModified):  # by somebody else, meanwhile
+                self._client.containers.start(seen.id)
             hooks.run(self._client, seen, service.get("post_start") or ())
             self._progress("Container", seen.name, "Started")
 
@@ -379,7 +385,8 @@ class Executor:
             self._progress("Container", seen.name, "Stopping")
         if seen.state == "running":
             hooks.run(self._client, seen, service.get("pre_stop") or ())
-        self._client.containers.stop(seen.id, timeout_s=self.stop_timeout(service))
+        with suppress(errdefs.NotModified):  # it ended meanwhile
+            self._client.containers.stop(seen.id, timeout_s=self.stop_timeout(service))
         if not quiet:
             self._progress("Container", seen.name, "Stopped")
 
@@ -394,12 +401,22 @@ class Executor:
             self._stop_one(seen, service)
             self._progress("Container", seen.name, "Removing")
             self._client.containers.remove(seen.id, force=True, volumes=volumes)
+            if volumes:
+                self._remove_anonymous(seen)
         except errdefs.NotFound:
             pass  # somebody else removed it meanwhile: it is gone
         except errdefs.Conflict as e:
             if "already in progress" not in str(e):
                 raise
         self._progress("Container", seen.name, "Removed")
+
+    def _remove_anonymous(self, seen: Seen) -> None:
+        """Those that went over from a container before: the engine takes them for named ones."""
+        declared = {volume["name"] for volume in self._project.volumes.values()}
+        for name in set(seen.volumes.values()) - declared:
+            if _ANONYMOUS.fullmatch(name):
+                with suppress(errdefs.NotFound, errdefs.Conflict):
+                    self._client.volumes.remove(name)
 
     def remove(self, found: Sequence[Seen], *, volumes: bool) -> None:
         """Stops and removes, what depends on others before them."""

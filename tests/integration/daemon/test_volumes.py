@@ -171,6 +171,20 @@ def test_copy_up_and_nocopy(cli: Cli) -> None:
     )
 
 
+def test_an_anonymous_volume_that_is_asked_for_by_its_name_is_its_users(cli: Cli, engine: Engine) -> None:
+    """Whoever saves what is in one must not lose it by --rm."""
+    id = cli.out("create", "-v", "/v", "busybox", "true")
+    (name,) = [mount["Name"] for mount in engine.inspect(id)["Mounts"]]
+    cli("run", "--rm", "-v", f"{name}:/v", "busybox", "touch", "/v/kept")
+    cli("rm", id)
+    for flags in (("-v", f"{name}:/v"), ("--mount", f"src={name},dst=/v")):
+        assert cli.out("run", "--rm", *flags, "busybox", "ls", "/v") == "kept"
+    cli("volume", "rm", name)
+    id = cli.out("create", "-v", "/v", "busybox", "true")
+    cli("rm", "-v", id)
+    assert cli.out("volume", "ls", "-q") == ""
+
+
 def test_events_of_a_volumes_life(engine: Engine) -> None:
     engine.rorqual("volume", "create", "told")
     engine.rorqual("run", "--rm", "--name", "user", "-v", "told:/v:ro", "busybox", "true")

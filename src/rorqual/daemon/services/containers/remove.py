@@ -16,6 +16,7 @@ from rorqual.daemon.services.containers.record import Container
 from rorqual.daemon.services.containers.registry import Registry
 from rorqual.daemon.services.events import Events
 from rorqual.daemon.services.volumes import Volumes
+from rorqual.daemon.spec import mounts
 from rorqual.daemon.store.daemondb import Leftover
 from rorqual.errdefs import Conflict, Error
 
@@ -67,8 +68,10 @@ class Remover:
         container.wake_removal()
 
     async def _remove_volumes(self, container: Container) -> None:
+        """Those without a name; one that was asked for by the name it was given is its user's to remove."""
+        named = {wish.target for wish in mounts.wanted(container.config, container.host) if wish.source}
         for point in container.mounts:
-            if point.type != "volume":
+            if point.type != "volume" or point.destination in named:
                 continue
             try:
                 if self._volumes.get(point.name).anonymous:
