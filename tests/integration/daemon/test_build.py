@@ -543,6 +543,19 @@ def test_a_client_that_goes_away_ends_its_build(engine: Engine, tmp_path: Path) 
     wait_for(lambda: not list((engine.data / "tmp").iterdir()), "its files are gone")
 
 
+def test_a_client_that_goes_away_at_any_moment_leaves_nothing_running(engine: Engine, tmp_path: Path) -> None:
+    """Also while the command's container is being made or started: once it was taken for running for ever."""
+    path = context(tmp_path, "FROM busybox\nRUN sleep 1000\n")
+    for part in range(60):
+        with engine.rorqual.started("build", "--force-rm", path) as client:
+            before = part * 0.001  # a start takes some thirty milliseconds
+            wait_for(lambda: engine.api("GET", "/containers/json?all=1").json, "the container is made", 20, 0.001)
+            time.sleep(before)
+            client.kill()
+        wait_for(lambda: engine.api("GET", "/containers/json?all=1").json == [], "it was killed and removed", 20)
+    wait_for(lambda: not list((engine.data / "tmp").iterdir()), "their files are gone")
+
+
 def test_what_a_build_stands_on_is_not_removed_meanwhile(engine: Engine, tmp_path: Path) -> None:
     first = "FROM busybox AS a\nRUN echo kept > /f\n"
     second = "FROM busybox\nRUN until [ -e /go ]; do usleep 50000; done\nCOPY --from=a /f /f\n"

@@ -84,21 +84,26 @@ class Runner:
         ours.setblocking(False)
         attach = Attach(stdout=True, stderr=True, mux=True)
         attaching = asyncio.ensure_future(self._streams.attach(container, attach, _Socket(theirs)))
+        starting: asyncio.Task[None] | None = None
         try:
             await asyncio.sleep(0)  # it waits for the task now
             ended = self._lifecycle.waiter(container, "next-exit")
-            await self._starter.start(container)
+            starting = asyncio.create_task(self._starter.start(container), name="start for a build")
+            await asyncio.shield(starting)
             await attaching
             await _passed_on(ours, line)
             return (await ended).exit_code
         except BaseException:
             attaching.cancel()
-            await asyncio.shield(self._kill(container))
+            await asyncio.shield(self._kill(container, starting))
             raise
         finally:
             ours.close()
 
-    async def _kill(self, container: Container) -> None:
+    async def _kill(self, container: Container, starting: asyncio.Task[None] | None) -> None:
+        """A start under way comes to its end first: it is whole or nothing."""
+        if starting is not None:
+            await asyncio.wait({starting})
         try:
             await self._lifecycle.kill(container, "SIGKILL")
         except Error:

@@ -161,7 +161,10 @@ class Starter:
                 log.warning("container %s: its %s could not be removed after a failed start: %s", container.id, what, e)
         container.networks, container.ports = {}, {}
         text = str(error) or type(error).__name__
-        container.state = container.state.failed(exit_code_of(text), text)
+        if container.state.running:  # it failed once the process ran, which is gone now: nothing will tell of its end
+            container.state = container.state.exit(exit_code_of(text), clock.now_ns(), text)
+        else:
+            container.state = container.state.failed(exit_code_of(text), text)
         await self._registry.save_state(container)
         container.wake_exit()
         if container.host.auto_remove:
