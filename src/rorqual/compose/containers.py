@@ -17,6 +17,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
 
 IFNAME = "com.docker.network.endpoint.ifname"
+_UNSUPPORTED = ("pre_start", "models", "use_api_socket", "credential_spec", "provider")
 _RESTART = {"none": "no", "no": "no", "any": "always", "always": "always"}
 
 
@@ -38,6 +39,9 @@ def body(project: Project, name: str, service: JSON, around: Surroundings, *, ow
 
     Raises: InvalidArgument.
     """
+    for key in _UNSUPPORTED:
+        if service.get(key):
+            raise InvalidArgument(f'service "{name}": {key} is not supported')
     interactive = bool(service.get("stdin_open"))
     config: JSON = {
         "Hostname": service.get("hostname", ""),
@@ -94,7 +98,7 @@ def _exposed(service: JSON) -> JSON:
     for port in service.get("expose") or ():
         numbers, _, protocol = port.partition("/")
         first, _, last = numbers.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
+        if not first.isdecimal() or (last and not last.isdecimal()) or max(int(first), int(last or 0)) > 65535:
             raise InvalidArgument(f"invalid expose: {port}")
         found |= {f"{number}/{protocol or 'tcp'}": {} for number in range(int(first), int(last or first) + 1)}
     return found | {f"{port['target']}/{port['protocol']}": {} for port in service.get("ports") or ()}
@@ -237,11 +241,11 @@ def _security(option: str, directory: str) -> str:
 
 
 def _restart(service: JSON) -> JSON | None:
-    if text := service.get("restart"):
-        name, _, count = text.partition(":")
-        return {"Name": name, "MaximumRetryCount": int(count or 0)}
     policy = (service.get("deploy") or {}).get("restart_policy")
     if policy is None:
+        if text := service.get("restart"):
+            name, _, count = text.partition(":")
+            return {"Name": name, "MaximumRetryCount": int(count or 0)}
         return None
     condition = policy.get("condition", "any")
     return {"Name": _RESTART.get(condition, condition), "MaximumRetryCount": policy.get("max_attempts", 0)}

@@ -14,6 +14,7 @@ from rorqual.errdefs import InvalidArgument
 Lookup = Callable[[str], str | None]
 
 _NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
+_MAX_NESTED = 100
 _OPERATORS = (":-", "-", ":?", "?", ":+", "+")
 
 
@@ -93,7 +94,8 @@ def _pieces(text: str) -> Iterator[str | tuple[str, str, str]]:
             yield match[0], "", ""
             position = match.end()
         else:
-            raise _MalformedError
+            yield "$"  # that begins no variable: itself, as in `$(date)` and `$1`
+            position = dollar + 1
     yield text[position:]
 
 
@@ -102,9 +104,10 @@ def _closing(text: str, start: int) -> int:
     depth = 1
     position = start
     while position < len(text):
-        if text.startswith("${", position):
+        if text[position] == "{":
             depth += 1
-            position += 1
+            if depth > _MAX_NESTED:
+                break
         elif text[position] == "}":
             depth -= 1
             if not depth:

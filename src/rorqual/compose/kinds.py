@@ -25,8 +25,14 @@ def wrong(at: str, what: str) -> InvalidArgument:
     return InvalidArgument(f"{at} must be {what}")
 
 
+class Raw(str):
+    """A text whose variables are left as they are: nothing can be read in it yet."""
+
+
 class Kind:
-    """A value that a later file replaces."""
+    """A value that a later file replaces. `null_replaces`: also when it says null."""
+
+    null_replaces = False
 
     def canon(self, value: Any, at: str, base: str | None) -> Any:
         raise NotImplementedError
@@ -37,8 +43,8 @@ class Kind:
 
 def canonical(kind: Kind, value: Any, at: str, base: str | None) -> Any:
     """As the kind's own, behind the tags !reset and !override."""
-    if value is RESET:
-        return RESET
+    if value is RESET or isinstance(value, Raw):
+        return value
     if isinstance(value, Override):
         return value.mapped(lambda inner: kind.canon(inner, at, base))
     return kind.canon(value, at, base)
@@ -48,9 +54,12 @@ def merged(kind: Kind, old: Any, new: Any) -> Any:
     """`new` over `old`, either of which may be missing (None is a value: a key without one). RESET takes away."""
     if isinstance(new, Override):
         return new.value
-    if new is None and old is not None:
+    if isinstance(old, Override):
+        old = old.value
+    if new is None and old is not None and not kind.null_replaces:
         return old
-    return new if old is None or new is RESET else kind.merge(old, new)
+    simple = old is None or new is None or old is RESET or new is RESET or isinstance(old, Raw) or isinstance(new, Raw)
+    return new if simple else kind.merge(old, new)
 
 
 def settled(value: Any) -> Any:
@@ -144,7 +153,7 @@ class Bytes(Kind):
     """A size, in its canonical form as decimal text; -1 is no limit."""
 
     def canon(self, value: Any, at: str, base: str | None) -> str:
-        if isinstance(value, _NUMBER) and not isinstance(value, bool):
+        if isinstance(value, _NUMBER) and not isinstance(value, bool) and abs(value) != float("inf"):
             return str(int(value))
         if not isinstance(value, str):
             raise wrong(at, "a string or number")
@@ -171,6 +180,8 @@ class Duration(Kind):
 class Command(Kind):
     """A command: a list, or a text that is split as a shell would; null is the image's, [] none."""
 
+    null_replaces = True
+
     def canon(self, value: Any, at: str, base: str | None) -> list[str] | None:
         if value is None:
             return None
@@ -195,12 +206,19 @@ class Array(Kind):
     """A list whose later files append. `key` tells entries that replace each other; `single`: one may stand alone."""
 
     def __init__(
-        self, kind: Kind, *, key: Callable[[Any], Any] | None = None, single: bool = False, many: bool = False
+        self,
+        kind: Kind,
+        *,
+        key: Callable[[Any], Any] | None = None,
+        single: bool = False,
+        many: bool = False,
+        combine: bool = False,
     ) -> None:
         self._kind = kind
         self._key = key or (lambda item: item if isinstance(item, str) else id(item))
         self._single = single
         self._many = many  # the kind makes several entries of one
+        self._combine = combine  # entries of the same key are merged
 
     def canon(self, value: Any, at: str, base: str | None) -> list[Any]:
         if self._single and isinstance(value, str | dict):
@@ -212,7 +230,10 @@ class Array(Kind):
             made = canonical(
                 self._kind, item, f"{at}[{number}]" if not isinstance(item, str) else f"{at}.{number}", base
             )
-            out += made if self._many else [made]
+            if made is RESET:
+                continue
+            made = made.value if isinstance(made, Override) else made
+            out += made if self._many and isinstance(made, list) else [made]
         return self._unique(out)
 
     def merge(self, old: Any, new: Any) -> Any:
@@ -221,7 +242,8 @@ class Array(Kind):
     def _unique(self, items: list[Any]) -> list[Any]:
         found: dict[Any, Any] = {}
         for item in items:
-            found[self._key(item)] = item
+            key = item if isinstance(item, Raw) else self._key(item)
+            found[key] = self._kind.merge(found[key], item) if self._combine and key in found else item
         return list(found.values())
 
 
@@ -250,9 +272,6 @@ class Table(Kind):
             raise wrong(at, "a mapping or an array" if self._short is not None else "a mapping")
         out: JSON = {}
         for name, item in value.items():
-            if name.startswith("x-") and isinstance(self._kind, Fields):
-                out[name] = item
-                continue
             if self._names is not None and not self._names.fullmatch(name):
                 raise InvalidArgument(f"{at}: additional properties '{name}' not allowed")
             out[name] = None if item is None and self._empty else canonical(self._kind, item, f"{at}.{name}", base)
@@ -261,7 +280,7 @@ class Table(Kind):
     def merge(self, old: Any, new: Any) -> Any:
         out = dict(old)
         for name, item in new.items():
-            out[name] = merged(self._kind, out.get(name), item) if not name.startswith("x-") else item
+            out[name] = merged(self._kind, out.get(name), item)
         return out
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from rorqual.compose import dotenv, schema, yamltext
 from rorqual.compose.interpolate import Interpolator
-from rorqual.compose.kinds import JSON, merged, settled
+from rorqual.compose.kinds import JSON, Raw, merged, settled
+from rorqual.compose.yamltext import RESET
 from rorqual.errdefs import InvalidArgument
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -62,12 +63,15 @@ class Loader:
             out: list[JSON] = []
             for raw in yamltext.load(self.options.stdin(), "-") if path == "-" else _read(path):
                 part = self._canonical(raw, path, directory)
+                included = settled(part.pop("include", []))
+                brought = [self._included(entry, directory) for entry in included if entry is not RESET]
                 services = part.get("services")
                 if isinstance(services, dict):
-                    part["services"] = {name: self._extended(name, services, path, directory) for name in services}
-                included = part.pop("include", [])
-                out += [self._included(entry, part, directory) for entry in included]
-                out.append(part)
+                    known = dict(services)  # what it extends may be of an included file
+                    for document in brought:
+                        known = {**(document.get("services") or {}), **known}
+                    part["services"] = {name: self._extended(name, known, path, directory) for name in services}
+                out += [*brought, part]
             return out
         finally:
             self._reading.pop()
@@ -79,7 +83,9 @@ class Loader:
         if not isinstance(raw, dict):
             raise InvalidArgument(f"{path}: top-level object must be a mapping")
         raw = {name: value for name, value in raw.items() if value is not None or name in ("networks", "volumes")}
-        if options.interpolate:
+        if not options.interpolate:
+            raw = {name: value if name.startswith("x-") else _left_alone(value) for name, value in raw.items()}
+        else:
             lookup = Interpolator(options.environment.get, options.warn)
             raw = {name: value if name.startswith("x-") else lookup.value(value, name) for name, value in raw.items()}
         if "version" in raw:
@@ -94,8 +100,8 @@ class Loader:
         document.pop("version", None)
         return document
 
-    def _included(self, entry: JSON, into: JSON, directory: str) -> JSON:
-        """What an entry of `include` brings, a project of its own with its own .env; conflicts are errors."""
+    def _included(self, entry: JSON, directory: str) -> JSON:
+        """What an entry of `include` brings, a project of its own with its own .env."""
         files = entry.get("path") or []
         if not files:
             raise InvalidArgument("include: missing path")
@@ -120,23 +126,23 @@ class Loader:
             for part in other._documents(os.path.join(directory, name), base):
                 document = schema.PROJECT.merge(document, part)
         document.pop("name", None)
-        for kind in ("services", "networks", "volumes", "secrets", "configs"):
-            for name, value in (document.get(kind) or {}).items():
-                mine = (into.get(kind) or {}).get(name, value)
-                if mine != value and not (kind == "networks" and name == "default"):
-                    raise InvalidArgument(f"{kind}.{name} conflicts with imported resource")
+        for service in (document.get("services") or {}).values():
+            for holder, key in ((service, "environment"), (service.get("build"), "args")):
+                if isinstance(holder, dict) and isinstance(holder.get(key), dict):
+                    # A name alone means the variable as that project has it.
+                    holder[key] = {k: environment.get(k) if v is None else v for k, v in holder[key].items()}
         return document
 
     def _extended(self, name: str, services: JSON, path: str, directory: str, chain: tuple[Any, ...] = ()) -> JSON:
         """A service of the file, over what it extends."""
         service = services[name]
-        if not isinstance(service, dict) or "extends" not in service:
-            return service
+        if not isinstance(service, dict) or service.get("extends", RESET) is RESET:
+            return service  # type: ignore[no-any-return]
         if (path, name) in chain:
             shown = " ->\n  ".join(f'"{n}" of {p}' for p, n in (*chain, (path, name)))
             raise InvalidArgument(f"Circular reference:\n  {shown}")
         chain = (*chain, (path, name))
-        what = service["extends"]
+        what = settled(service["extends"])
         base_name, file = what.get("service", ""), what.get("file")
         if file is None:
             others, where, base = services, path, directory
@@ -148,11 +154,7 @@ class Loader:
             raise InvalidArgument(
                 f'cannot extend service "{name}" in {path}: service "{base_name}" not found in {where}'
             )
-        below = dict(self._extended(base_name, others, where, base, chain))
-        for key in ("depends_on", "links", "volumes_from"):
-            # What it names is of the other file.
-            if file is not None:
-                below.pop(key, None)
+        below = self._extended(base_name, others, where, base, chain)
         service = {key: value for key, value in service.items() if key != "extends"}
         return merged(schema.SERVICE, below, service)  # type: ignore[no-any-return]
 
@@ -163,6 +165,16 @@ class Loader:
                 document = schema.PROJECT.merge(document, self._canonical(raw, path, base))
             self._known[path, base] = document.get("services") or {}
         return self._known[path, base]
+
+
+def _left_alone(value: Any) -> Any:
+    if isinstance(value, str):
+        return Raw(value) if "$" in value else value
+    if isinstance(value, dict):
+        return {key: _left_alone(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_left_alone(item) for item in value]
+    return value.mapped(_left_alone) if isinstance(value, yamltext.Override) else value
 
 
 def _read(path: str) -> list[Any]:

@@ -19,7 +19,7 @@ def of(project: Project, service: JSON, kept: Mapping[str, str]) -> tuple[list[s
     declared: set[str] = set()
     for volume in service.get("volumes") or ():
         declared.add(volume["target"])
-        if volume["type"] == "bind" and volume["bind"]["create_host_path"] and ":" not in volume["source"]:
+        if volume["type"] == "bind" and _is_plain(volume):
             binds.append(_bind(volume))
         else:
             mounts.append(_mount(project, volume, kept))
@@ -46,6 +46,11 @@ def of(project: Project, service: JSON, kept: Mapping[str, str]) -> tuple[list[s
                     }
                 )
     return binds, mounts
+
+
+def _is_plain(volume: JSON) -> bool:
+    """Whether it can be one of HostConfig.Binds, which make a missing directory on every version of the API."""
+    return volume["bind"]["create_host_path"] and "recursive" not in volume["bind"] and ":" not in volume["source"]
 
 
 def file_target(entry: JSON, directory: str) -> str:

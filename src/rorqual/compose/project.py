@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Project:
     services: dict[str, JSON]
     disabled: dict[str, JSON]
     environment: Mapping[str, str]
+    profiles: frozenset[str] = frozenset()
 
     @property
     def networks(self) -> JSON:
@@ -62,9 +63,13 @@ class Project:
         every = {**self.disabled, **self.services}
         wanted: dict[str, None] = {}
         left = list(dict.fromkeys(names))
+        profiles = set(self.profiles)
         for name in left:
             if name not in every:
                 raise NotFound(f"no such service: {name}")
+            if name in self.disabled:
+                profiles |= set(every[name].get("profiles") or ())  # it is asked for, and so are they
+        enabled = {name for name, service in every.items() if _is_enabled(service, profiles)}
         while left:
             name = left.pop(0)
             if name in wanted or (name not in names and name not in every):
@@ -72,13 +77,17 @@ class Project:
             wanted[name] = None
             if dependencies:
                 for other, how in dependencies_of(every[name]).items():
-                    if other not in self.services and other not in names:
+                    if other not in enabled and other not in names:
                         _check_disabled(self, name, other, how)
                         continue
                     left.append(other)
         chosen = {name: every[name] for name in every if name in wanted}
         rest = {name: service for name, service in every.items() if name not in wanted}
         return replace(self, services=chosen, disabled=rest)
+
+
+def _is_enabled(service: JSON, profiles: Collection[str]) -> bool:
+    return not service.get("profiles") or "*" in profiles or bool(set(profiles) & set(service["profiles"]))
 
 
 def dependencies_of(service: JSON) -> dict[str, JSON]:
@@ -145,14 +154,10 @@ def make(
     if any("default" in (s.get("networks") or {}) for s in services.values()):
         document["networks"].setdefault("default", {"name": f"{name}_default"})
     document["services"] = services
-    active = set(profiles)
-    enabled = {
-        key: service
-        for key, service in services.items()
-        if not service.get("profiles") or "*" in active or active & set(service["profiles"])
-    }
+    active = frozenset(profiles)
+    enabled = {key: service for key, service in services.items() if _is_enabled(service, active)}
     disabled = {key: service for key, service in services.items() if key not in enabled}
-    project = Project(name, directory, tuple(files), document, enabled, disabled, environment)
+    project = Project(name, directory, tuple(files), document, enabled, disabled, environment, active)
     if check:
         for key, service in services.items():
             _check(project, key, service)
@@ -202,7 +207,9 @@ def _normal(name: str, service: JSON, environment: Mapping[str, str] | None, dir
             del service[key]
     needed = dependencies_of(service)
     if needed:
-        service["depends_on"] = needed
+        service["depends_on"] = {
+            name: {"condition": "service_started", "required": True, **how} for name, how in needed.items()
+        }
     return service
 
 
@@ -211,10 +218,11 @@ def _environment(name: str, service: JSON, environment: Mapping[str, str]) -> JS
     found: dict[str, str | None] = {}
     for entry in service.get("env_file") or ():
         path = Path(entry["path"])
-        if not path.exists() and not entry["required"]:
+        if not path.exists() and not entry.get("required", True):
             continue
         try:
-            lookup = {**{k: v for k, v in found.items() if v is not None}, **environment}
+            own = {**(service.get("environment") or {}), **found}
+            lookup = {**{k: v for k, v in own.items() if v is not None}, **environment}
             found |= dotenv.read(path, lookup.get, raw=entry.get("format") == "raw")
         except OSError as e:
             raise InvalidArgument(f"env file {path} not found: {(e.strerror or '').lower()}") from None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rorqual.compose.kinds import JSON, duration_ns
+from rorqual.errdefs import InvalidArgument
+
+# vendor.com/class=name. Source: Container Device Interface specification.
+_CDI = re.compile(r"[\w.-]+/[\w.-]+=[\w.:-]+")
 
 _TEXT_RESOURCES = {"cgroup_parent": "CgroupParent", "cpuset": "CpusetCpus"}
 _NUMBERS = {
@@ -23,7 +28,10 @@ def of(service: JSON) -> JSON:
     for key, name in _MICROSECONDS.items():
         if key in service:
             text = service[key]
-            out[name] = int(text) if text.isdecimal() else duration_ns(text) // 1000
+            try:
+                out[name] = int(text) if text.isdecimal() else duration_ns(text) // 1000
+            except ValueError:
+                raise InvalidArgument(f'{key}: time: invalid duration "{text}"') from None
     if "cpus" in service:
         out["NanoCpus"] = round(service["cpus"] * 10**9)
     resources = (service.get("deploy") or {}).get("resources") or {}
@@ -37,14 +45,19 @@ def of(service: JSON) -> JSON:
     if "memory" in reservations:
         out["MemoryReservation"] = int(reservations["memory"])
     gpus = [*(reservations.get("devices") or ()), *(_as_gpu(gpu) for gpu in service.get("gpus") or ())]
+    devices = service.get("devices") or []
+    cdi = [device["source"] for device in devices if _CDI.fullmatch(device["source"])]
     out["DeviceRequests"] = [_device_request(gpu) for gpu in gpus]
+    if cdi:
+        out["DeviceRequests"].append({"Driver": "cdi", "DeviceIDs": cdi})
     out["Devices"] = [
         {
             "PathOnHost": d["source"],
             "PathInContainer": d.get("target") or d["source"],
             "CgroupPermissions": d.get("permissions") or "rwm",
         }
-        for d in service.get("devices") or ()
+        for d in devices
+        if d["source"] not in cdi
     ]
     out["DeviceCgroupRules"] = service.get("device_cgroup_rules")
     out["Ulimits"] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from rorqual.client import ports as portspecs
@@ -43,6 +44,10 @@ class _Nullable(Kind):
     def canon(self, value: Any, at: str, base: str | None) -> Any:
         return None if value is None else self._kind.canon(value, at, base)
 
+    @property
+    def null_replaces(self) -> bool:  # type: ignore[override]
+        return isinstance(self._kind, Text)
+
     def merge(self, old: Any, new: Any) -> Any:
         return self._kind.merge(old, new) if old is not None and new is not None else new
 
@@ -66,12 +71,16 @@ class _Hosts(Kind):
     """Extra hosts: ["name=address"], of that, of name:address, or of a mapping."""
 
     def canon(self, value: Any, at: str, base: str | None) -> list[str]:
+        found: list[tuple[str, Any]] = []
         if isinstance(value, list):
-            value = pairs(value, at, "=" if all("=" in str(item) for item in value) else "=:")
-        if not isinstance(value, dict):
+            for item in value:
+                found += pairs([item], at, "=" if "=" in str(item) else ":").items()
+        elif isinstance(value, dict):
+            found += value.items()
+        else:
             raise wrong(at, "a mapping or an array")
         out: list[str] = []
-        for name, addresses in value.items():
+        for name, addresses in found:
             for address in addresses if isinstance(addresses, list) else [addresses]:
                 if not isinstance(address, str) or not address:
                     raise InvalidArgument(f"{at}: bad host name '{name}'")
@@ -83,11 +92,7 @@ class _Hosts(Kind):
 
 
 def _depends(items: list[Any], at: str) -> JSON:
-    return {_TEXT.canon(item, at, None): {} for item in items}
-
-
-def _dependency(value: JSON, at: str, base: str | None) -> JSON:
-    return {"condition": "service_started", "required": True, **value}
+    return {_TEXT.canon(item, at, None): {"condition": "service_started", "required": True} for item in items}
 
 
 def _names(items: list[Any], at: str) -> JSON:
@@ -96,7 +101,7 @@ def _names(items: list[Any], at: str) -> JSON:
 
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 _DEPENDS_ON = Table(
-    Fields({"condition": Text(*_CONDITIONS), "required": _FLAG, "restart": _FLAG}, finish=_dependency),
+    Fields({"condition": Text(*_CONDITIONS), "required": _FLAG, "restart": _FLAG}),
     short=_depends,
 )
 
@@ -136,7 +141,7 @@ class _Port(Kind):
 
 
 def _port_key(port: JSON) -> Any:
-    return port.get("host_ip"), port["target"], port.get("published"), port["protocol"]
+    return port.get("host_ip") or "0.0.0.0", port["target"], port.get("published"), port["protocol"]
 
 
 _VOLUME = Fields(
@@ -212,15 +217,30 @@ def _reference(value: Any, at: str, base: str | None) -> JSON:
     return {"source": _TEXT.canon(value, at, base)}
 
 
+def _needs(name: str) -> Callable[[JSON, str, str | None], JSON]:
+    """A check that an object has a property."""
+
+    def check(value: JSON, at: str, base: str | None) -> JSON:
+        if name not in value:
+            raise InvalidArgument(f"{at}: missing property '{name}'")
+        return value
+
+    return check
+
+
 _FILES = Array(
-    Fields({"source": _TEXT, "target": _TEXT, "uid": _WORD, "gid": _WORD, "mode": Mode()}, short=_reference),
-    key=lambda item: item.get("target") or item["source"],
+    Fields(
+        {"source": _TEXT, "target": _TEXT, "uid": _WORD, "gid": _WORD, "mode": Mode()},
+        short=_reference,
+        finish=_needs("source"),
+    ),
+    key=lambda item: (item.get("target") or item["source"]).removeprefix("/run/secrets/"),
 )
 _ENV_FILES = Array(
     Fields(
         {"path": Path(), "format": _TEXT, "required": _FLAG},
         short=lambda value, at, base: {"path": Path().canon(value, at, base)},
-        finish=lambda value, at, base: {"required": True, **value},
+        finish=_needs("path"),
     ),
     single=True,
     key=lambda item: item["path"],
@@ -233,6 +253,14 @@ def _limits(value: Any, at: str, base: str | None) -> int:
 
 
 _ULIMITS = Table(Fields({"soft": _INTEGER, "hard": _INTEGER}, short=_limits), names="[a-z]+")
+
+
+class _Logging(Fields):
+    """Options are one driver's: another driver has none of them."""
+
+    def merge(self, old: Any, new: Any) -> Any:
+        other = "driver" in old and "driver" in new and old["driver"] != new["driver"]
+        return new if other else super().merge(old, new)
 
 
 def _device(value: Any, at: str, base: str | None) -> JSON:
@@ -295,7 +323,7 @@ _HEALTHCHECK = Fields(
         "start_period": _TIME, "start_interval": _TIME,
     }
 )  # fmt: skip
-_BLKIO_RATES = Array(Fields({"path": _TEXT, "rate": _SIZE}), key=lambda item: item.get("path"))
+_BLKIO_RATES = Array(Fields({"path": _TEXT, "rate": _SIZE}, finish=_needs("rate")), key=lambda item: item.get("path"))
 _BLKIO = Fields(
     {
         "device_read_bps": _BLKIO_RATES, "device_read_iops": _BLKIO_RATES, "device_write_bps": _BLKIO_RATES,
@@ -362,7 +390,7 @@ SERVICE = Fields(
         "credential_spec": Fields({"config": _TEXT, "file": _TEXT, "registry": _TEXT}), "depends_on": _DEPENDS_ON,
         "deploy": _DEPLOY, "develop": Fields({"watch": _WATCH}), "device_cgroup_rules": _TEXTS,
         "devices": Array(
-            Fields({"source": _TEXT, "target": _TEXT, "permissions": _TEXT}, short=_device),
+            Fields({"source": _TEXT, "target": _TEXT, "permissions": _TEXT}, short=_device, finish=_needs("source")),
             key=lambda item: item.get("target"),
         ),
         "dns": _TEXT_OR_TEXTS, "dns_opt": _TEXTS, "dns_search": _TEXT_OR_TEXTS, "domainname": _TEXT,
@@ -371,7 +399,7 @@ SERVICE = Fields(
         "external_links": _TEXTS, "extra_hosts": _Hosts(), "gpus": _Gpus(), "group_add": Array(_WORD),
         "healthcheck": _HEALTHCHECK, "hostname": _TEXT, "image": _TEXT, "init": _FLAG, "ipc": _TEXT,
         "isolation": _TEXT, "label_file": Array(Path(), single=True), "labels": _Labels(), "links": _TEXTS,
-        "logging": Fields({"driver": _TEXT, "options": Table(_Nullable(_WORD))}), "mac_address": _TEXT,
+        "logging": _Logging({"driver": _TEXT, "options": Table(_Nullable(_WORD))}), "mac_address": _TEXT,
         "mem_limit": _SIZE, "mem_reservation": _SIZE, "mem_swappiness": _INTEGER, "memswap_limit": _SIZE,
         "models": Table(_Nullable(Fields({"endpoint_var": _TEXT, "model_var": _TEXT})), short=_names),
         "network_mode": _TEXT, "networks": Table(_Nullable(_SERVICE_NETWORK), short=_names),
@@ -417,14 +445,17 @@ def _one_source(value: JSON, at: str, base: str | None) -> JSON:
     value = _outside(value, at, base)
     if sum(key in value for key in ("file", "environment", "content", "external")) > 1:
         raise InvalidArgument(f"{at}: file|environment|content attributes are mutually exclusive")
+    if not any(key in value for key in ("file", "environment", "content", "external", "driver")):
+        raise InvalidArgument(f"{at}: one of file|environment|content must be set")
     return value
 
 
 _POOL = Fields({"subnet": _TEXT, "ip_range": _TEXT, "gateway": _TEXT, "aux_addresses": _OPTIONS})
+_POOLS = Array(_POOL, key=lambda pool: pool.get("subnet"), combine=True)
 NETWORK = Fields(
     {
         "name": _TEXT, "driver": _TEXT, "driver_opts": _OPTIONS, "external": _External(), "internal": _FLAG,
-        "ipam": Fields({"driver": _TEXT, "config": Array(_POOL, key=lambda p: p.get("subnet")), "options": _OPTIONS}),
+        "ipam": Fields({"driver": _TEXT, "config": _POOLS, "options": _OPTIONS}),
         "enable_ipv4": _FLAG, "enable_ipv6": _FLAG, "attachable": _FLAG, "labels": _Labels(),
     },
     finish=_outside,

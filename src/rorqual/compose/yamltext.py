@@ -165,9 +165,10 @@ def _text(dumper: Any, value: str) -> Any:
     plain = _Dumper.yaml_implicit_resolvers.get(value[:1], [])
     ambiguous = not value or any(pattern.match(value) for _, pattern in plain) or value in ("y", "n", "Y", "N")
     style = "|" if "\n" in value else '"' if ambiguous else None
-    return dumper.represent_scalar(_TAG + "str", value, style=style)
+    return dumper.represent_scalar(_TAG + "str", str(value), style=style)
 
 
+_Dumper.add_multi_representer(str, _text)
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(_TAG + "null", "null"))
 

@@ -88,6 +88,29 @@ def body(around: Surroundings = AROUND, **service: Any) -> dict[str, Any]:
             "HostConfig.RestartPolicy",
             {"Name": "always", "MaximumRetryCount": 0},
         ),
+        (
+            {"restart": "always", "deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 2}}},
+            "HostConfig.RestartPolicy",
+            {"Name": "on-failure", "MaximumRetryCount": 2},
+        ),
+        (
+            {"volumes": [{"type": "bind", "source": "/s", "target": "/t", "bind": {"recursive": "disabled"}}]},
+            "HostConfig.Mounts",
+            [
+                {
+                    "Type": "bind",
+                    "Source": "/s",
+                    "Target": "/t",
+                    "ReadOnly": False,
+                    "BindOptions": {"CreateMountpoint": True, "NonRecursive": True},
+                }
+            ],
+        ),
+        (
+            {"devices": ["vendor.com/gpu=0"]},
+            "HostConfig.DeviceRequests",
+            [{"Driver": "cdi", "DeviceIDs": ["vendor.com/gpu=0"]}],
+        ),
         ({"mem_limit": "1m", "deploy": {"resources": {"limits": {"memory": "2m"}}}}, "HostConfig.Memory", 2 << 20),
         ({"cpus": 0.5}, "HostConfig.NanoCpus", 500_000_000),
         ({"pids_limit": 9}, "HostConfig.PidsLimit", 9),
@@ -159,6 +182,10 @@ def test_what_was_at_a_path_stays_there() -> None:
     [
         ({"healthcheck": {"test": ["x"]}}, "must start either by"),
         ({"expose": ["x"]}, "invalid expose: x"),
+        ({"expose": ["1-3000000"]}, "invalid expose: 1-3000000"),
+        ({"pre_start": [{"command": "x"}]}, 'service "web": pre_start is not supported'),
+        ({"use_api_socket": True}, "use_api_socket is not supported"),
+        ({"cpu_rt_period": ""}, "invalid duration"),
         ({"security_opt": ["seccomp:none.json"]}, r"opening seccomp profile \(none\.json\) failed"),
         ({"volumes": [{"type": "cluster", "source": "data", "target": "/x"}]}, "unsupported volume type cluster"),
     ],

@@ -31,13 +31,19 @@ KNOWN = {"SET": "value", "EMPTY": "", "OTHER": "o"}
         ("${EMPTY?needed}", ""),
         ("${NONE:-http://x:80/?a=b}", "http://x:80/?a=b"),
         ("$NONE.", "."),
+        ("$", "$"),
+        ("$(date) $1 $? a$", "$(date) $1 $? a$"),
+        ('${SET:-{"a": 1}}', "value"),
+        ('${NONE:-{"a": {}}}', '{"a": {}}'),
     ],
 )
 def test_what_it_stands_for(text: str, expected: str) -> None:
     assert Interpolator(KNOWN.get).text(text, "at") == expected
 
 
-@pytest.mark.parametrize("text", ["$", "${", "${}", "$5", "${SET", "${SET!}", "${1X}", "a ${ SET } b"])
+@pytest.mark.parametrize(
+    "text", ["${", "${}", "${SET", "${SET!}", "${1X}", "a ${ SET } b", "${SET:-" * 200 + "}" * 200]
+)
 def test_what_is_none(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"(?s)invalid interpolation format for services\.a.*another \$"):
         Interpolator(KNOWN.get).text(text, "services.a")

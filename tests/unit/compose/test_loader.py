@@ -63,7 +63,7 @@ services:
     other = tmp_path / "other"
     assert far["build"] == {"context": str(other)} and far["volumes"][0]["source"] == str(other / "data")
     assert far["env_file"][0]["path"] == str(other / "e") and far["command"] == ["b"] and far["working_dir"] == "/"
-    assert "depends_on" not in far  # x is a service of the other file
+    assert list(far["depends_on"]) == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,38 @@ def test_what_is_included_is_relative_to_itself(tmp_path: Path) -> None:
     assert load(tmp_path, "a.yaml", TAG="own")["services"]["c"]["image"] == "own"
 
 
-def test_what_is_included_does_not_change_what_is_here(tmp_path: Path) -> None:
-    write(tmp_path, a="include: [b.yaml]\nservices: {db: {image: a}}", b="services: {db: {image: b}}")
-    with pytest.raises(InvalidArgument, match=r"services\.db conflicts with imported resource"):
-        load(tmp_path, "a.yaml")
+def test_what_is_here_goes_over_what_is_included(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a="include: [b/b.yaml]\nservices: {db: {image: a}, far: {extends: base}}",
+        b__b="services: {db: {image: b, command: x}, base: {image: c, environment: [V]}}",
+    )
+    (tmp_path / "b/.env").write_text("V=theirs")
+    found = load(tmp_path, "a.yaml")["services"]
+    assert found["db"] == {"image": "a", "command": ["x"]}
+    assert found["far"] == {"image": "c", "environment": {"V": "theirs"}} == found["base"]
+
+
+def test_tags_under_more_layers(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a="services: {a: {image: x, ports: !override [1], env_file: [!reset a, b], extends: !reset null}}",
+        b="services: {a: {ports: !reset [], command: null}}",
+        c="services: {a: {ports: [3]}}",
+    )
+    assert [port["target"] for port in load(tmp_path, "a.yaml", "b.yaml", "c.yaml")["services"]["a"]["ports"]] == [3]
+    assert [port["target"] for port in load(tmp_path, "a.yaml", "c.yaml")["services"]["a"]["ports"]] == [1, 3]
+
+
+def test_without_interpolation_texts_are_left_alone(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a="services: {a: {image: '$I', ports: ['${P:-80}:80', 81], mem_limit: '${M}', init: '$X', volumes: ['$V']}}",
+    )
+    options = Options({}, interpolate=False)
+    found = Loader(options).load([str(tmp_path / "a.yaml")], str(tmp_path))["services"]["a"]
+    assert found["image"] == "$I" and found["ports"][0] == "${P:-80}:80" and found["ports"][1]["target"] == 81
+    assert (found["mem_limit"], found["init"], found["volumes"]) == ("${M}", "$X", ["$V"])
 
 
 def test_files_are_found_above_with_their_override(tmp_path: Path) -> None:

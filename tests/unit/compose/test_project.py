@@ -29,7 +29,7 @@ def test_names_and_defaults() -> None:
 
 def test_the_environment_is_of_files_then_its_own(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("A=1\nB=1\nC=$OWN\n")
-    (tmp_path / "two").write_text("B=2\nD='$X'")
+    (tmp_path / "two").write_text("B=2\nD='$X'\nF=${E}x")
     service = {
         **IMAGE,
         "env_file": ["one", "two", {"path": "none", "required": False}],
@@ -37,7 +37,7 @@ def test_the_environment_is_of_files_then_its_own(tmp_path: Path) -> None:
     }
     found = make({"a": service}, directory=str(tmp_path), environment={"OWN": "o"})
     # C alone says that it is not to be set, whatever the files say.
-    assert found.services["a"]["environment"] == {"A": "1", "B": "2", "D": "$X", "OWN": "o", "E": "5"}
+    assert found.services["a"]["environment"] == {"A": "1", "B": "2", "D": "$X", "OWN": "o", "E": "5", "F": "5x"}
     assert "env_file" not in found.services["a"]
 
 
@@ -62,6 +62,16 @@ def test_profiles() -> None:
     assert set(make(services).selected(["c"], dependencies=False).services) == {"c"}
     with pytest.raises(NotFound, match="no such service: none"):
         make(services).selected(["none"])
+
+
+def test_a_named_service_brings_its_profile() -> None:
+    """Compose Specification, "Profiles": bar is pulled in."""
+    services = {"bar": {**IMAGE, "profiles": ["test"]}, "baz": {**IMAGE, "profiles": ["test"], "depends_on": ["bar"]}}
+    assert set(make(services).selected(["baz"]).services) == {"bar", "baz"}
+
+
+def test_a_service_may_be_called_like_an_extension() -> None:
+    assert set(make({"x-ray": {**IMAGE, "ports": ["80"]}}).services) == {"x-ray"}
 
 
 def test_one_that_needs_a_disabled_one() -> None:

@@ -9,6 +9,7 @@ from rorqual.compose.kinds import duration_text, settled
 from rorqual.errdefs import InvalidArgument
 
 PORT = {"mode": "ingress", "protocol": "tcp"}
+EVERYWHERE = {**PORT, "target": 80, "published": "80", "host_ip": "0.0.0.0"}
 
 
 def canon(**service: Any) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def canon(**service: Any) -> dict[str, Any]:
         (
             "depends_on",
             {"a": {"condition": "service_healthy", "restart": "true"}},
-            {"a": {"condition": "service_healthy", "required": True, "restart": True}},
+            {"a": {"condition": "service_healthy", "restart": True}},
         ),
         ("networks", ["a"], {"a": None}),
         (
@@ -96,7 +97,7 @@ def canon(**service: Any) -> dict[str, Any]:
             {"context": "https://x/y.git", "args": ["A=1", "B"]},
             {"context": "https://x/y.git", "args": {"A": "1", "B": None}},
         ),
-        ("env_file", "a.env", [{"path": "/base/a.env", "required": True}]),
+        ("env_file", "a.env", [{"path": "/base/a.env"}]),
         (
             "env_file",
             [{"path": "b", "required": False, "format": "raw"}],
@@ -113,6 +114,7 @@ def canon(**service: Any) -> dict[str, Any]:
         ),
         ("extra_hosts", ["a:1.2.3.4", "b:::1"], ["a=1.2.3.4", "b=::1"]),
         ("extra_hosts", {"a": "1.2.3.4", "b": ["::1", "2.2.2.2"]}, ["a=1.2.3.4", "b=::1", "b=2.2.2.2"]),
+        ("extra_hosts", ["a=1.1.1.1", "a=1.1.1.2"], ["a=1.1.1.1", "a=1.1.1.2"]),
         ("extra_hosts", ["a=[::1]", "h=host-gateway"], ["a=::1", "h=host-gateway"]),
         (
             "devices",
@@ -167,6 +169,12 @@ def test_canonical_form(name: str, value: Any, expected: Any) -> None:
         ("command", "echo 'x", "invalid command line string"),
         ("build", {"dockerfile": "a", "dockerfile_inline": "b"}, "mutually exclusive"),
         ("extra_hosts", ["a"], "bad host name 'a'"),
+        ("configs", [{}], "missing property 'source'"),
+        ("secrets", [{"mode": 0o400}], "missing property 'source'"),
+        ("devices", [{"permissions": "r"}], "missing property 'source'"),
+        ("env_file", [{}], "missing property 'path'"),
+        ("blkio_config", {"device_read_bps": [{"path": "/dev/a"}]}, "missing property 'rate'"),
+        ("mem_limit", float("inf"), "must be a string or number"),
         ("healthcheck", {"interval": 5}, r"services\.web\.healthcheck\.interval must be a string"),
     ],
 )
@@ -213,6 +221,28 @@ def test_extensions_stay() -> None:
         ),
         ({"networks": ["a"]}, {"networks": {"a": {"aliases": ["x"]}}}, {"networks": {"a": {"aliases": ["x"]}}}),
         ({"networks": {"a": {"aliases": ["x"]}}}, {"networks": ["a"]}, {"networks": {"a": {"aliases": ["x"]}}}),
+        (
+            {"depends_on": {"a": {"condition": "service_healthy"}}},
+            {"depends_on": {"a": {"restart": True}}},
+            {"depends_on": {"a": {"condition": "service_healthy", "restart": True}}},
+        ),
+        ({"environment": ["A=1"]}, {"environment": ["A"]}, {"environment": {"A": None}}),
+        ({"command": "a"}, {"command": None}, {"command": None}),
+        (
+            {"logging": {"driver": "json-file", "options": {"max-size": "1m"}}},
+            {"logging": {"driver": "syslog"}},
+            {"logging": {"driver": "syslog"}},
+        ),
+        (
+            {"secrets": ["s"]},
+            {"secrets": [{"source": "s", "target": "/run/secrets/s"}]},
+            {"secrets": [{"source": "s", "target": "/run/secrets/s"}]},
+        ),
+        (
+            {"ports": ["80:80"]},
+            {"ports": ["0.0.0.0:80:80"]},
+            {"ports": [{**PORT, "target": 80, "published": "80", "host_ip": "0.0.0.0"}]},
+        ),
         ({"build": "."}, {"build": {"target": "t"}}, {"build": {"context": "/base", "target": "t"}}),
     ],
 )
