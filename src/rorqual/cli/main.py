@@ -184,8 +184,8 @@ def _plugin_metadata() -> int:
 def _group_flags(context: Context, words: list[str]) -> list[str]:
     """Takes the group's flags out from behind its name. Raises: FlagError, HelpWanted."""
     module = __import__(f"rorqual.cli.commands.{registry.GROUP_FLAGS[words[0]]}", fromlist=["FLAGS"])
-    context.group, rest = FlagSet(module.FLAGS, interspersed=False).parse(words[1:])
-    return [words[0], *rest]
+    context.group, rest = FlagSet(module.FLAGS, renamed=module.RENAMED, interspersed=False).parse(words[1:])
+    return [words[0], *module.leading(context.group, rest)]
 
 
 def _chosen(options: Values) -> str:

@@ -22,6 +22,11 @@ class Demultiplexer:
         self._left = 0
         self._stream = STDOUT
 
+    @property
+    def midway(self) -> bool:
+        """Whether what comes next belongs to a frame whose begin was given already."""
+        return self._left > 0
+
     def feed(self, data: memoryview) -> list[tuple[int, memoryview]]:
         """(stream, payload) pairs lying in `data`, which stay valid as long as `data` does.
 

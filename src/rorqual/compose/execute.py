@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from rorqual import errdefs
 from rorqual.client import Client
@@ -25,6 +27,7 @@ from rorqual.errdefs import InvalidArgument
 from rorqual.version import __version__
 
 Progress = Callable[[str, str, str], None]
+T = TypeVar("T")
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 
@@ -52,12 +55,20 @@ class Executor:
         self._progress = progress
         self._options = options
         self._made: dict[str, list[Seen]] = {}
+        self._stop = threading.Event()
         self._moved: set[str] = set()  # services whose containers are others than before
         self._network_ids: dict[str, str] = {}
 
     @property
     def _client(self) -> Client:
         return self._clients.client
+
+    def give_up(self) -> None:
+        """What is under way ends, nothing more is begun: for another thread."""
+        self._stop.set()
+
+    def _each(self, items: Iterable[T], act: Callable[[T], object]) -> None:
+        each(items, act, most=self._options.most, stop=self._stop)
 
     # Networks and volumes
 
@@ -76,8 +87,8 @@ class Executor:
 
     def ensure_resources(self) -> None:
         """Networks and volumes that are missing are made."""
-        each(self._used("networks"), self._ensure_network, most=self._options.most)
-        each(self._used("volumes"), self._ensure_volume, most=self._options.most)
+        self._each(self._used("networks"), self._ensure_network)
+        self._each(self._used("volumes"), self._ensure_volume)
 
     def _ensure_network(self, key: str) -> None:
         network = self._project.networks[key]
@@ -93,12 +104,10 @@ class Executor:
         if network.get("external"):
             return
         own = found.get("Labels") or {}
-        for label, wanted in ((labels.PROJECT, self._project.name), (labels.NETWORK, key)):
-            if own.get(label, "") != wanted:
-                raise errdefs.Conflict(
-                    f'network {name} was found but has incorrect label {label} set to "{own.get(label, "")}"'
-                    f' (expected: "{wanted}")'
-                )
+        if own.get(labels.PROJECT, "") != self._project.name:
+            text = f"a network with name {name} exists but was not created for project {self._project.name}"
+            self._progress("Warning", "", f"{text}. Set `external: true` to use an existing network")
+            return
         if own.get(labels.CONFIG_HASH, "") not in ("", config_hash(network)):
             self._replace_network(key, network, found)
 
@@ -181,7 +190,7 @@ class Executor:
     def create(self) -> None:
         """All of the services' containers as they should be, not started."""
         self._refresh()
-        in_order(self._needs(), self._converge, most=self._options.most)
+        in_order(self._needs(), self._converge, most=self._options.most, stop=self._stop)
 
     def _refresh(self) -> None:
         self._made = {}
@@ -198,7 +207,7 @@ class Executor:
         if options.services and name not in options.services:
             policy = options.recreate_dependencies
         wanted = options.scale.get(name, replicas(service))
-        image_id = self._image_id(self._project.image(name))
+        image_id, image_volumes = self._image(self._project.image(name))
         facts = plan.Facts(
             image_id,
             {
@@ -222,7 +231,7 @@ class Executor:
                     after.append(seen)
                 case plan.Recreate(seen):
                     self._moved.add(name)
-                    after.append(self._recreate(name, service, seen, around))
+                    after.append(self._recreate(name, service, seen, around, image_volumes))
                 case plan.Create(number):
                     self._moved.add(name)
                     shown = plan.container_name(self._project, name, service, number, options.separator)
@@ -231,15 +240,17 @@ class Executor:
                     self._progress("Container", shown, "Created")
                     after.append(self._seen(id))
 
-        each([a for a in actions if isinstance(a, plan.Remove | plan.Rename)], act, most=options.most)
-        each([a for a in actions if not isinstance(a, plan.Remove | plan.Rename)], act, most=options.most)
+        self._each([a for a in actions if isinstance(a, plan.Remove | plan.Rename)], act)
+        self._each([a for a in actions if not isinstance(a, plan.Remove | plan.Rename)], act)
         self._made[name] = sorted(after, key=lambda seen: seen.number)
 
-    def _image_id(self, image: str) -> str:
+    def _image(self, image: str) -> tuple[str, set[str]]:
+        """(ID, paths of its volumes); nothing of an image that is not there, which the creation says better."""
         try:
-            return str(self._client.images.inspect(image)["Id"])
+            found = self._client.images.inspect(image)
         except errdefs.NotFound:
-            return ""
+            return "", set()
+        return str(found["Id"]), set((found.get("Config") or {}).get("Volumes") or ())
 
     def around(self, image_id: str) -> containers.Surroundings:
         """What a container's settings refer to, of what there is."""
@@ -269,7 +280,7 @@ class Executor:
         return self.create_container(body, shown, service)
 
     def create_container(self, body: JSON, name: str, service: JSON) -> str:
-        """A container with its networks, and the secrets and configs that are no files of the host; its ID."""
+        """A container with its networks; its ID."""
         client = self._client
         endpoints: JSON = body["NetworkingConfig"]["EndpointsConfig"]
         later: JSON = {}
@@ -284,12 +295,16 @@ class Executor:
         try:
             for network, endpoint in later.items():
                 client.networks.connect(network, id, endpoint)
-            for directory, entry, data in self._injected(service):
-                client.containers.put_archive(id, "/", _archive(mounts.file_target(entry, directory), entry, data))
         except BaseException:
             client.containers.remove(id, force=True, volumes=True)
             raise
         return id
+
+    def inject(self, id: str, service: JSON) -> None:
+        """Secrets and configs that are no files of the host, before each start: they may be others by now."""
+        for directory, entry, data in self._injected(service):
+            archive = _archive(mounts.file_target(entry, directory), entry, data)
+            self._client.containers.put_archive(id, "/", archive)
 
     def _injected(self, service: JSON) -> list[tuple[str, JSON, bytes]]:
         out: list[tuple[str, JSON, bytes]] = []
@@ -308,14 +323,14 @@ class Executor:
                     out.append((directory, entry, value.encode()))
         return out
 
-    def _recreate(self, name: str, service: JSON, old: Seen, around: containers.Surroundings) -> Seen:
+    def _recreate(
+        self, name: str, service: JSON, old: Seen, around: containers.Surroundings, image_volumes: set[str]
+    ) -> Seen:
         """In an order that always leaves one of the two to be found: see `plan.Rename`."""
         shown = plan.container_name(self._project, name, service, old.number, self._options.separator)
         self._progress("Container", shown, "Recreate")
         if not self._options.renew_volumes:
-            named = {volume["name"] for volume in self._project.volumes.values()}
-            kept = {target: volume for target, volume in old.volumes.items() if volume not in named}
-            around = replace(around, volumes=kept)
+            around = replace(around, volumes=_anonymous(service, old, image_volumes))
         id = self._create(name, service, old.number, f"{old.id[:12]}_{shown}", around, {labels.REPLACES: shown})
         was_running = old.running
         self._stop_one(old, service, quiet=True)
@@ -337,7 +352,9 @@ class Executor:
         deadline = time.monotonic() + wait_timeout_s if wait_timeout_s else 0.0
         if not self._made:
             self._refresh()
-        in_order(self._needs(), lambda name: self._start_service(name, deadline), most=self._options.most)
+        in_order(
+            self._needs(), lambda name: self._start_service(name, deadline), most=self._options.most, stop=self._stop
+        )
         if not wait:
             return
         conditions = [
@@ -347,32 +364,36 @@ class Executor:
         ]
         for name in self._project.services:
             if (name, "service_completed_successfully") not in conditions:
-                waiting.ready(self._client, self._made.get(name, ()), self._progress, deadline)
+                waiting.ready(self._client, self._made.get(name, ()), self._progress, deadline, self._stop)
 
     def _start_service(self, name: str, deadline: float) -> None:
         service = self._project.services[name]
         made = self._made.get(name, ())
         if not made:
             return
-        for other, how in dependencies_of(service).items():
-            waiting.dependency(self._client, other, how, self._made.get(other, ()), self._progress, deadline)
+        self.wait_for(service, deadline)
 
         def start(seen: Seen) -> None:
             if seen.state == "running":
                 self._progress("Container", seen.name, "Running")
                 return
             self._progress("Container", seen.name, "Starting")
+            self.inject(seen.id, service)
             with suppress(errdefs.NotModified):  # by somebody else, meanwhile
                 self._client.containers.start(seen.id)
             hooks.run(self._client, seen, service.get("post_start") or ())
             self._progress("Container", seen.name, "Started")
 
-        each(made, start, most=self._options.most)
+        self._each(made, start)
 
-    def wait_for(self, service: JSON) -> None:
-        """Until what a service depends on is as it wants it."""
+    def wait_for(self, service: JSON, deadline: float = 0.0) -> None:
+        """Until what a service depends on is as it wants it; not what is left out, or has no containers by wish."""
         for other, how in dependencies_of(service).items():
-            waiting.dependency(self._client, other, how, self._made.get(other, ()), self._progress, 0.0)
+            below = self._project.services.get(other)
+            if below is None or self._options.scale.get(other, replicas(below)) == 0:
+                continue
+            made = self._made.get(other, ())
+            waiting.dependency(self._client, other, how, made, self._progress, deadline, self._stop)
 
     def made(self, name: str) -> Sequence[Seen]:
         """The service's containers after `create`."""
@@ -435,9 +456,16 @@ class Executor:
 
         def group_of(name: str) -> None:
             service = self._project.services.get(name) or self._project.disabled.get(name) or {}
-            each(groups[name], lambda seen: act(seen, service), most=self._options.most)
+            self._each(groups[name], lambda seen: act(seen, service))
 
         in_order(needs, group_of, most=self._options.most, reverse=True)
+
+
+def _anonymous(service: JSON, old: Seen, image_volumes: set[str]) -> dict[str, str]:
+    """The volumes without a name of a container, by their path, where the service would have one again."""
+    mounted = [volume for volume in service.get("volumes") or () if volume["type"] == "volume"]
+    wanted = image_volumes | {volume["target"] for volume in mounted if "source" not in volume}
+    return {path: name for path, name in old.volumes.items() if path in wanted and _ANONYMOUS.fullmatch(name)}
 
 
 def _archive(path: str, entry: JSON, data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
+from rorqual import errdefs
 from rorqual.client import Client
 
 T = TypeVar("T")
@@ -29,11 +30,17 @@ class Clients:
 
 
 def in_order(
-    needs: Mapping[str, Collection[str]], act: Callable[[str], object], *, most: int = 0, reverse: bool = False
+    needs: Mapping[str, Collection[str]],
+    act: Callable[[str], object],
+    *,
+    most: int = 0,
+    reverse: bool = False,
+    stop: threading.Event | None = None,
 ) -> None:
     """Does `act` for each name once all that it needs is done (`reverse`: all that need it); `most` at once.
 
-    Raises: the first error, once what was begun has ended; nothing is begun after an error.
+    Nothing is begun after an error, after `stop` is set, or after an interrupt, which sets it: what waits gives up.
+    Raises: the first error, once what was begun has ended; KeyboardInterrupt, a second one without waiting.
     """
     left = {name: {other for other in others if other in needs and other != name} for name, others in needs.items()}
     if reverse:
@@ -42,30 +49,38 @@ def in_order(
         return
     running: dict[Future[Any], str] = {}
     failed: BaseException | None = None
-    with ThreadPoolExecutor(min(most if most > 0 else _MOST, len(left))) as pool:
+    pool = ThreadPoolExecutor(min(most if most > 0 else _MOST, len(left)))
+    try:
         while running or (left and failed is None):
+            if failed is None and stop is not None and stop.is_set():
+                failed = errdefs.Cancelled("interrupted")
             if failed is None:
                 for name in [name for name, others in left.items() if not others]:
                     del left[name]
                     running[pool.submit(act, name)] = name
             if not running:
-                raise AssertionError("a cycle that was not found before")
+                break
             try:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
             except KeyboardInterrupt as e:
-                # What was begun ends by itself; a second interrupt does not wait for it.
-                failed, left = failed or e, {}
+                if isinstance(failed, KeyboardInterrupt):
+                    raise
+                failed = e
+                if stop is not None:
+                    stop.set()
                 continue
             for future in done:
                 name = running.pop(future)
                 for others in left.values():
                     others.discard(name)
                 failed = failed or future.exception()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     if failed is not None:
         raise failed
 
 
-def each(items: Iterable[T], act: Callable[[T], object], *, most: int = 0) -> None:
+def each(items: Iterable[T], act: Callable[[T], object], *, most: int = 0, stop: threading.Event | None = None) -> None:
     """Does `act` for all at once. Raises: as `in_order`."""
     named = {str(number): item for number, item in enumerate(items)}
-    in_order(dict.fromkeys(named, ()), lambda name: act(named[name]), most=most)
+    in_order(dict.fromkeys(named, ()), lambda name: act(named[name]), most=most, stop=stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,8 +19,16 @@ class Unmet(errdefs.Error):
     """A container will not be as something that depends on it needs it."""
 
 
-def dependency(client: Client, name: str, how: JSON, made: Sequence[Seen], progress: Progress, deadline: float) -> None:
-    """Until a service's containers are as `how` says. Raises: Unmet, DeadlineExceeded."""
+def dependency(
+    client: Client,
+    name: str,
+    how: JSON,
+    made: Sequence[Seen],
+    progress: Progress,
+    deadline: float,
+    stop: threading.Event,
+) -> None:
+    """Until a service's containers are as `how` says. Raises: Unmet, DeadlineExceeded, Cancelled by `stop`."""
     condition = how.get("condition", "service_started")
     required = how.get("required", True)
     if not made and required and condition != "service_started":
@@ -27,19 +36,19 @@ def dependency(client: Client, name: str, how: JSON, made: Sequence[Seen], progr
     try:
         for seen in made:
             if condition == "service_healthy":
-                _until(client, seen, "Healthy", _healthy, progress, deadline)
+                _until(client, seen, "Healthy", _healthy, progress, deadline, stop)
             elif condition == "service_completed_successfully":
-                _until(client, seen, "Exited", _completed, progress, deadline)
+                _until(client, seen, "Exited", _completed, progress, deadline, stop)
     except Unmet as e:
         if required:
             raise Unmet(f"dependency failed to start: {e}") from None
         progress("Warning", "", f"optional dependency {name} failed to start: {e}")
 
 
-def ready(client: Client, made: Sequence[Seen], progress: Progress, deadline: float) -> None:
+def ready(client: Client, made: Sequence[Seen], progress: Progress, deadline: float, stop: threading.Event) -> None:
     """Until they run, or are healthy where they have a check. Raises: as `dependency`."""
     for seen in made:
-        _until(client, seen, "Healthy", _ready, progress, deadline)
+        _until(client, seen, "Healthy", _ready, progress, deadline, stop)
 
 
 def _until(
@@ -49,6 +58,7 @@ def _until(
     test: Callable[[str, JSON], bool],
     progress: Progress,
     deadline: float,
+    stop: threading.Event,
 ) -> None:
     progress("Container", seen.name, "Waiting")
     while True:
@@ -63,7 +73,8 @@ def _until(
             return
         if deadline and time.monotonic() > deadline:
             raise errdefs.DeadlineExceeded("application not healthy after the time given")
-        time.sleep(_EVERY_S)
+        if stop.wait(_EVERY_S):
+            raise errdefs.Cancelled("interrupted")
 
 
 def _healthy(name: str, state: JSON) -> bool:

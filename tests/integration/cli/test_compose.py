@@ -69,6 +69,7 @@ def both(request: pytest.FixtureRequest, engine: Engine, project: Compose) -> It
     (plugins / "docker-compose").unlink()
 
 
+LONG = "{image: busybox, command: sleep 600, init: true}"
 STACK = """
 services:
   web:
@@ -258,6 +259,8 @@ services:
     assert project.rows("a")[0]["Name"] == "mine" and not project.out("ps", "-q", "a")
     assert project.cli.engine.inspect(id)["HostConfig"]["PortBindings"] == {}
     project("down", "-t", "1")
+    assert [row["Name"] for row in project.rows()] == ["mine"]  # somebody may still need it
+    project("down", "-t", "1", "--remove-orphans")
     assert not project.rows()
 
 
@@ -289,8 +292,84 @@ services:
         "other-1 exited with code 0",
     } <= lines
     assert "one-1    | b" in done.err.splitlines()
+    assert "one-1  | b" in project("logs", "one").out.splitlines()  # here all is output
     assert project("up", "--exit-code-from", "one", code=3).out.count("one-1    | a") == 1
     assert "one-1" not in project("up", "--no-attach", "one", "--no-log-prefix").out.replace("one-1 exited", "")
+
+
+def test_a_service_in_the_foreground_ends_it_whatever_else_runs(project: Compose) -> None:
+    project.file(f"""
+services:
+  tests: {{image: busybox, command: sh -c 'sleep 0.5; exit 3', depends_on: [db, setup]}}
+  setup: {{image: busybox, command: 'true'}}
+  db: {LONG}
+""")
+    assert "tests-1 exited with code 3" in project("up", "tests").out
+    states = {row["Service"]: row["State"] for row in project.rows()}
+    assert states == {"db": "running", "setup": "exited", "tests": "exited"}
+    done = project("up", "--exit-code-from", "tests", "tests", code=3)  # not setup's end ends it, but that of tests
+    assert "Aborting on container exit..." in done.out
+    assert {row["State"] for row in project.rows()} == {"exited"}
+
+
+def test_what_the_start_waits_for_can_be_given_up(project: Compose) -> None:
+    project.file(f"""
+services:
+  a: {{image: busybox, command: 'true', depends_on: {{b: {{condition: service_healthy}}}}}}
+  b: {LONG[:-1]}, healthcheck: {{test: "false", interval: 60s, start_period: 600s}}}}
+""")
+    for flags in (("-d",), ()):
+        with project.started("up", *flags) as client:
+            wait_for(lambda: [row["State"] for row in project.rows("b")] == ["running"], "it waits")
+            time.sleep(0.3)
+            client.send_signal(signal.SIGINT)
+            client.communicate(timeout=20)
+            assert client.returncode == 130
+    assert {row["State"] for row in project.rows("b")} == {"exited"}
+
+
+def test_dependencies_that_are_left_out(project: Compose) -> None:
+    project.file(f"""
+services:
+  a: {{image: busybox, command: sleep 600, init: true, depends_on: {{b: {{condition: service_healthy}}}}}}
+  b: {LONG}
+""")
+    project("up", "-d", "--no-deps", "a")
+    assert [row["Service"] for row in project.rows()] == ["a"]
+    project("up", "-d", "--scale", "b=0")
+
+
+def test_long_lines_are_whole(project: Compose) -> None:
+    project.file("""
+services:
+  a:
+    image: busybox
+    command: [sh, -c, "head -c 40000 /dev/zero | tr '\\\\0' x; echo; echo end"]
+""")
+    project("up")
+    for done in (project("logs"), project("logs", "-f")):
+        assert done.out.splitlines() == [f"a-1  | {'x' * 40000}", "a-1  | end"]
+
+
+def test_a_reader_that_leaves_ends_the_logs(project: Compose) -> None:
+    project.file("""
+services:
+  a: {image: busybox, init: true, command: [sh, -c, "while :; do echo line; sleep 0.1; done"]}
+""")
+    project("up", "-d")
+    with project.started("logs", "-f") as client:
+        assert client.stdout.readline() == b"a-1  | line\n"
+        client.stdout.close()
+        assert client.wait(20) == 1
+
+
+def test_what_runs_is_found_without_what_made_it(project: Compose) -> None:
+    (project.directory / "vars").write_text("A=1")
+    project.file(f"services: {{a: {LONG[:-1]}, env_file: vars}}}}")
+    project("up", "-d")
+    (project.directory / "vars").unlink()
+    for args in (("ps",), ("logs",), ("exec", "-T", "a", "true"), ("stop", "-t", "1"), ("down",)):
+        project(*args)
 
 
 def test_one_that_ends_ends_all(project: Compose) -> None:
@@ -376,16 +455,23 @@ def test_what_is_of_others_is_left_alone(project: Compose, engine: Engine) -> No
     project.file(
         "services: {a: {image: busybox, command: ls, volumes: ['v:/v']}}\nvolumes: {v: {external: true, name: real}}"
     )
-    assert (
-        "network it_default was found but has incorrect label com.docker.compose.project"
-        in project("up", "-d", code=1).err
-    )
-    engine.docker("network", "rm", "it_default")
-    project("up", "-d")
+    assert "a network with name it_default exists but was not created for project it" in project("up", "-d").err
     project("down", "-v")
     assert engine.docker.out("volume", "ls", "-q") == "real"
+    assert engine.docker.out("network", "ls", "-q", "-f", "name=it_default") != ""
+    engine.docker("network", "rm", "it_default")
     engine.docker("volume", "rm", "real")
     assert 'external volume "real" not found' in project("up", "-d", code=1).err
+
+
+def test_a_volume_that_the_file_says_no_more_is_somebodys_data(project: Compose, engine: Engine) -> None:
+    project.file(f"services: {{a: {LONG[:-1]}, volumes: ['data:/data', /anon]}}}}\nvolumes: {{data: }}")
+    project("up", "-d")
+    project.file(f"services: {{a: {LONG}}}")
+    project("up", "-d", "-t", "1")
+    assert engine.inspect(project.ids()[0])["Mounts"] == []
+    project("down", "-v", "-t", "1")
+    assert "it_data" in engine.docker.out("volume", "ls", "-q")
 
 
 def test_shared_namespaces_follow_the_container(project: Compose, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import queue
 import signal
 import threading
@@ -21,6 +22,13 @@ from rorqual.compose.observe import Seen
 
 JSON = dict[str, Any]
 INTERRUPTED = 130
+
+
+class _Wish(enum.Enum):
+    """What comes into the queue beside events and errors."""
+
+    END = enum.auto()  # of the user's
+    ENDED = enum.auto()  # all were stopped, or killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Attachment:
         self._attached = attached
         self._printer = printer
         self._wishes = wishes
-        self._queue: queue.SimpleQueue[JSON | BaseException | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[JSON | BaseException | _Wish] = queue.SimpleQueue()
         self._since: dict[str, str] = {}  # by container: where its output that was not shown begins
         self._readers: dict[str, threading.Thread] = {}
         self._begun = to_timestamp("since", context.client.system.info()["SystemTime"])
@@ -72,40 +80,55 @@ class Attachment:
                     return
                 time.sleep(REDIAL_EVERY_S)
 
-    def follow(self, made: Sequence[Seen], stop: Callable[[], None], kill: Callable[[], None]) -> int:
-        """Until all of `made` have ended; the exit code. `stop` and `kill` end them when the user wants it."""
+    def follow(
+        self,
+        made: Sequence[Seen],
+        watched: Collection[str],
+        start: Callable[[], None],
+        stop: Callable[[], None],
+        kill: Callable[[], None],
+    ) -> int:
+        """Starts them, and shows what they write until all of the `watched` services' have ended; the exit code.
+
+        `stop` and `kill` end all of them when the user wants it, or a container's end does. Raises: as `start`.
+        """
         names = {seen.id: seen.short(self._project) for seen in made if seen.service in self._attached}
         services = {seen.id: seen.service for seen in made}
         self._printer.know(names.values())
-        running = {seen.id for seen in made}
-        for id in names:
-            self._since.setdefault(id, self._begun)
-        code = 0
-        stopping = 0
+        running = {seen.id for seen in made if seen.service in watched}
+        begun = {seen.id for seen in made if seen.state == "running"}  # no start of these will be told
+        code = stopping = 0
+        ending: threading.Thread | None = None
         # Into the queue, which may be done from a handler: nothing here is interrupted half-way.
         numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = [signal.signal(number, lambda *_: self._queue.put(None)) for number in numbers]
+        previous = [signal.signal(number, lambda *_: self._queue.put(_Wish.END)) for number in numbers]
         try:
             for seen in made:
-                if seen.id in names and seen.state == "running":  # no start of it will be told
+                if seen.id in names and seen.id in begun:
                     self._read(seen, names[seen.id])
+            self._meanwhile(start)
             while running:
                 event = self._queue.get()
-                if event is None:
+                if event is _Wish.END:
                     stopping, code = stopping + 1, INTERRUPTED
                     if stopping == 1:
                         self._printer.say("Gracefully Stopping... press Ctrl+C again to force")
-                    self._meanwhile(stop if stopping == 1 else kill)
+                    ending = self._meanwhile(stop if stopping == 1 else kill, _Wish.ENDED)
+                    continue
+                if event is _Wish.ENDED:
+                    running &= begun  # the others were never started
                     continue
                 if isinstance(event, BaseException):
+                    if stopping and isinstance(event, errdefs.Cancelled):
+                        continue  # the start, which gave up
                     raise event
+                assert isinstance(event, dict)
                 id, action = event["Actor"]["ID"], event["Action"]
-                if id not in services:
-                    continue
-                if action == "start" and id in names:
-                    running.add(id)
-                    self._read(next(seen for seen in made if seen.id == id), names[id])
-                if action not in ("die", "destroy") or id not in running:
+                if action == "start" and id in services:
+                    begun.add(id)
+                    if id in names:
+                        self._read(next(seen for seen in made if seen.id == id), names[id])
+                if action not in ("die", "destroy") or id not in begun:
                     continue
                 ended = int(event["Actor"]["Attributes"].get("exitCode", 0))
                 if action == "die":
@@ -116,28 +139,38 @@ class Attachment:
                     if id in names:
                         self._printer.say(f"{names[id]} exited with code {ended}")
                 running.discard(id)
-                counts = not self._wishes.code_from or services[id] == self._wishes.code_from
-                if not stopping and (
-                    (self._wishes.abort == "exit" and counts) or (self._wishes.abort == "failure" and ended)
-                ):
-                    stopping, code = 1, ended
-                    self._printer.say("Aborting on container exit...")
-                    self._meanwhile(stop)
-                elif self._wishes.code_from and counts:
+                begun.discard(id)
+                wishes = self._wishes
+                if services[id] == wishes.code_from and code != INTERRUPTED:
                     code = ended
+                aborts = wishes.abort == "exit" or (wishes.abort == "failure" and ended)
+                if not stopping and aborts and services[id] in watched:
+                    stopping = 1
+                    code = code if wishes.code_from else ended
+                    self._printer.say("Aborting on container exit...")
+                    ending = self._meanwhile(stop, _Wish.ENDED)
+            if ending is not None and stopping == 1:
+                ending.join()  # what nobody watches is being stopped too
         finally:
             for number, handler in zip(numbers, previous, strict=True):
                 signal.signal(number, handler)
         return code
 
-    def _meanwhile(self, action: Callable[[], None]) -> None:
+    def _meanwhile(self, action: Callable[[], None], then: _Wish | None = None) -> threading.Thread:
+        """Does it in a thread; an error, or `then`, comes into the queue."""
+
         def act() -> None:
             try:
                 action()
             except (errdefs.Error, OSError) as e:
                 self._queue.put(e)
+            else:
+                if then is not None:
+                    self._queue.put(then)
 
-        threading.Thread(target=act, daemon=True).start()
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        return thread
 
     def _restarts(self, id: str) -> bool:
         """Whether the engine will start it again by itself."""
@@ -156,7 +189,16 @@ class Attachment:
         def read() -> None:
             try:
                 client = self._context.connect(self._context)
-                copy(client, seen, name, self._printer, follow=True, since=since, timestamps=self._wishes.timestamps)
+                copy(
+                    client,
+                    seen,
+                    name,
+                    self._printer,
+                    follow=True,
+                    since=since,
+                    timestamps=self._wishes.timestamps,
+                    apart=True,
+                )
             except errdefs.NotFound:
                 return  # removed meanwhile
             except (errdefs.Error, OSError) as e:

@@ -59,6 +59,11 @@ COMMAND = Command(
             "Set SSH authentications used when building service images. (use 'default' for using your default SSH"
             " Agent)",
         ),
+        ("compress", "", "bool", True, "Compress the build context using gzip. DEPRECATED", True),
+        ("force-rm", "", "bool", True, "Always remove intermediate containers. DEPRECATED", True),
+        ("no-rm", "", "bool", False, "Do not remove intermediate containers. DEPRECATED", True),
+        ("parallel", "", "bool", True, "Build images in parallel. DEPRECATED", True),
+        ("progress", "", "string", "", "Set type of ui output. DEPRECATED", True),
         ("with-dependencies", "", "bool", False, "Also build dependencies (transitively)"),
     ),
     args=ANY_ARGS,

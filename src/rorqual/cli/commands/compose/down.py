@@ -45,12 +45,12 @@ def take_down(
     """Containers, then networks and what else is asked for; of all services when none is named."""
     client = context.client
     ours = {*of.services, *of.disabled}
-    found = observe.everything(client, of.name, services=services)
-    found = [seen for seen in found if orphans or seen.service in ours]
+    every = observe.everything if orphans or not of.files else observe.containers
+    found = [seen for seen in every(client, of.name, services=services) if orphans or seen.service in ours]
     with loading.progress(context, "Running") as shown:
         loading.executor(context, of, shown, timeout_s=timeout_s).remove(found, volumes=volumes)
         there = [] if services else observe.networks(client, of.name)
-        used = set() if services else {volume["Name"] for volume in observe.volumes(client, of.name)}
+        used = _volumes(context, of, services)
         if not services and not found and not there and not (volumes and used):
             context.err(f'WARN[0000] Warning: No resource found to remove for project "{of.name}".')
         for network in there:
@@ -60,6 +60,17 @@ def take_down(
                 _remove(shown, "Volume", name, partial(client.volumes.remove, name))
         for name in dict.fromkeys(_images(of, images, services)):
             _remove(shown, "Image", name, partial(client.images.remove, name))
+
+
+def _volumes(context: Context, of: Project, services: list[str]) -> set[str]:
+    """The project's own; where it has a file, those that the file declares alone, others are somebody's data."""
+    if not of.files:
+        return set() if services else {volume["Name"] for volume in observe.volumes(context.client, of.name)}
+    declared = {key: volume["name"] for key, volume in of.volumes.items() if not volume.get("external")}
+    every = {**of.disabled, **of.services}
+    wanted = [mount.get("source") for name in services for mount in every[name].get("volumes") or ()]
+    there = {volume["Name"] for volume in observe.volumes(context.client, of.name)}
+    return {name for key, name in declared.items() if (not services or key in wanted) and name in there}
 
 
 def _images(of: Project, which: str, services: list[str]) -> list[str]:
@@ -124,4 +135,5 @@ COMMAND = Command(
         ),
     ),
     args=ANY_ARGS,
+    renamed={"volume": "volumes"},
 )

@@ -64,5 +64,6 @@ COMMAND = Command(
     ),
     args=AT_LEAST_TWO,
     validators={"env": environment.parse_env},
+    renamed={"no-TTY": "no-tty"},
     interspersed=False,
 )

@@ -63,7 +63,7 @@ class Printer:
 def colored(context: Context, *, no_color: bool) -> bool:
     from rorqual.cli.commands.compose import loading
 
-    ansi = loading.group(context).string("ansi")
+    ansi = loading.ansi_mode(context)
     if no_color or ansi == "never" or os.environ.get("NO_COLOR"):
         return False
     return ansi == "always" or sys.stdout.isatty()
@@ -80,12 +80,15 @@ def copy(
     until: str = "",
     tail: str = "",
     timestamps: bool = False,
+    apart: bool = False,
 ) -> None:
     """A container's log to its end, or with `follow` until it stops. Raises: as `Client.request`.
 
+    `apart`: what was written to stderr goes to stderr.
+
     Followed over a restart of the engine: each line's time tells which was the last.
     """
-    reader = _Reader(name, printer, timestamps=timestamps)
+    reader = _Reader(name, printer, timestamps=timestamps, apart=apart)
     gone_at = 0.0
     while True:
         try:
@@ -104,6 +107,8 @@ def copy(
         except errdefs.NotImplementedHere as e:  # a log driver that cannot be read
             printer.line(name, str(e).encode(), stderr=True)
             return
+        except BrokenPipeError:
+            raise  # of our own output: nobody reads it any more
         except (ConnectionFailed, ProtocolError, OSError):
             gone_at = gone_at or time.monotonic()
             if not follow or time.monotonic() - gone_at > REDIAL_FOR_S:
@@ -112,39 +117,72 @@ def copy(
             time.sleep(REDIAL_EVERY_S)
 
 
+class _Stream:
+    """A stream of a log: lines of entries, each of which begins with its time, a long line being several."""
+
+    __slots__ = ("head", "line", "stamp")
+
+    def __init__(self) -> None:
+        self.head: bytes | None = None  # of an entry whose time is not whole yet
+        self.line = b""
+        self.stamp = b""  # of the line's first entry
+
+    def add(self, data: bytes, *, begins: bool) -> list[tuple[bytes, bytes]]:
+        """(time, text) of the lines that `data` ends; `begins`: it is the begin of an entry."""
+        if begins:
+            self.head = b""
+        if self.head is not None:
+            stamp, space, data = (self.head + data).partition(b" ")
+            if not space:
+                self.head = stamp
+                return []
+            self.head = None
+            if not self.line:
+                self.stamp = stamp
+        *lines, self.line = (self.line + data).split(b"\n")
+        if len(self.line) > _MAX_LINE_BYTES:
+            lines, self.line = [*lines, self.line], b""
+        return [(self.stamp, line) for line in lines]
+
+
 class _Reader:
     """Lines of a log with their times, each shown once. `last` is the time of the last one."""
 
-    def __init__(self, name: str, printer: Printer, *, timestamps: bool) -> None:
+    def __init__(self, name: str, printer: Printer, *, timestamps: bool, apart: bool) -> None:
         self._name = name
         self._printer = printer
         self._timestamps = timestamps
+        self._apart = apart
         self.last = ""
 
     def read(self, response: Response, *, tty: bool) -> None:
         """To its end."""
         again = self.last  # what is sent once more
-        demux = None if tty else Demultiplexer()
-        rest: dict[bool, bytes] = {False: b"", True: b""}
+        streams = {False: _Stream(), True: _Stream()}
+        demux = Demultiplexer()
+        begins = True
         for piece in response.chunks():
-            frames = demux.feed(memoryview(piece)) if demux is not None else [(1, memoryview(piece))]
-            for stream, payload in frames:
+            if tty:  # no frames: entries are lines
+                for line in piece.splitlines(keepends=True):
+                    for stamp, text in streams[False].add(line, begins=begins):
+                        again = self._line(stamp, text.removesuffix(b"\r"), False, again)
+                    begins = line.endswith(b"\n")
+                continue
+            begins = not demux.midway
+            for stream, payload in demux.feed(memoryview(piece)):
                 error = stream == STDERR
-                *lines, left = (rest[error] + bytes(payload)).split(b"\n")
-                if len(left) > _MAX_LINE_BYTES:
-                    lines, left = [*lines, left], b""
-                for line in lines:
-                    again = self._line(line.removesuffix(b"\r") if tty else line, error, again)
-                rest[error] = left
-        for error, left in rest.items():
-            if left:
-                again = self._line(left, error, again)
+                for stamp, text in streams[error].add(bytes(payload), begins=begins):
+                    again = self._line(stamp, text, error, again)
+                begins = True
+        for error, rest in streams.items():
+            if rest.line:
+                again = self._line(rest.stamp, rest.line, error, again)
 
-    def _line(self, line: bytes, error: bool, again: str) -> str:
-        stamp, _, text = line.partition(b" ")
+    def _line(self, stamp: bytes, text: bytes, error: bool, again: str) -> str:
         when = stamp.decode("ascii", "replace")
         if again and when <= again:
             return again
         self.last = when
-        self._printer.line(self._name, line if self._timestamps else text, stderr=error)
+        shown = stamp + b" " + text if self._timestamps else text
+        self._printer.line(self._name, shown, stderr=error and self._apart)
         return ""

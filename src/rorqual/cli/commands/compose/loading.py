@@ -44,7 +44,19 @@ FLAGS: tuple[Flag, ...] = (
         "Specify an alternate working directory\n(default: the path of the, first specified, Compose file)",
     ),
     ("project-name", "p", "string", "", "Project name"),
+    ("dry-run", "", "bool", False, "Execute command in dry run mode", True),
+    ("no-ansi", "", "bool", False, "Do not print ANSI control characters (DEPRECATED)", True),
+    ("verbose", "", "bool", False, "Show more output", True),
+    ("version", "v", "bool", False, "Show the Compose version information", True),
 )
+RENAMED = {"workdir": "project-directory"}
+
+
+def leading(flags: Values, words: list[str]) -> list[str]:
+    """The command behind the group's flags. Raises: CommandError."""
+    if flags.boolean("dry-run"):
+        raise CommandError("--dry-run is not supported")
+    return ["version"] if flags.boolean("version") else words
 
 
 def group(context: Context) -> Values:
@@ -60,7 +72,17 @@ def environment(context: Context) -> dict[str, str]:
 
 def _env_files(flags: Values) -> list[str]:
     given: list[str] = flags.many("env-file")
-    return given or [name for name in os.environ.get("COMPOSE_ENV_FILES", "").split(",") if name]
+    given = given or [name for name in os.environ.get("COMPOSE_ENV_FILES", "").split(",") if name]
+    return [os.path.join(_here(), os.path.expanduser(name)) for name in given]
+
+
+def _here() -> str:
+    """The working directory, by the name that the shell has for it: a project is called after that."""
+    named = os.environ.get("PWD", "")
+    try:
+        return named if os.path.isabs(named) and os.path.samefile(named, ".") else os.getcwd()
+    except OSError:
+        return os.getcwd()
 
 
 def _directory(context: Context) -> tuple[str, list[str]]:
@@ -68,7 +90,7 @@ def _directory(context: Context) -> tuple[str, list[str]]:
     flags = group(context)
     chosen = flags.string("project-directory")
     files: list[str] = flags.many("file")
-    base = os.path.abspath(chosen) if chosen else os.getcwd()
+    base = os.path.normpath(os.path.join(_here(), chosen))
     if not files:
         separator = os.environ.get("COMPOSE_PATH_SEPARATOR", os.pathsep)
         text = os.environ.get("COMPOSE_FILE", "")
@@ -80,7 +102,7 @@ def _directory(context: Context) -> tuple[str, list[str]]:
     if not files:
         files = loader.find(base)
         return (base if chosen or not files else os.path.dirname(files[0])), files
-    files = [name if name == "-" else os.path.abspath(name) for name in files]
+    files = [name if name == "-" else os.path.normpath(os.path.join(_here(), name)) for name in files]
     named = next((name for name in files if name != "-"), "")
     return (base if chosen or not named else os.path.dirname(named)), files
 
@@ -146,19 +168,20 @@ def _name_in(files: Sequence[str], variables: dict[str, str]) -> str:
         for document in documents:
             if isinstance(document, dict) and isinstance(document.get("name"), str):
                 name = Interpolator(variables.get).text(document["name"], "name")
-    if name:
-        project.check_name(name)
-    return name
+    return project.normal_name(name)
 
 
 def known(context: Context) -> Project:
-    """The project, by its file or, with a name alone, by what runs. Raises: as `load`."""
+    """The project, by its file or, with a name alone, by what there is. Raises: as `load`."""
     flags = group(context)
-    name = flags.string("project-name") or os.environ.get("COMPOSE_PROJECT_NAME", "")
-    directory, files = _directory(context)
-    if files or not name:
-        return load(context)
+    name = flags.string("project-name")
+    if not name or flags.many("file"):
+        directory, files = _directory(context)
+        name = name or os.environ.get("COMPOSE_PROJECT_NAME", "")
+        if files or not name:
+            return load(context, resolve_environment=False)
     project.check_name(name)
+    directory = _here()
     services = {seen.service: seen.needs() for seen in observe.everything(context.client, name)}
     return Project(name, directory, (), {}, dict(sorted(services.items())), {}, dict(os.environ))
 
@@ -207,7 +230,7 @@ def progress(context: Context, title: str, *, quiet: bool = False) -> Progress:
     mode = flags.string("progress") or os.environ.get("COMPOSE_PROGRESS", "auto")
     if mode not in ("auto", "tty", "plain", "json", "quiet"):
         raise CommandError(f'unsupported --progress value "{mode}"')
-    ansi = flags.string("ansi")
+    ansi = ansi_mode(context)
     if ansi not in ("auto", "never", "always"):
         raise CommandError(f'unknown --ansi mode: {ansi} (must be "never", "always" or "auto")')
     if quiet:
@@ -215,6 +238,14 @@ def progress(context: Context, title: str, *, quiet: bool = False) -> Progress:
     elif mode == "auto":
         mode = "tty" if ansi == "always" or (ansi == "auto" and sys.stderr.isatty()) else "plain"
     return Progress(title, mode)
+
+
+def ansi_mode(context: Context) -> str:
+    """never, always or auto."""
+    flags = group(context)
+    if flags.boolean("no-ansi"):
+        return "never"
+    return flags.string("ansi") if flags.changed("ansi") else os.environ.get("COMPOSE_ANSI", "auto")
 
 
 def executor(context: Context, of: Project, shown: Progress, **more: object) -> execute.Executor:

@@ -50,8 +50,9 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         threads = [threading.Thread(target=show, args=(seen,), daemon=True) for seen in found]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        while not failed and any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.join(0.1)
     if failed:
         raise failed[0]
 

@@ -45,6 +45,8 @@ COMMAND = Command(
         ("ignore-buildable", "", "bool", False, "Ignore images that can be built"),
         ("ignore-pull-failures", "", "bool", False, "Pull what it can and ignores images with pull failures"),
         ("include-deps", "", "bool", False, "Also pull services declared as dependencies"),
+        ("no-parallel", "", "bool", True, "DEPRECATED disable parallel pulling", True),
+        ("parallel", "", "bool", True, "DEPRECATED pull multiple images in parallel", True),
         ("policy", "", "string", "", 'Apply pull policy ("missing"|"always")'),
         ("quiet", "q", "bool", False, "Pull without printing progress information"),
     ),

@@ -31,6 +31,7 @@ COMMAND = Command(
     "Removes stopped service containers",
     run,
     flags=(
+        ("all", "a", "bool", False, "Deprecated - no effect", True),
         ("force", "f", "bool", False, "Don't ask to confirm removal"),
         ("stop", "s", "bool", False, "Stop the containers, if required, before removing"),
         ("volumes", "v", "bool", False, "Remove any anonymous volumes attached to containers"),

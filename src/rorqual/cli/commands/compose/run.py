@@ -58,6 +58,7 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
         shown("Container", shown_name, "Created")
 
     def start() -> None:
+        below.inject(id, service)
         try:
             context.client.containers.start(id)
         except errdefs.Error as e:
@@ -104,8 +105,9 @@ def _wanted(flags: Values, of: Project, name: str, command: list[str]) -> JSON:
             raise CommandError("--service-ports and --publish are incompatible")
         given["ports"] = flags.many("publish")
     service.pop("container_name", None)
-    if service.get("restart"):
-        del service["restart"]
+    service.pop("restart", None)
+    if service.get("deploy"):
+        service["deploy"] = {key: value for key, value in service["deploy"].items() if key != "restart_policy"}
     changed = schema.SERVICE.canon(given, f"services.{name}", os.getcwd())
     for key in ("cap_add", "cap_drop"):
         other = "cap_drop" if key == "cap_add" else "cap_add"
@@ -170,6 +172,7 @@ COMMAND = Command(
             False,
             "Run command with all service's ports enabled and mapped to the host",
         ),
+        ("tty", "t", "bool", True, "Allocate a pseudo-TTY", True),
         (
             "use-aliases",
             "",
@@ -183,5 +186,6 @@ COMMAND = Command(
     ),
     args=AT_LEAST_ONE,
     validators={"env": environment.parse_env},
+    renamed={"no-TTY": "no-tty", "volumes": "volume", "labels": "label"},
     interspersed=False,
 )

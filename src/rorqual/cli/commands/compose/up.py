@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from rorqual import errdefs
 from rorqual.cli.command import ANY_ARGS, Command, Context
 from rorqual.cli.commands.compose import imaging, loading
 from rorqual.cli.commands.compose.attaching import Attachment, Wishes
@@ -95,10 +98,10 @@ def make(
 ) -> execute.Executor:
     """Networks, volumes and containers of the project as they should be."""
     recreate: Policy = "diverged"
-    if flags.boolean("force-recreate"):
+    if flags.boolean("force-recreate") or renew_volumes:
         recreate = "force"
     elif flags.boolean("no-recreate"):
-        recreate = "never"
+        recreate = recreate_dependencies = "never"
     executor = loading.executor(
         context,
         of,
@@ -119,7 +122,9 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
     check(flags)
     detached = flags.boolean("detach") or flags.boolean("wait")
     abort = "failure" if flags.boolean("abort-on-container-failure") else ""
-    if flags.boolean("abort-on-container-exit") or flags.string("exit-code-from"):
+    if abort and flags.boolean("abort-on-container-exit"):
+        raise CommandError("--abort-on-container-failure cannot be combined with --abort-on-container-exit")
+    if not abort and (flags.boolean("abort-on-container-exit") or flags.string("exit-code-from")):
         abort = "exit"
     if flags.boolean("detach") and (abort or flags.boolean("attach-dependencies") or flags.many("attach")):
         raise CommandError(
@@ -132,6 +137,8 @@ def run(context: Context, flags: Values, args: list[str]) -> int:
         raise CommandError("--watch is not supported")
     whole = loading.load(context, args)
     of = whole.selected(args, dependencies=not flags.boolean("no-deps"))
+    if not of.services:
+        raise CommandError("no service selected")
     code_from = flags.string("exit-code-from")
     if code_from:
         loading.check_services(of, [code_from])
@@ -188,24 +195,22 @@ def _foreground(
     attachment = Attachment(context, of.name, attached, printer, wishes)
     shown = sorted(seen.short(of.name) for seen in made if seen.service in attached)
     printer.say(f"Attaching to {', '.join(shown)}")
-    with loading.progress(context, "Running", quiet=True) as silent:
-        starter = loading.executor(context, of, silent)
-        starter.start()
+    scale = loading.scales(flags.many("scale"), of)
+    starter = loading.executor(context, of, loading.progress(context, "", quiet=True), scale=scale)
 
     def stop() -> None:
+        starter.give_up()
         with loading.progress(context, "Stopping") as told:
-            _ending(context, of, told, flags).stop(_running(context, of, made))
+            ending = loading.executor(context, of, told, timeout_s=loading.timeout(flags))
+            ending.stop(_running(context, of, made))
 
     def kill() -> None:
         client = context.connect(context)
         for seen in _running(context, of, made):
-            client.containers.kill(seen.id)
+            with suppress(errdefs.Conflict, errdefs.NotFound):  # it ended meanwhile
+                client.containers.kill(seen.id)
 
-    return attachment.follow(made, stop, kill)
-
-
-def _ending(context: Context, of: Project, told: Progress, flags: Values) -> execute.Executor:
-    return loading.executor(context, of, told, timeout_s=loading.timeout(flags))
+    return attachment.follow(made, set(args) or attached, starter.start, stop, kill)
 
 
 def _running(context: Context, of: Project, made: list[Seen]) -> list[Seen]:
