@@ -49,6 +49,10 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "version": ("compose.version", "Show the Compose version information"),
             "volumes": ("compose.volumes", "List volumes"),
             "wait": ("compose.wait", "Block until containers of all (or specified) services stop."),
+            "watch": (
+                "compose.watch",
+                "Watch build context for service and rebuild/refresh containers when files are updated",
+            ),
         },
     ),
     "container": (

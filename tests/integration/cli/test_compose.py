@@ -524,12 +524,63 @@ services:
         del project.cli.env["ARG"]
     assert "services:" in project.out("run", "--rm", "-T", "a")
     assert project.out("run", "--rm", "-T", "b") == "given"
-    assert engine.docker.out("image", "inspect", "-f", "{{.Config.Labels}}", "it-b") == "map[x:y]"
+    own = json.loads(engine.docker.out("image", "inspect", "-f", "{{json .Config.Labels}}", "it-b"))
+    assert own["x"] == "y" and own["com.docker.compose.project"] == "it"
     assert engine.docker.out("image", "inspect", "-f", "{{.Id}}", "more:1") == engine.docker.out(
         "image", "inspect", "-f", "{{.Id}}", "named:1"
     )
     assert "build.ssh needs BuildKit" in project("build", "c", code=1).err
     engine.docker("rmi", "more:1", "named:1")
+
+
+def test_watching(project: Compose) -> None:
+    site = project.directory / "site"
+    (site / "deep").mkdir(parents=True)
+    (project.directory / "Dockerfile").write_text("FROM busybox\nRUN mkdir /srv\nCOPY version /\n")
+    (project.directory / "version").write_text("1")
+    (site / "first").write_text("first")
+    project.file("""
+services:
+  a:
+    build: .
+    command: sh -c 'echo start >> /started; exec sleep 1000'
+    init: true
+    develop:
+      watch:
+        - {path: ./site, action: sync, target: /srv, ignore: ["*.tmp"], initial_sync: true}
+        - {path: ./version, action: rebuild}
+        - {path: ./conf, action: sync+exec, target: /conf, exec: {command: sh -c 'cat /conf/x > /seen'}}
+        - {path: ./again, action: restart, include: "*.py"}
+""")
+    (project.directory / "conf").mkdir()
+    (project.directory / "again").mkdir()
+
+    def inside(command: str) -> str:
+        return project("exec", "-T", "a", "sh", "-c", command, code=None).out.strip()
+
+    with project.started("watch", "--quiet") as client:
+        assert any(b"Watch enabled" in line for line in iter(client.stdout.readline, b""))
+        wait_for(lambda: inside("cat /srv/first") == "first", "what was there is there")
+        (site / "deep/new").write_text("new")
+        (site / "no.tmp").write_text("x")
+        wait_for(lambda: inside("cat /srv/deep/new") == "new", "a new file is there")
+        assert inside("ls /srv") == "deep\nfirst"
+        (site / "first").unlink()
+        wait_for(lambda: inside("ls /srv") == "deep", "what is gone is gone there")
+        (project.directory / "conf/x").write_text("conf")
+        wait_for(lambda: inside("cat /seen") == "conf", "the command ran")
+        (project.directory / "again/x.txt").write_text("")
+        (project.directory / "again/x.py").write_text("")
+        wait_for(lambda: inside("grep -c start /started") == "2", "it was started again")
+        id = project.ids("a")
+        (project.directory / "version").write_text("2")
+        wait_for(lambda: inside("cat /version") == "2", "it was built and made anew", 30)
+        assert project.ids("a") != id
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=20)
+        assert client.returncode == 130
+    project.file("services: {a: {image: busybox}}")
+    assert "none of the selected services is configured for watch" in project("watch", code=1).err
 
 
 def test_config_is_a_file_that_means_the_same(project: Compose) -> None:

@@ -71,4 +71,4 @@ def test_every_command_of_these_groups_is_offered() -> None:
 
 def test_commands_of_compose_that_are_not_offered() -> None:
     wanted = {line.split("\t")[0] for line in COMPOSE.read_text().splitlines() if not line.startswith("#")}
-    assert wanted - {row[0] for row in rows()} == {"compose publish", "compose watch"}
+    assert wanted - {row[0] for row in rows()} == {"compose publish"}

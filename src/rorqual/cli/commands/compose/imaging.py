@@ -19,8 +19,10 @@ from rorqual.cli.config import encode_auth
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.cli.progress import ProgressError, display
 from rorqual.cli.references import parse
+from rorqual.compose import labels
 from rorqual.compose.kinds import duration_ns
 from rorqual.compose.project import Project, order
+from rorqual.version import __version__
 
 JSON = dict[str, Any]
 _AGES_S = {"daily": 86_400.0, "weekly": 7 * 86_400.0}
@@ -172,7 +174,8 @@ def build_one(
         key, _, value = entry.partition("=")
         args[key] = value
     documents: JSON = {
-        "buildargs": args, "labels": build.get("labels"), "cachefrom": build.get("cache_from"),
+        "buildargs": args, "cachefrom": build.get("cache_from"),
+        "labels": {**(build.get("labels") or {}), **_labels(of, name)},
         "ulimits": [_ulimit(k, v) for k, v in (build.get("ulimits") or {}).items()],
     }  # fmt: skip
     query: JSON = {key: json.dumps(value) for key, value in documents.items() if value}
@@ -204,6 +207,11 @@ def build_one(
     finally:
         source.close()
     return next(filter(None, reversed(found)), "")
+
+
+def _labels(of: Project, name: str) -> JSON:
+    """By which images that a project made are found again, to be pruned."""
+    return {labels.PROJECT: of.name, labels.SERVICE: name, labels.VERSION: __version__}
 
 
 def _ulimit(name: str, limit: Any) -> JSON:
