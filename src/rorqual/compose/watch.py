@@ -129,12 +129,11 @@ def merged(changes: Iterable[Change]) -> list[Change]:
     for change in changes:
         _, paths = by_rule.setdefault(id(change.trigger), (change.trigger, {}))
         paths |= dict.fromkeys(change.changed, True) | dict.fromkeys(change.gone, False)
-    return [
-        Change(
-            rule, tuple(p for p, there in paths.items() if there), tuple(p for p, there in paths.items() if not there)
-        )
-        for rule, paths in by_rule.values()
-    ]
+    out: list[Change] = []
+    for rule, paths in by_rule.values():
+        changed = tuple(path for path, there in paths.items() if there)
+        out.append(Change(rule, changed, tuple(path for path, there in paths.items() if not there)))
+    return out
 
 
 def _look(rule: Trigger) -> dict[str, State]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         imaging.ensure(context, of.selected(args), build=True, quiet_build=flags.boolean("quiet"))
         _up(context, of.selected(args), [])
     watcher = watch.Watcher(rules)
-    context.out("Watch enabled")
+    _say(context, "Watch enabled")
     _act(context, of, flags, watcher.everything())
     while True:
         time.sleep(_EVERY_S)
@@ -37,6 +38,12 @@ def run(context: Context, flags: Values, args: list[str]) -> None:
         while found and (more := _more(watcher)):  # an editor that saves, or a checkout: until it is done
             found += more
         _act(context, of, flags, watch.merged(found))
+
+
+def _say(context: Context, text: str) -> None:
+    """At once, to a pipe too."""
+    context.out(text)
+    sys.stdout.flush()
 
 
 def _more(watcher: watch.Watcher) -> list[Change]:
@@ -70,13 +77,13 @@ def _act(context: Context, of: Project, flags: Values, changes: Sequence[Change]
 
 
 def _rebuild(context: Context, of: Project, flags: Values, name: str) -> None:
-    context.out(f'Rebuilding service "{name}" after changes were detected...')
+    _say(context, f'Rebuilding service "{name}" after changes were detected...')
     only = of.selected([name], dependencies=False)
     imaging.build_one(context, only, name, quiet=flags.boolean("quiet"))
     _up(context, only, [name])
     if flags.boolean("prune"):
         context.client.images.prune({"dangling": ["true"], "label": [f"{labels.PROJECT}={of.name}"]})
-    context.out(f'service "{name}" successfully built')
+    _say(context, f'service "{name}" successfully built')
 
 
 def _sync(context: Context, of: Project, change: Change) -> None:
@@ -84,9 +91,8 @@ def _sync(context: Context, of: Project, change: Change) -> None:
     client = context.client
     found = observe.containers(client, of.name, all=False, services=[rule.service])
     if rule.action.startswith("sync"):
-        context.out(
-            f'Syncing service "{rule.service}" after {len(change.changed) + len(change.gone)} changes were detected'
-        )
+        count = len(change.changed) + len(change.gone)
+        _say(context, f'Syncing service "{rule.service}" after {count} changes were detected')
         data = watch.archive(change) if change.changed else b""
         for seen in found:
             if data:
@@ -99,7 +105,7 @@ def _sync(context: Context, of: Project, change: Change) -> None:
     if rule.action.endswith("restart"):
         for seen in found:
             client.containers.restart(seen.id)
-        context.out(f'service(s) ["{rule.service}"] restarted')
+        _say(context, f'service(s) ["{rule.service}"] restarted')
 
 
 COMMAND = Command(
