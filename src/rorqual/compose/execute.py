@@ -6,9 +6,7 @@ in the order that services depend on each other. Killed at any point, the next `
 
 from __future__ import annotations
 
-import io
 import re
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,13 +16,12 @@ from typing import TypeVar
 
 from rorqual import errdefs
 from rorqual.client import Client
-from rorqual.compose import containers, hooks, labels, mounts, observe, plan, waiting
+from rorqual.compose import containers, hooks, injected, labels, observe, plan, waiting
 from rorqual.compose.kinds import JSON, duration_ns
 from rorqual.compose.observe import Seen
 from rorqual.compose.parallel import Clients, each, in_order
-from rorqual.compose.project import Project, config_hash, dependencies_of, replicas, shared_services
-from rorqual.errdefs import InvalidArgument
-from rorqual.version import __version__
+from rorqual.compose.project import Project, dependencies_of, replicas, shared_services
+from rorqual.compose.provision import Provisioner
 
 Progress = Callable[[str, str, str], None]
 T = TypeVar("T")
@@ -70,120 +67,17 @@ class Executor:
     def _each(self, items: Iterable[T], act: Callable[[T], object]) -> None:
         each(items, act, most=self._options.most, stop=self._stop)
 
-    # Networks and volumes
-
-    def _used(self, kind: str) -> list[str]:
-        """Of the project's networks or volumes those that an enabled service uses."""
-        declared: JSON = self._project.document.get(kind) or {}
-        if self._options.all_resources:
-            return list(declared)
-        used: set[str] = set()
-        for service in self._project.services.values():
-            if kind == "networks":
-                used |= set(service.get("networks") or ())
-            else:
-                used |= {v.get("source", "") for v in service.get("volumes") or () if v["type"] == "volume"}
-        return [name for name in declared if name in used]
-
     def ensure_resources(self) -> None:
         """Networks and volumes that are missing are made."""
-        self._each(self._used("networks"), self._ensure_network)
-        self._each(self._used("volumes"), self._ensure_volume)
+        ground = Provisioner(self._clients, self._project, self._progress, self._empty, stop=self._stop)
+        self._network_ids = ground.ensure(every=self._options.all_resources, most=self._options.most)
 
-    def _ensure_network(self, key: str) -> None:
-        network = self._project.networks[key]
-        name = network["name"]
-        try:
-            found = self._client.networks.inspect(name)
-        except errdefs.NotFound:
-            if network.get("external"):
-                raise errdefs.NotFound(f"network {name} declared as external, but could not be found") from None
-            self._network_ids[key] = self._create_network(key, network)
-            return
-        self._network_ids[key] = found["Id"]
-        if network.get("external"):
-            return
-        own = found.get("Labels") or {}
-        if own.get(labels.PROJECT, "") != self._project.name:
-            text = f"a network with name {name} exists but was not created for project {self._project.name}"
-            self._progress("Warning", "", f"{text}. Set `external: true` to use an existing network")
-            return
-        if own.get(labels.CONFIG_HASH, "") not in ("", config_hash(network)):
-            self._replace_network(key, network, found)
-
-    def _replace_network(self, key: str, network: JSON, found: JSON) -> None:
-        """Its containers are made anew afterwards, as they are on a network of another ID."""
+    def _empty(self, network: str) -> None:
+        """Stops what is on a network; it is made anew afterwards, as the next one has another ID."""
         for seen in observe.everything(self._client, self._project.name):
             networks = (seen.summary.get("NetworkSettings") or {}).get("Networks") or {}
-            if network["name"] in networks and seen.running:
+            if network in networks and seen.running:
                 self._stop_one(seen, self._project.services.get(seen.service) or {})
-        self._progress("Network", network["name"], "Removing")
-        self._client.networks.remove(found["Id"])
-        self._progress("Network", network["name"], "Removed")
-        self._network_ids[key] = self._create_network(key, network)
-
-    def _create_network(self, key: str, network: JSON) -> str:
-        name = network["name"]
-        self._progress("Network", name, "Creating")
-        own = {
-            labels.PROJECT: self._project.name, labels.NETWORK: key, labels.VERSION: __version__,
-            labels.CONFIG_HASH: config_hash(network),
-        }  # fmt: skip
-        config: JSON = {
-            "Name": name,
-            "Driver": network.get("driver", ""),
-            "Options": network.get("driver_opts"),
-            "Internal": bool(network.get("internal")),
-            "Attachable": bool(network.get("attachable")),
-            "Labels": {**(network.get("labels") or {}), **own},
-        }
-        for field_name, option in (("EnableIPv4", "enable_ipv4"), ("EnableIPv6", "enable_ipv6")):
-            if option in network:
-                config[field_name] = network[option]
-        if ipam := network.get("ipam"):
-            pools = [
-                {
-                    "Subnet": pool.get("subnet", ""), "IPRange": pool.get("ip_range", ""),
-                    "Gateway": pool.get("gateway", ""), "AuxiliaryAddresses": pool.get("aux_addresses"),
-                }
-                for pool in ipam.get("config") or ()
-            ]  # fmt: skip
-            config["IPAM"] = {"Driver": ipam.get("driver", ""), "Config": pools, "Options": ipam.get("options")}
-        created: str = self._client.networks.create(config)["Id"]
-        self._progress("Network", name, "Created")
-        return created
-
-    def _ensure_volume(self, key: str) -> None:
-        volume = self._project.volumes[key]
-        name = volume["name"]
-        try:
-            found = self._client.volumes.inspect(name)
-        except errdefs.NotFound:
-            if volume.get("external"):
-                raise errdefs.NotFound(f'external volume "{name}" not found') from None
-        else:
-            own = (found.get("Labels") or {}).get(labels.PROJECT, "")
-            if not volume.get("external") and own != self._project.name:
-                by = f'was created for project "{own}" (expected "{self._project.name}")'
-                text = by if own else "was not created by Compose"
-                self._progress(
-                    "Warning", "", f'volume "{name}" already exists but {text}. Use `external: true` to use it'
-                )
-            return
-        self._progress("Volume", name, "Creating")
-        own_labels = {
-            labels.PROJECT: self._project.name, labels.VOLUME: key, labels.VERSION: __version__,
-            labels.CONFIG_HASH: config_hash(volume),
-        }  # fmt: skip
-        self._client.volumes.create(
-            {
-                "Name": name,
-                "Driver": volume.get("driver", ""),
-                "DriverOpts": volume.get("driver_opts"),
-                "Labels": {**(volume.get("labels") or {}), **own_labels},
-            }
-        )
-        self._progress("Volume", name, "Created")
 
     # Containers
 
@@ -302,26 +196,8 @@ class Executor:
 
     def inject(self, id: str, service: JSON) -> None:
         """Secrets and configs that are no files of the host, before each start: they may be others by now."""
-        for directory, entry, data in self._injected(service):
-            archive = _archive(mounts.file_target(entry, directory), entry, data)
+        for archive in injected.archives(self._project, service):
             self._client.containers.put_archive(id, "/", archive)
-
-    def _injected(self, service: JSON) -> list[tuple[str, JSON, bytes]]:
-        out: list[tuple[str, JSON, bytes]] = []
-        for kind, directory in (("secrets", "/run/secrets"), ("configs", "")):
-            for entry in service.get(kind) or ():
-                source = self._project.document[kind][entry["source"]]
-                if "content" in source:
-                    out.append((directory, entry, source["content"].encode()))
-                elif "environment" in source:
-                    value = self._project.environment.get(source["environment"])
-                    if value is None:
-                        raise InvalidArgument(
-                            f'environment variable "{source["environment"]}" required by'
-                            f' {kind.removesuffix("s")} "{entry["source"]}" is not set'
-                        )
-                    out.append((directory, entry, value.encode()))
-        return out
 
     def _recreate(
         self, name: str, service: JSON, old: Seen, around: containers.Surroundings, image_volumes: set[str]
@@ -466,21 +342,3 @@ def _anonymous(service: JSON, old: Seen, image_volumes: set[str]) -> dict[str, s
     mounted = [volume for volume in service.get("volumes") or () if volume["type"] == "volume"]
     wanted = image_volumes | {volume["target"] for volume in mounted if "source" not in volume}
     return {path: name for path, name in old.volumes.items() if path in wanted and _ANONYMOUS.fullmatch(name)}
-
-
-def _archive(path: str, entry: JSON, data: bytes) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        member = tarfile.TarInfo(path.lstrip("/"))
-        member.size, member.mtime = len(data), int(time.time())
-        member.mode = entry.get("mode", 0o444)
-        member.uid, member.gid = _number(entry, "uid"), _number(entry, "gid")
-        tar.addfile(member, io.BytesIO(data))
-    return out.getvalue()
-
-
-def _number(entry: JSON, key: str) -> int:
-    text = entry.get(key, "0")
-    if not text.isdecimal():
-        raise InvalidArgument(f"{key} must be a number: {text}")
-    return int(text)
