@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from rorqual import errdefs
 from rorqual.cli import registry
+from rorqual.cli.errors import FlagError, HelpWanted
+from rorqual.cli.flags import FlagSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,18 @@ def complete(context: Context, words: Sequence[str], global_flags: Sequence[Flag
     if skipped > len(before):
         return []  # a global flag's value: anything
     before = before[skipped:]
+    if before and before[0] in registry.GROUP_FLAGS:
+        module = __import__(f"rorqual.cli.commands.{registry.GROUP_FLAGS[before[0]]}", fromlist=["FLAGS"])
+        skipped = leading([*before[1:], current], module.FLAGS)
+        if skipped > len(before) - 1:
+            return []  # a flag's value
+        try:
+            context.group, _ = FlagSet(module.FLAGS, renamed=module.RENAMED).parse(before[1 : 1 + skipped])
+        except (FlagError, HelpWanted):
+            return []
+        if current.startswith("-") and len(before) == 1 + skipped:
+            return _flags(module.FLAGS, current)
+        before = [before[0], *before[1 + skipped :]]
     path = [w for w in before if not w.startswith("-")]
     found = registry.find(path) if path else None
     if found is None:
@@ -84,6 +98,10 @@ def _flags(flags: Sequence[Flag], current: str) -> list[str]:
 
 
 def _names(context: Context, group: str, verb: str, current: str) -> list[str]:
+    if group == "compose":
+        from rorqual.cli.commands.compose.loading import load
+
+        return _objects(lambda: list(load(context, quiet=True, resolve_environment=False).services), current)
     client = context.client
     out: list[str] = []
     if group in ("container", "system") and verb in _ALL_CONTAINERS | _RUNNING:

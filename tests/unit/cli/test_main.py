@@ -96,6 +96,22 @@ def test_completion_offers_commands_and_flags(capsys: pytest.CaptureFixture[str]
         assert "__complete" in capsys.readouterr().out
 
 
+def test_completion_of_compose(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("services: {web: {image: x}, db: {image: x}}")
+    for words, expected in (
+        (["compose", "--proj"], ["--project-directory", "--project-name"]),
+        (["compose", "-f", str(file), "sto"], ["stop"]),
+        (["compose", "-f", str(file), "up", "w"], ["web"]),
+        (["compose", "-f", str(file), "up", "--det"], ["--detach"]),
+        (["compose", "-f", ""], []),
+        (["compose", "--odd", "x", "up", ""], []),
+        (["compose", "-f", "/none.yaml", "up", ""], []),
+    ):
+        assert main(["__complete", *words]) == 0
+        assert [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()] == expected
+
+
 def test_global_flags_before_a_command_do_not_hide_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["__complete", "-H", "unix:///nonexistent", "ps", "--lat"]) == 0
     assert capsys.readouterr().out.startswith("--latest\t")
