@@ -20,11 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mutation import archives, build, images, network, runtime, shim, swarm
+from mutation import archives, build, compose, images, network, runtime, shim, swarm
 from mutation.mutations import REPOSITORY, Mutation
 
 MUTATIONS: tuple[Mutation, ...] = tuple(
-    m for area in (runtime, shim, archives, images, build, network, swarm) for m in area.MUTATIONS
+    m for area in (runtime, shim, archives, images, build, network, swarm, compose) for m in area.MUTATIONS
 )
 _LIMIT_S = 400
 _PASSED, _FAILED = 0, 1  # pytest's exit statuses; the others are for what is no test's outcome
