@@ -44,7 +44,7 @@ def shared_engine(engine_kind: type[Engine]) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(shared_engine: Engine) -> Iterator[Engine]:
-    """The shared engine, as every test finds it: no container, one image busybox:latest, the daemon running."""
+    """The shared engine, as every test finds it: nothing but the image busybox:latest, the daemon running."""
     yield shared_engine
     restore(shared_engine)
 
@@ -56,6 +56,8 @@ def restore(engine: Engine) -> None:
     for container in engine.api("GET", "/containers/json?all=1").json:
         engine.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
     engine.api("POST", "/networks/prune")
+    for volume in engine.api("GET", "/volumes").json["Volumes"] or ():
+        engine.api("DELETE", f"/volumes/{volume['Name']}?force=1")
     names = set()
     for image in engine.api("GET", "/images/json").json:
         names |= {*(image["RepoTags"] or ())} or {*(image["RepoDigests"] or ())} or {image["Id"]}

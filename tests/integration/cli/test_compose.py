@@ -52,8 +52,6 @@ def project(engine: Engine, tmp_path: Path) -> Iterator[Compose]:
     yield compose
     if (directory / "compose.yaml").exists():
         compose("down", "-v", "-t", "1", "--rmi", "local", "--remove-orphans", code=None)
-    for volume in engine.docker.out("volume", "ls", "-q").split():
-        engine.docker("volume", "rm", "-f", volume)
 
 
 @pytest.fixture(params=["rorqual", "docker"])

@@ -76,9 +76,7 @@ def compose(engine: Engine, tmp_path: Path) -> Iterator[Project]:
     yield project
     project("down", "-v", "-t", "1", "--rmi", "local")
     engine.docker("rmi", "-f", "project/web", code=None)
-    # An anonymous volume that it handed from one container to the next is a named one to the engine, and stays.
-    engine.docker("volume", "prune", "-f")
-    assert engine.docker.out("volume", "ls", "-q") == engine.docker.out("ps", "-aq") == ""
+    assert engine.docker.out("volume", "ls", "-q", "-f", "name=it_") == engine.docker.out("ps", "-aq") == ""
 
 
 def test_a_project_of_docker_compose(compose: Project, engine: Engine) -> None:
