@@ -211,9 +211,8 @@ class ImageRoutes:
         if call.version < _NO_DESCRIPTOR:
             found = replace(found, descriptor=None)
         # docker-compose 1 asks for the newest version there is, and for the image's volumes in the field that is gone.
+        # An image that was committed tells it whatever the version: docker-py, too, looks there.
         made_from = call.version < _MADE_FROM or call.request.headers.get("User-Agent", "").startswith(_COMPOSE_1)
-        if not made_from:
-            found = replace(found, container="", container_config=None)
         document = codec.to_json(found)
         for change, fields in _CONFIG_FIELDS.items():
             if call.version < change:
