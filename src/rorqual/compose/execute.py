@@ -19,11 +19,10 @@ from rorqual.client import Client
 from rorqual.compose import containers, hooks, injected, labels, observe, plan, waiting
 from rorqual.compose.kinds import JSON, duration_ns
 from rorqual.compose.observe import Seen
-from rorqual.compose.parallel import Clients, each, in_order
+from rorqual.compose.parallel import Clients, Progress, each, in_order
 from rorqual.compose.project import Project, dependencies_of, replicas, shared_services
 from rorqual.compose.provision import Provisioner
 
-Progress = Callable[[str, str, str], None]
 T = TypeVar("T")
 _ANONYMOUS = re.compile("[0-9a-f]{64}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,13 +30,14 @@ class Raw(str):
     """A text whose variables are left as they are: nothing can be read in it yet."""
 
 
-class Kind:
+class Kind(ABC):
     """A value that a later file replaces. `null_replaces`: also when it says null."""
 
     null_replaces = False
 
+    @abstractmethod
     def canon(self, value: Any, at: str, base: str | None) -> Any:
-        raise NotImplementedError
+        """The canonical form of `value`. Raises: InvalidArgument naming `at`."""
 
     def merge(self, old: Any, new: Any) -> Any:
         return new

@@ -52,7 +52,8 @@ class Loader:
         for file in files:
             for part in self._documents(file, directory):
                 document = schema.PROJECT.merge(document, part)
-        return settled(document)  # type: ignore[no-any-return]
+        whole: JSON = settled(document)
+        return whole
 
     def _documents(self, file: str, directory: str) -> list[JSON]:
         path = os.path.normpath(os.path.join(directory, file)) if file != "-" else "-"
@@ -135,9 +136,9 @@ class Loader:
 
     def _extended(self, name: str, services: JSON, path: str, directory: str, chain: tuple[Any, ...] = ()) -> JSON:
         """A service of the file, over what it extends."""
-        service = services[name]
+        service: JSON = services[name]
         if not isinstance(service, dict) or service.get("extends", RESET) is RESET:
-            return service  # type: ignore[no-any-return]
+            return service
         if (path, name) in chain:
             shown = " ->\n  ".join(f'"{n}" of {p}' for p, n in (*chain, (path, name)))
             raise InvalidArgument(f"Circular reference:\n  {shown}")
@@ -156,7 +157,8 @@ class Loader:
             )
         below = self._extended(base_name, others, where, base, chain)
         service = {key: value for key, value in service.items() if key != "extends"}
-        return merged(schema.SERVICE, below, service)  # type: ignore[no-any-return]
+        over: JSON = merged(schema.SERVICE, below, service)
+        return over
 
     def _services_of(self, path: str, base: str) -> JSON:
         if (path, base) not in self._known:

@@ -11,6 +11,8 @@ from rorqual import errdefs
 from rorqual.client import Client
 
 T = TypeVar("T")
+# Told of each step: what kind of thing, its name, its state ("Container", "web-1", "Creating").
+Progress = Callable[[str, str, str], None]
 _MOST = 64
 
 

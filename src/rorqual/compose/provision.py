@@ -8,11 +8,9 @@ from collections.abc import Callable
 from rorqual import errdefs
 from rorqual.compose import labels
 from rorqual.compose.kinds import JSON
-from rorqual.compose.parallel import Clients, each
+from rorqual.compose.parallel import Clients, Progress, each
 from rorqual.compose.project import Project, config_hash
 from rorqual.version import __version__
-
-Progress = Callable[[str, str, str], None]
 
 
 class Provisioner:

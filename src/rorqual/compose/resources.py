@@ -60,12 +60,17 @@ def of(service: JSON) -> JSON:
         if d["source"] not in cdi
     ]
     out["DeviceCgroupRules"] = service.get("device_cgroup_rules")
-    out["Ulimits"] = [
-        {"Name": name, "Soft": limit if isinstance(limit, int) else limit.get("soft", limit.get("hard")),
-         "Hard": limit if isinstance(limit, int) else limit.get("hard", limit.get("soft"))}
-        for name, limit in (service.get("ulimits") or {}).items()
-    ]  # fmt: skip
+    out["Ulimits"] = ulimits(service.get("ulimits") or {})
     return out | _blkio(service.get("blkio_config") or {})
+
+
+def ulimits(limits: JSON) -> list[JSON]:
+    """As HostConfig.Ulimits and POST /build have them; one of the two of a limit stands for both."""
+    both = {name: {"soft": v, "hard": v} if isinstance(v, int) else v for name, v in limits.items()}
+    return [
+        {"Name": name, "Soft": v.get("soft", v.get("hard")), "Hard": v.get("hard", v.get("soft"))}
+        for name, v in both.items()
+    ]
 
 
 def _as_gpu(gpu: JSON) -> JSON:

@@ -40,13 +40,10 @@ class _Nullable(Kind):
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
+        self.null_replaces = isinstance(kind, Text)
 
     def canon(self, value: Any, at: str, base: str | None) -> Any:
         return None if value is None else self._kind.canon(value, at, base)
-
-    @property
-    def null_replaces(self) -> bool:  # type: ignore[override]
-        return isinstance(self._kind, Text)
 
     def merge(self, old: Any, new: Any) -> Any:
         return self._kind.merge(old, new) if old is not None and new is not None else new

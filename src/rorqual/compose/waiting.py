@@ -10,9 +10,9 @@ from rorqual import errdefs
 from rorqual.client import Client
 from rorqual.compose.kinds import JSON
 from rorqual.compose.observe import Seen
+from rorqual.compose.parallel import Progress
 
 _EVERY_S = 0.1
-Progress = Callable[[str, str, str], None]
 
 
 class Unmet(errdefs.Error):

@@ -156,7 +156,7 @@ def read(path: Path) -> list[Any]:
     return load(path.read_bytes(), str(path))
 
 
-class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # as above
     pass
 
 

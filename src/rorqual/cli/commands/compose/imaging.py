@@ -19,7 +19,7 @@ from rorqual.cli.config import encode_auth
 from rorqual.cli.errors import CommandError, Exit
 from rorqual.cli.progress import ProgressError, display
 from rorqual.cli.references import parse
-from rorqual.compose import labels
+from rorqual.compose import labels, resources
 from rorqual.compose.kinds import duration_ns
 from rorqual.compose.project import Project, order
 from rorqual.version import __version__
@@ -176,7 +176,7 @@ def build_one(
     documents: JSON = {
         "buildargs": args, "cachefrom": build.get("cache_from"),
         "labels": {**(build.get("labels") or {}), **_labels(of, name)},
-        "ulimits": [_ulimit(k, v) for k, v in (build.get("ulimits") or {}).items()],
+        "ulimits": resources.ulimits(build.get("ulimits") or {}),
     }  # fmt: skip
     query: JSON = {key: json.dumps(value) for key, value in documents.items() if value}
     query |= {
@@ -212,12 +212,6 @@ def build_one(
 def _labels(of: Project, name: str) -> JSON:
     """By which images that a project made are found again, to be pruned."""
     return {labels.PROJECT: of.name, labels.SERVICE: name, labels.VERSION: __version__}
-
-
-def _ulimit(name: str, limit: Any) -> JSON:
-    if isinstance(limit, int):
-        limit = {"soft": limit, "hard": limit}
-    return {"Name": name, "Soft": limit.get("soft", limit.get("hard")), "Hard": limit.get("hard", limit.get("soft"))}
 
 
 def _source(build: JSON) -> buildcontext.Context:

@@ -252,9 +252,9 @@ def executor(context: Context, of: Project, shown: Progress, **more: object) -> 
     return execute.Executor(lambda: context.connect(context), of, shown, options(context, **more))
 
 
-def is_set(variable: str, variables: Project) -> bool:
+def is_set(variable: str, of: Project) -> bool:
     """Whether a COMPOSE_ variable says yes."""
-    return variables.environment.get(variable, "").lower() in _TRUE
+    return of.environment.get(variable, "").lower() in _TRUE
 
 
 def scales(texts: Sequence[str], of: Project) -> dict[str, int]:
