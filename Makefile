@@ -30,6 +30,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(or $(PYTHON),$$(scripts/find-python)) -m venv $(VENV)
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(BIN)/python scripts/lean-launchers rorqual rq rorqual-runc
 	$(BIN)/python -m compileall -q src   # a process start costs half as much; the environment may forbid it later
 	@touch $@
 

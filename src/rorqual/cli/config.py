@@ -140,8 +140,10 @@ class Config:
             _run_helper(helper, "store", jsontext.dumps(payload))
             self.data.setdefault("auths", {})[server] = {}
         else:
+            from binascii import b2a_base64
+
             pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
-            entry: JSON = {"auth": binascii.b2a_base64(pair, newline=False).decode()}
+            entry: JSON = {"auth": b2a_base64(pair, newline=False).decode()}
             if auth.get("identitytoken"):
                 entry["identitytoken"] = auth["identitytoken"]
             self.data.setdefault("auths", {})[server] = entry
@@ -176,14 +178,18 @@ class Config:
 
 
 def encode_auth(auth: JSON) -> str:
-    return binascii.b2a_base64(jsontext.dumps(auth).encode(), newline=False).decode().translate(_URL_SAFE)
+    from binascii import b2a_base64
+
+    return b2a_base64(jsontext.dumps(auth).encode(), newline=False).decode().translate(_URL_SAFE)
 
 
 def _decode_entry(server: str, entry: JSON) -> JSON:
     out: JSON = {"serveraddress": server}
     if entry.get("auth"):
+        from binascii import a2b_base64
+
         try:
-            user, _, password = binascii.a2b_base64(entry["auth"]).decode().partition(":")
+            user, _, password = a2b_base64(entry["auth"]).decode().partition(":")
         except ValueError as e:
             raise CommandError(f"Invalid auth configuration file: {server}") from e
         out["username"], out["password"] = user, password.rstrip("\x00")

@@ -24,8 +24,16 @@ PADDING = 3
 def align(text: str) -> str:
     """Tab-separated lines with their columns aligned; a column is a block of consecutive lines that have it."""
     lines = [line.split("\t") for line in text.split("\n")]
+    if len({len(cells) for cells in lines}) == 1:  # one block for each column, as a list has
+        columns = list(zip(*lines, strict=True))[:-1]
+        row = "".join([f"%-{_width(max(map(len, column)))}s" for column in columns]) + "%s"
+        return "\n".join([row % tuple(cells) for cells in lines])
     _align_block(lines, 0, 0, len(lines))
     return "\n".join("".join(cells) for cells in lines)
+
+
+def _width(content: int) -> int:
+    return max(MIN_WIDTH, content + PADDING) if content else MIN_WIDTH
 
 
 def _align_block(lines: list[list[str]], column: int, start: int, end: int) -> None:
@@ -38,9 +46,9 @@ def _align_block(lines: list[list[str]], column: int, start: int, end: int) -> N
         first = row
         while row < end and len(lines[row]) - 1 > column:
             row += 1
-        content = max(len(cells[column]) for cells in lines[first:row])
-        width = max(MIN_WIDTH, content + PADDING) if content else max(MIN_WIDTH, PADDING)
-        for cells in lines[first:row]:
+        block = lines[first:row]
+        width = _width(max([len(cells[column]) for cells in block]))
+        for cells in block:
             cells[column] = cells[column].ljust(width)
         _align_block(lines, column + 1, first, row)
 

@@ -1,7 +1,7 @@
 """`Client`: one engine, its API version, its connections; the resources hang from it.
 
-The first request negotiates the version with HEAD /_ping on the connection that then carries the request, so a command
-costs one connection. A second concurrent exchange (attach, wait, events) gets a connection of its own.
+The first request is made in this client's version; an engine that finds it too new is asked for its own with HEAD /_ping
+on the same connection, so a command costs one connection. A second concurrent exchange (attach, wait, events) gets a connection of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from rorqual.client import transport
-from rorqual.client.errors import ConnectionFailed, ProtocolError, error_for
+from rorqual.client.errors import ConnectionFailed, ProtocolError
 from rorqual.client.http1 import Connection, Response
 from rorqual.oci import jsontext
 
@@ -274,9 +274,30 @@ class Client:
         body: bytes | Iterable[bytes] | None,
         headers: Mapping[str, str] | None,
     ) -> Response:
-        if not self._version:
-            self._negotiate(connection)
-        target = f"{self.address.base_path}/v{self._version}{quote(path)}"
+        if self._version:
+            return self._send(connection, self._version, method, path, query, body, headers)
+        if body is None or isinstance(body, bytes):
+            # Asked for in our version at once, which spares a round trip. An older engine refuses that as too new.
+            response = self._send(connection, API_VERSION, method, path, query, body, headers)
+            older = version_tuple(response.headers.get("api-version", "")) < version_tuple(API_VERSION)
+            if response.status != 400 or not older or response.headers.get("connection", "").lower() == "close":
+                self._version = API_VERSION
+                return response
+            response.read()
+        self._negotiate(connection)
+        return self._send(connection, self._version, method, path, query, body, headers)
+
+    def _send(
+        self,
+        connection: Connection,
+        version: str,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str] | None,
+    ) -> Response:
+        target = f"{self.address.base_path}/v{version}{quote(path)}"
         if query:
             target += encode_query(query)
         sent = {**self._headers, **headers} if headers else self._headers
@@ -291,6 +312,8 @@ class Client:
     def _check(self, response: Response) -> None:
         if response.status < 400 and response.status != 304:
             return
+        from rorqual.client.refusals import error_for
+
         data = response.read()
         message = ""
         if response.headers.get("content-type", "").startswith("application/json"):

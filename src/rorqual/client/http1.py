@@ -7,8 +7,6 @@ otherwise it must be closed. `hijack` gives the socket away.
 
 from __future__ import annotations
 
-import select
-
 from rorqual.client.errors import ConnectionFailed, ProtocolError
 
 TYPE_CHECKING = False
@@ -117,6 +115,8 @@ class Connection:
 
     def stale(self) -> bool:
         """Whether an idle connection was ended by the peer (an engine that was restarted, or closes idle ones)."""
+        import select
+
         poll = select.poll()
         poll.register(self.sock.fileno(), select.POLLIN)
         return self.buffered() or bool(poll.poll(0))

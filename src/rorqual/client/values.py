@@ -28,6 +28,8 @@ INT64_MAX = 2**63 - 1
 def quote(text: str, *, single: bool = False, ascii_only: bool = False) -> str:
     """`text` as Go's %q writes it (a string; with `single` a rune)."""
     mark = "'" if single else '"'
+    if mark not in text and "\\" not in text and text.isascii() and text.isprintable():
+        return f"{mark}{text}{mark}"
     out = [mark]
     for c in text:
         code = ord(c)

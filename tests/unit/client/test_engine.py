@@ -63,9 +63,12 @@ class Server:
         self._socket.close()
 
 
-def answer(body: object, status: str = "200 OK") -> bytes:
+def answer(body: object, status: str = "200 OK", version: str = API_VERSION) -> bytes:
     data = json.dumps(body).encode()
-    return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    return (
+        f"HTTP/1.1 {status}\r\nApi-Version: {version}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
+    ).encode() + data
 
 
 Serve = Callable[[list[bytes]], tuple[Server, Client]]
@@ -87,17 +90,33 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         thing.close()
 
 
-def test_the_older_side_decides_the_version_and_one_connection_does(serve: Serve) -> None:
-    server, client = serve([PING, answer([{"Id": "a"}]), answer([])])
+TOO_NEW = answer({"message": "client version is too new. Maximum supported API version is 1.41"}, "400 X", "1.41")
+
+
+def test_an_older_engine_decides_the_version_and_one_connection_does(serve: Serve) -> None:
+    server, client = serve([TOO_NEW, PING, answer([{"Id": "a"}]), answer([])])
     assert client.containers.list() == [{"Id": "a"}]
     assert client.containers.list(all=True) == []
     assert client.api_version == "1.41"
     assert [head.split(" ")[1] for head in server.heads] == [
+        f"/v{API_VERSION}/containers/json",
         "/_ping",
         "/v1.41/containers/json",
         "/v1.41/containers/json?all=1",
     ]
     assert server.connections == 1
+
+
+def test_an_older_engine_that_leaves_after_its_refusal_is_told_of(serve: Serve) -> None:
+    _, client = serve([TOO_NEW.replace(b"Content-Type", b"Connection: close\r\nContent-Type")])
+    with pytest.raises(errdefs.InvalidArgument, match=r"Maximum supported API version is 1\.41"):
+        client.containers.list()
+
+
+def test_a_body_made_as_it_is_sent_goes_out_once_in_the_right_version(serve: Serve) -> None:
+    server, client = serve([PING, answer({})])
+    client.request("POST", "/images/load", body=iter([b"a", b"b"]))
+    assert [head.split(" ")[1] for head in server.heads] == ["/_ping", "/v1.41/images/load"]
 
 
 def test_a_newer_engine_gets_our_version(serve: Serve) -> None:
@@ -121,7 +140,7 @@ def test_a_newer_engine_gets_our_version(serve: Serve) -> None:
     ],
 )
 def test_statuses_become_errors_with_the_engines_words(serve: Serve, status: int, kind: type[Exception]) -> None:
-    _, client = serve([PING, answer({"message": "no such thing"}, f"{status} X")])
+    _, client = serve([answer({"message": "no such thing"}, f"{status} X")])
     with pytest.raises(kind, match="no such thing") as caught:
         client.containers.inspect("x")
     assert getattr(caught.value, "status", 0) == status
@@ -130,13 +149,13 @@ def test_statuses_become_errors_with_the_engines_words(serve: Serve, status: int
 def test_an_answer_that_is_no_json_is_shown_as_it_is(serve: Serve) -> None:
     body = b"plain refusal\n"
     head = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
-    _, client = serve([PING, head + body])
+    _, client = serve([head + body])
     with pytest.raises(errdefs.Internal, match="plain refusal"):
         client.system.info()
 
 
 def test_hijack_gives_the_socket_and_the_early_bytes(serve: Serve) -> None:
-    _, client = serve([PING, b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhi"])
+    _, client = serve([b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhi"])
     sock, early = client.containers.attach("x", stdin=True)
     while not early.endswith(b"hi"):
         early += sock.recv(10)
@@ -204,7 +223,7 @@ def test_queries() -> None:
 
 def test_an_idle_connection_that_the_engine_closed_is_not_used(serve: Serve) -> None:
     closing = answer([]).replace(b"Content-Type", b"Connection: close\r\nContent-Type")
-    server, client = serve([PING, answer([]), closing, answer([{"Id": "b"}])])
+    server, client = serve([answer([]), closing, answer([{"Id": "b"}])])
     client.containers.list()
     client.containers.list()
     assert client.containers.list() == [{"Id": "b"}]

@@ -46,25 +46,23 @@ _JSON_FIELDS = (
 class Fields:
     """The columns of one container; `truncated` False is --no-trunc."""
 
-    __slots__ = ("_truncated",)
+    __slots__ = ("_methods", "_truncated")
 
     def __init__(self, truncated: bool) -> None:
         self._truncated = truncated
+        self._methods = {name: getattr(self, f"_{name.lower()}") for name in (*_HEADERS, "Label")}
 
     def get(self, item: object, name: str) -> object:
-        method = getattr(self, f"_{name.lower()}", None) if name in _HEADERS or name == "Label" else None
-        if method is None:
-            raise KeyError(name)
-        return method(item)
+        return self._methods[name](item)
 
     def _id(self, c: JSON) -> str:
         return units.truncate_id(c["Id"]) if self._truncated else c["Id"]
 
     def _names(self, c: JSON) -> str:
-        names = [name.removeprefix("/") for name in c.get("Names") or ()]
-        if self._truncated:
-            return next((name for name in names if "/" not in name), "")
-        return ",".join(names)
+        names = c.get("Names") or ()
+        if self._truncated:  # without those that links gave it: /other/alias
+            return next((name[1:] for name in names if name.rfind("/") == 0), "")
+        return ",".join([name.removeprefix("/") for name in names])
 
     def _image(self, c: JSON) -> str:
         image: str = c.get("Image", "")
@@ -91,7 +89,8 @@ class Fields:
         return units.ago(c["Created"])
 
     def _ports(self, c: JSON) -> str:
-        return displayable_ports(c.get("Ports") or [])
+        ports = c.get("Ports")
+        return displayable_ports(ports) if ports else ""
 
     def _state(self, c: JSON) -> str:
         state: str = c.get("State", "")
