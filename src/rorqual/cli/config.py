@@ -6,7 +6,6 @@ configuration file reference. Credential helpers are the programs `docker-creden
 
 from __future__ import annotations
 
-import binascii
 import os
 
 from rorqual.cli.errors import CommandError

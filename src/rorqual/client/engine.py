@@ -1,7 +1,8 @@
 """`Client`: one engine, its API version, its connections; the resources hang from it.
 
-The first request is made in this client's version; an engine that finds it too new is asked for its own with HEAD /_ping
-on the same connection, so a command costs one connection. A second concurrent exchange (attach, wait, events) gets a connection of its own.
+The first request is made in this client's version; an engine that finds it too new is asked for its own with HEAD
+/_ping on the same connection, so a command costs one connection. A second concurrent exchange (attach, wait, events)
+gets a connection of its own.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from rorqual.daemon.services.build.builder import Builder
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
+from rorqual.daemon.services.build.telling import Classic
 from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.credentials import Credentials, parse_header
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
@@ -60,7 +61,7 @@ class BuildRoutes:
             async with AsyncExitStack() as stack:
                 body, text = await self._body(call, stack)
                 files = await stack.enter_async_context(context.received(body, self.scratch, options.dockerfile, text))
-                id = await self.builder.build(files, options, line)
+                id = await self.builder.build(files, options, Classic(line))
             if options.quiet:
                 await lines.send({"stream": f"{id}\n"})
         except CommandFailed as e:

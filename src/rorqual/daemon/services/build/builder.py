@@ -15,9 +15,10 @@ from rorqual.builder.dockerfile.stages import Stage, recipe
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.build.context import Context
 from rorqual.daemon.services.build.images import State, begun
-from rorqual.daemon.services.build.options import BuildOptions, Line
-from rorqual.daemon.services.build.session import Arguments, Parts, Session, short
+from rorqual.daemon.services.build.options import BuildOptions
+from rorqual.daemon.services.build.session import Arguments, Parts, Session
 from rorqual.daemon.services.build.stage import PROXIES, StageBuild
+from rorqual.daemon.services.build.telling import Teller
 from rorqual.daemon.services.events import Events
 from rorqual.errdefs import InvalidArgument
 from rorqual.oci import platform as platforms
@@ -31,24 +32,24 @@ class Builder:
         self._parts = parts
         self._events = events
 
-    async def build(self, context: Context, options: BuildOptions, line: Line) -> str:
-        """The image's ID; one JSON object a line tells what is done.
+    async def build(self, context: Context, options: BuildOptions, teller: Teller) -> str:
+        """The image's ID; `teller` is told what is done.
 
         Raises: InvalidArgument (the Dockerfile), CommandFailed, NotFound, and what the steps raise.
         """
         whole = recipe(parse(context.dockerfile))
         async with self._parts.lease.held():
             with self._parts.holds.of_build() as hold:
-                state = await _target(Session(self._parts, context, options, line, whole, hold))
+                state = await _target(Session(self._parts, context, options, teller, whole, hold))
                 for tag in options.tags:
-                    await self._tag(state, tag, line)
+                    await self._tag(state, tag, teller)
         return state.id
 
-    async def _tag(self, state: State, tag: Reference, line: Line) -> None:
+    async def _tag(self, state: State, tag: Reference, teller: Teller) -> None:
         image = await self._parts.library.find(state.id)
         await self._parts.library.put(str(tag), image, clock.now_ns())
         self._events.publish("image", "tag", image.id, {**image.image.config.labels, "name": tag.familiar})
-        await line({"stream": f"Successfully tagged {tag.familiar}\n"})
+        await teller.tagged(tag)
 
 
 async def _target(session: Session) -> State:
@@ -70,35 +71,34 @@ async def _target(session: Session) -> State:
         raise InvalidArgument("No image was generated. Is your Dockerfile empty?")
     unused = sorted(options.arguments.keys() - session.consumed - PROXIES)
     if unused:
-        await session.line({"stream": f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"})
-    await session.line({"aux": {"ID": state.id}})
-    await session.line({"stream": f"Successfully built {short(state.id)}\n"})
+        await session.teller.note(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed")
+    await session.teller.built(state.id)
     return state
 
 
 async def _stage(session: Session, stage: Stage, arguments: Arguments, *, last: bool) -> State:
-    await session.begin(stage.origin.original)
+    await session.begin(stage.origin.original, stage, stage.origin)
     work = StageBuild(session, stage, await _base(session, stage, arguments.known()), arguments)
-    await session.show(work.state)
+    await session.teller.made(work.state.id)
     triggers = work.state.config.on_build or ()
     if triggers:
-        await session.line({"stream": f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}\n"})
+        await session.teller.note(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}")
         work.state = replace(work.state, config=replace(work.state.config, on_build=None))
         for instruction in parse("\n".join(triggers).encode()).instructions:
             await work.do(instruction)
     for instruction in stage.instructions:
-        await session.begin(instruction.original)
+        await session.begin(instruction.original, stage, instruction)
         try:
             await work.do(instruction)
         except InvalidArgument as e:
             raise InvalidArgument(f"dockerfile parse error on line {instruction.line}: {e}") from e
-        await session.show(work.state)
+        await session.teller.made(work.state.id)
     if last and session.options.labels:
         pairs = sorted(session.options.labels.items())
         text = "LABEL " + " ".join(f"{json.dumps(name)}={json.dumps(value)}" for name, value in pairs)
         await session.begin(text)
         await work.label(session.options.labels, text)
-        await session.show(work.state)
+        await session.teller.made(work.state.id)
     return work.state
 
 

@@ -15,8 +15,9 @@ from rorqual.daemon.remote import Snapshots
 from rorqual.daemon.services.build.context import Context
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.images import State, StepImages
-from rorqual.daemon.services.build.options import BuildOptions, Line
+from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.running import Runner
+from rorqual.daemon.services.build.telling import Step, Teller
 from rorqual.daemon.services.containers import rootfs
 from rorqual.daemon.services.images.commit import Committer
 from rorqual.daemon.services.images.holds import Holds
@@ -66,7 +67,7 @@ class Session:
         parts: Parts,
         context: Context,
         options: BuildOptions,
-        line: Line,
+        teller: Teller,
         recipe: Recipe,
         hold: Callable[[str], None],
     ) -> None:
@@ -75,7 +76,7 @@ class Session:
         self._hold = hold
         self.context = context
         self.options = options
-        self.line = line
+        self.teller = teller
         self.recipe = recipe
         self.images = StepImages(parts.library, parts.maker, hold)
         self.host = platforms.host()
@@ -87,15 +88,10 @@ class Session:
 
     # ---- telling ----
 
-    async def begin(self, text: str) -> None:
+    async def begin(self, text: str, stage: Stage | None = None, instruction: Instruction | None = None) -> None:
         """A step begins."""
         self._step += 1
-        await self.line({"stream": f"Step {self._step}/{self.steps} : {text}"})
-        await self.line({"stream": "\n"})
-
-    async def show(self, state: State) -> None:
-        """The image that a step made."""
-        await self.line({"stream": f" ---> {short(state.id)}\n"})
+        await self.teller.step(Step(self._step, self.steps, text, stage, instruction))
 
     # ---- arguments ----
 
@@ -146,7 +142,7 @@ class Session:
             # As Docker: nothing but the named images is reused then, though it be here.
             found = await self.images.borrowed(state, config, made_by, self._borrowing)
         if found is not None:
-            await self.line({"stream": " ---> Using cache\n"})
+            await self.teller.cached()
         return found
 
     async def image(self, name: str, platform: Platform | None) -> LocalImage:
@@ -159,7 +155,7 @@ class Session:
                 pass
         reference = references.parse(name).with_default_tag()
         credentials = self.options.credentials.get(reference.domain, ANONYMOUS)
-        await self.parts.transfers.pull(reference, str(platform) if platform else "", credentials, self.line)
+        await self.parts.transfers.pull(reference, str(platform) if platform else "", credentials, self.teller.pulling)
         return self._held(await library.find(name, platform))
 
     def _held(self, image: LocalImage) -> LocalImage:
@@ -188,8 +184,3 @@ class Session:
                 yield opened.fd
             finally:
                 opened.close()
-
-
-def short(id: str) -> str:
-    """An ID as progress shows it."""
-    return id.removeprefix("sha256:")[:12]

@@ -267,14 +267,14 @@ class StageBuild:
         return (*shell, f"f=$(mktemp) && printf %s {quoted} >$f && chmod +x $f && $f; r=$?; rm -f $f; exit $r")
 
     async def _in_container(self, command: Sequence[str], env: Sequence[str], host: HostConfig, made_by: str) -> None:
-        parts, options, line = self._session.parts, self._session.options, self._session.line
+        parts, options, teller = self._session.parts, self._session.options, self._session.teller
         if self.state.image is None:
             raise InvalidArgument("RUN needs files: nothing was copied onto scratch yet")
         container = await parts.runner.create(self.state.id, self.state.config, command, env, host)
-        await line({"stream": f" ---> Running in {container.short_id}\n"})
+        await teller.running(container.short_id)
         remove = options.force_remove
         try:
-            code = await parts.runner.run(container, line)
+            code = await parts.runner.run(container, teller.output)
             if code:
                 raise CommandFailed(" ".join(command), code)
             await self._made(self.state.config, made_by, await parts.committer.layer(container, pause=False))
@@ -282,7 +282,7 @@ class StageBuild:
         finally:
             await asyncio.shield(parts.runner.remove(container) if remove else parts.runner.keep(container))
         if remove:
-            await line({"stream": f" ---> Removed intermediate container {container.short_id}\n"})
+            await teller.removed(container.short_id)
 
 
 def _owner(root: int | None, text: str) -> tuple[int, int]:
