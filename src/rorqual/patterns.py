@@ -83,6 +83,23 @@ def _one(pattern: str, at: int) -> tuple[str, int]:
     return pattern[at], at + 1
 
 
+def ignore_lines(lines: Iterable[str]) -> list[tuple[str, bool]]:
+    """The patterns of a .dockerignore, cleaned, and whether each keeps what it matches. Raises: InvalidArgument."""
+    found: list[tuple[str, bool]] = []
+    for number, line in enumerate(lines):
+        text = (line.removeprefix("\ufeff") if not number else line).strip()
+        if not text or text.startswith("#"):
+            continue
+        keep = text.startswith("!")
+        cleaned = text[1:].strip() if keep else text
+        if keep and not cleaned:
+            raise InvalidArgument('illegal exclusion pattern: "!"')
+        cleaned = posixpath.normpath(cleaned).lstrip("/") if cleaned else cleaned
+        if cleaned not in ("", "."):
+            found.append((cleaned, keep))
+    return found
+
+
 class Ignore:
     """A .dockerignore: the last pattern that matches a path or one of its parents decides."""
 
@@ -90,17 +107,7 @@ class Ignore:
         """Raises: InvalidArgument for a pattern that cannot be read."""
         self._rules: list[tuple[re.Pattern[str], bool]] = []
         self._kept: list[str] = []
-        for number, line in enumerate(lines):
-            text = (line.removeprefix("\ufeff") if not number else line).strip()
-            if not text or text.startswith("#"):
-                continue
-            keep = text.startswith("!")
-            cleaned = text[1:].strip() if keep else text
-            if keep and not cleaned:
-                raise InvalidArgument('illegal exclusion pattern: "!"')
-            cleaned = posixpath.normpath(cleaned).lstrip("/") if cleaned else cleaned
-            if cleaned in ("", "."):
-                continue
+        for cleaned, keep in ignore_lines(lines):
             if keep:
                 self._kept.append(cleaned)
             self._rules.append((re.compile(_translated(cleaned, deep=True) + r"\Z", re.DOTALL), keep))

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, ip_n
 
 from rorqual.daemon import listen, web
 from rorqual.daemon.api import build as build_api
+from rorqual.daemon.api import buildkit as buildkit_api
 from rorqual.daemon.api import containers as container_api
 from rorqual.daemon.api import diskusage as disk_api
 from rorqual.daemon.api import execs as exec_api
@@ -26,11 +27,15 @@ from rorqual.daemon.api.kept import Kept
 from rorqual.daemon.background import Background
 from rorqual.daemon.config import DaemonConfig
 from rorqual.daemon.remote import Remote
+from rorqual.daemon.services.build import runmounts
 from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.build.context import sweep
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.running import Runner
 from rorqual.daemon.services.build.session import Parts
+from rorqual.daemon.services.buildkit.control import services
+from rorqual.daemon.services.buildkit.sessions import Sessions
 from rorqual.daemon.services.containers import views
 from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams
@@ -195,21 +200,23 @@ class Engine:
         committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
         fetcher = Fetcher(self.transport, str(root / "tmp"))
         self.runner = Runner(self.registry, creator, starter, lifecycle, streams)
-        builder = Builder(
-            Parts(
-                self.library,
-                transfers,
-                maker,
-                committer,
-                self.remote.snapshots,
-                self.runner,
-                self.lease,
-                holds,
-                fetcher,
-                str(root / "tmp"),
-            ),
-            self.events,
+        parts = Parts(
+            self.library,
+            transfers,
+            maker,
+            committer,
+            self.remote.snapshots,
+            self.runner,
+            self.lease,
+            holds,
+            fetcher,
+            Caches(root / "build-cache"),
+            str(root / "tmp"),
+            config.exec_root / "build",
         )
+        builder = Builder(parts, self.events)
+        sessions = Sessions()
+        buildkit = services(parts, builder, sessions, self.controller.host_gateway)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -280,6 +287,7 @@ class Engine:
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
             *build_api.BuildRoutes(builder, fetcher, str(root / "tmp")).routes(),
+            *buildkit_api.BuildKitRoutes(sessions, buildkit).routes(),
             *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]
         self._follower: asyncio.Task[None] | None = None
@@ -291,6 +299,7 @@ class Engine:
         for path, mode in ((config.data_root, 0o700), (config.exec_root, 0o700), (config.data_root / "tmp", 0o700)):
             os.makedirs(path, mode, exist_ok=True)
         await asyncio.to_thread(sweep, str(config.data_root / "tmp"))
+        await asyncio.to_thread(runmounts.sweep, config.exec_root / "build")
         await self.supervisor.ensure()
         await self.lease.sweep()
         await self.remote.snapshots.active()  # a storage driver that cannot be had says so now

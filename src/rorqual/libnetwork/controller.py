@@ -253,7 +253,11 @@ class Controller:
 
     async def hosts(self, sandbox: Sandbox) -> str:
         """The text of its /etc/hosts, as of this `Sandbox` value (ask `sandbox` again after a connect)."""
-        return files.hosts_text(sandbox, await self._run(Engine.host_gateway))
+        return files.hosts_text(sandbox, await self.host_gateway())
+
+    async def host_gateway(self) -> str:
+        """The address that is the host to containers; "" without any."""
+        return await self._run(Engine.host_gateway)
 
     async def resolv_conf(self, sandbox: Sandbox) -> str:
         """The text of its /etc/resolv.conf."""

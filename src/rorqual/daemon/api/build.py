@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
 from rorqual.daemon.services.build.telling import Classic
 from rorqual.daemon.services.pieces import nothing
-from rorqual.distribution.credentials import Credentials, parse_header
+from rorqual.distribution.credentials import ANONYMOUS, Credentials, parse_header
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
 from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
@@ -116,7 +116,7 @@ def _options(call: Call) -> BuildOptions:
         quiet=call.flag("q"),
         remove=call.flag("rm", default=True),
         force_remove=call.flag("forcerm"),
-        credentials=_credentials(call.request.headers.get("X-Registry-Config", "")),
+        credentials=_lookup(_credentials(call.request.headers.get("X-Registry-Config", ""))),
     )
 
 
@@ -177,6 +177,13 @@ def _host(call: Call) -> HostConfig:
         isolation=call.text("isolation"),
         ulimits=limits,
     )
+
+
+def _lookup(known: Mapping[str, Credentials]) -> Callable[[str], Awaitable[Credentials]]:
+    async def find(domain: str) -> Credentials:
+        return known.get(domain, ANONYMOUS)
+
+    return find
 
 
 def _credentials(header: str) -> dict[str, Credentials]:

@@ -6,7 +6,8 @@ Source: Dockerfile reference; Engine API ImageBuild; the lines of the answer as 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from rorqual.builder.dockerfile import words
@@ -20,7 +21,7 @@ from rorqual.daemon.services.build.session import Arguments, Parts, Session
 from rorqual.daemon.services.build.stage import PROXIES, StageBuild
 from rorqual.daemon.services.build.telling import Teller
 from rorqual.daemon.services.events import Events
-from rorqual.errdefs import InvalidArgument
+from rorqual.errdefs import InvalidArgument, NotImplementedHere
 from rorqual.oci import platform as platforms
 from rorqual.oci.reference import Reference
 
@@ -33,7 +34,15 @@ class Builder:
         self._events = events
 
     async def build(self, context: Context, options: BuildOptions, teller: Teller) -> str:
-        """The image's ID; `teller` is told what is done.
+        """The image's ID, tagged as asked for; `teller` is told what is done. Raises: as building."""
+        async with self.building(context, options, teller) as id:
+            for tag in options.tags:
+                await self.tag(id, tag, teller)
+        return id
+
+    @asynccontextmanager
+    async def building(self, context: Context, options: BuildOptions, teller: Teller) -> AsyncIterator[str]:
+        """The image's ID, which nobody removes in the block.
 
         Raises: InvalidArgument (the Dockerfile), CommandFailed, NotFound, and what the steps raise.
         """
@@ -41,12 +50,11 @@ class Builder:
         async with self._parts.lease.held():
             with self._parts.holds.of_build() as hold:
                 state = await _target(Session(self._parts, context, options, teller, whole, hold))
-                for tag in options.tags:
-                    await self._tag(state, tag, teller)
-        return state.id
+                yield state.id
 
-    async def _tag(self, state: State, tag: Reference, teller: Teller) -> None:
-        image = await self._parts.library.find(state.id)
+    async def tag(self, id: str, tag: Reference, teller: Teller) -> None:
+        """The image has that name from now on."""
+        image = await self._parts.library.find(id)
         await self._parts.library.put(str(tag), image, clock.now_ns())
         self._events.publish("image", "tag", image.id, {**image.image.config.labels, "name": tag.familiar})
         await teller.tagged(tag)
@@ -77,8 +85,11 @@ async def _target(session: Session) -> State:
 
 
 async def _stage(session: Session, stage: Stage, arguments: Arguments, *, last: bool) -> State:
-    await session.begin(stage.origin.original, stage, stage.origin)
-    work = StageBuild(session, stage, await _base(session, stage, arguments.known()), arguments)
+    name = words.expand(stage.base, arguments.known(), session.recipe.escape)
+    outside = name != "scratch" and session.recipe.find(name, stage.index) is None
+    base = name if outside else ""
+    await session.begin(stage.origin.original, stage, stage.origin, base)
+    work = StageBuild(session, stage, await _base(session, stage, name, arguments.known()), arguments)
     await session.teller.made(work.state.id)
     triggers = work.state.config.on_build or ()
     if triggers:
@@ -87,7 +98,7 @@ async def _stage(session: Session, stage: Stage, arguments: Arguments, *, last: 
         for instruction in parse("\n".join(triggers).encode()).instructions:
             await work.do(instruction)
     for instruction in stage.instructions:
-        await session.begin(instruction.original, stage, instruction)
+        await session.begin(instruction.original, stage, instruction, base)
         try:
             await work.do(instruction)
         except InvalidArgument as e:
@@ -102,17 +113,18 @@ async def _stage(session: Session, stage: Stage, arguments: Arguments, *, last: 
     return work.state
 
 
-async def _base(session: Session, stage: Stage, arguments: Mapping[str, str]) -> State:
-    """What FROM names."""
-    escape = session.recipe.escape
-    name = words.expand(stage.base, arguments, escape)
+async def _base(session: Session, stage: Stage, name: str, arguments: Mapping[str, str]) -> State:
+    """What FROM names: `name`, its variables replaced."""
     platform = session.options.platform
     if stage.platform:
-        platform = platforms.parse(words.expand(stage.platform, arguments, escape))
+        platform = platforms.parse(words.expand(stage.platform, arguments, session.recipe.escape))
     if not name:
         raise InvalidArgument(f"base name ({stage.base}) should not be blank")
-    other = session.recipe.find(name, stage.index)
-    if other is not None:
+    if (named := session.options.contexts.get(name)) is not None:
+        if named.root >= 0:
+            raise NotImplementedHere(f"FROM {name}: a directory as a stage's base is not offered")
+        name = named.image
+    elif (other := session.recipe.find(name, stage.index)) is not None:
         return session.done[other.index]
     image = await session.image(name, platform) if name != "scratch" else None
     return begun(image, platform or session.host)

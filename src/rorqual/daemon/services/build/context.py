@@ -21,7 +21,7 @@ from rorqual.daemon.services.threadbody import ThreadBody
 from rorqual.distribution import unpack
 from rorqual.errdefs import Cancelled, DataLoss, Error, InvalidArgument
 from rorqual.linux import paths
-from rorqual.patterns import Ignore
+from rorqual.patterns import Ignore, ignore_lines
 
 _DOCKERFILE_MAX = 4 << 20
 _IGNORE_MAX = 1 << 20
@@ -58,7 +58,7 @@ async def received(
         root = paths.open_root(directory)
         await _unpacked(body, root)
         if text is None:
-            text = await asyncio.to_thread(_dockerfile, root, dockerfile)
+            text = await asyncio.to_thread(read_dockerfile, root, dockerfile)
         ignored = await asyncio.to_thread(_ignored, root, dockerfile)
         yield Context(root, text, ignored)
     finally:
@@ -84,8 +84,8 @@ async def _unpacked(body: AsyncIterator[bytes], root: int) -> None:
         await asyncio.gather(pumping, return_exceptions=True)
 
 
-def _dockerfile(root: int, name: str) -> bytes:
-    """Raises: InvalidArgument."""
+def read_dockerfile(root: int, name: str) -> bytes:
+    """Its text (blocking). Raises: InvalidArgument."""
     if posixpath.normpath(name.lstrip("/")).startswith(".."):
         raise InvalidArgument(f"forbidden path outside the build context: {name} ()")
     for candidate in (name, name.lower()) if posixpath.basename(name) == "Dockerfile" else (name,):
@@ -109,3 +109,12 @@ def _ignored(root: int, dockerfile: str) -> Ignore:
         except OSError:
             continue
     return Ignore(())
+
+
+def ignore_patterns(root: int, name: str) -> list[str] | None:
+    """The patterns of an ignore file (blocking); None where there is none."""
+    try:
+        text = paths.read_in_root(root, name, _IGNORE_MAX)
+    except OSError:
+        return None
+    return [f"!{line}" if keep else line for line, keep in ignore_lines(text.decode(errors="replace").splitlines())]

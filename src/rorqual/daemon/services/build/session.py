@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from rorqual.api.config import ContainerConfig
 from rorqual.builder.dockerfile import words
 from rorqual.builder.dockerfile.parser import Instruction
 from rorqual.builder.dockerfile.stages import Recipe, Stage
 from rorqual.daemon.remote import Snapshots
+from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.build.context import Context
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.images import State, StepImages
@@ -25,7 +27,6 @@ from rorqual.daemon.services.images.library import Library, LocalImage
 from rorqual.daemon.services.images.making import Maker
 from rorqual.daemon.services.images.stores import Lease
 from rorqual.daemon.services.images.transfers import Transfers
-from rorqual.distribution.credentials import ANONYMOUS
 from rorqual.errdefs import InvalidArgument, NotFound
 from rorqual.oci import platform as platforms
 from rorqual.oci import reference as references
@@ -34,7 +35,7 @@ from rorqual.oci.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What of the engine a build works with. `scratch`: a directory of the daemon's own."""
+    """What of the engine a build works with. `scratch` and `run` (in memory): directories of the daemon's own."""
 
     library: Library
     transfers: Transfers
@@ -45,7 +46,9 @@ class Parts:
     lease: Lease
     holds: Holds
     fetcher: Fetcher
+    caches: Caches
     scratch: str
+    run: Path
 
 
 @dataclass(slots=True)
@@ -88,10 +91,13 @@ class Session:
 
     # ---- telling ----
 
-    async def begin(self, text: str, stage: Stage | None = None, instruction: Instruction | None = None) -> None:
-        """A step begins."""
+    async def begin(
+        self, text: str, stage: Stage | None = None, instruction: Instruction | None = None, base: str = ""
+    ) -> None:
+        """A step begins; `base` is the image of its stage's FROM."""
         self._step += 1
-        await self.teller.step(Step(self._step, self.steps, text, stage, instruction))
+        stages = len(self.recipe.stages)
+        await self.teller.step(Step(self._step, self.steps, text, stages, stage, instruction, base))
 
     # ---- arguments ----
 
@@ -154,7 +160,7 @@ class Session:
             except NotFound:
                 pass
         reference = references.parse(name).with_default_tag()
-        credentials = self.options.credentials.get(reference.domain, ANONYMOUS)
+        credentials = await self.options.credentials(reference.domain)
         await self.parts.transfers.pull(reference, str(platform) if platform else "", credentials, self.teller.pulling)
         return self._held(await library.find(name, platform))
 
@@ -164,6 +170,8 @@ class Session:
 
     async def source(self, name: str, stage: Stage) -> LocalImage | None:
         """What COPY --from names: an earlier stage's image (None: it is empty), or any image."""
+        if name in self.options.contexts:
+            return await self.image(self.options.contexts[name].image, self.options.platform)
         other = self.recipe.find(name, stage.index)
         if other is not None:
             return self.done[other.index].image
@@ -171,16 +179,21 @@ class Session:
             raise InvalidArgument(f"invalid from flag value {name}: invalid stage index {name}")
         return await self.image(name, self.options.platform)
 
-    @asynccontextmanager
-    async def root(self, image: LocalImage | None) -> AsyncIterator[int | None]:
-        """An O_PATH fd of an image's root, for the block; None where there is no file yet."""
-        if image is None or not image.top:
-            yield None
-            return
-        async with self.parts.snapshots.view(image.top, self.parts.lease.id) as layers:
-            plan = rootfs.Plan(image.id, self.parts.scratch, layers=layers, root_only=True, read_only=True)
-            opened = await rootfs.in_own_thread(partial(rootfs.open_rootfs, plan))
-            try:
-                yield opened.fd
-            finally:
-                opened.close()
+    def root(self, image: LocalImage | None) -> AbstractAsyncContextManager[int | None]:
+        """See image_root."""
+        return image_root(self.parts, image)
+
+
+@asynccontextmanager
+async def image_root(parts: Parts, image: LocalImage | None) -> AsyncIterator[int | None]:
+    """An O_PATH fd of an image's root, for the block; None where there is no file yet."""
+    if image is None or not image.top:
+        yield None
+        return
+    async with parts.snapshots.view(image.top, parts.lease.id) as layers:
+        plan = rootfs.Plan(image.id, parts.scratch, layers=layers, root_only=True, read_only=True)
+        opened = await rootfs.in_own_thread(partial(rootfs.open_rootfs, plan))
+        try:
+            yield opened.fd
+        finally:
+            opened.close()

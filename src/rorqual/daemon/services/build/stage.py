@@ -19,8 +19,10 @@ from dataclasses import replace
 from rorqual.api.config import ContainerConfig, HostConfig
 from rorqual.builder import copying
 from rorqual.builder.dockerfile import words
+from rorqual.builder.dockerfile.mounts import parse as parse_mount
 from rorqual.builder.dockerfile.parser import Instruction
 from rorqual.builder.dockerfile.stages import Stage
+from rorqual.daemon.services.build import runmounts
 from rorqual.daemon.services.build.images import State
 from rorqual.daemon.services.build.session import Arguments, Session
 from rorqual.daemon.services.containers.archive import user_ids
@@ -38,11 +40,10 @@ _FLAGS: dict[str, frozenset[str]] = {
     "ADD": frozenset(("chown", "chmod", "checksum", "link", "exclude")),
     "COPY": frozenset(("from", "chown", "chmod", "link", "exclude")),
     "HEALTHCHECK": frozenset(("interval", "timeout", "start-period", "start-interval", "retries")),
-    "RUN": frozenset(("network",)),
+    "RUN": frozenset(("network", "mount")),
 }
-_NEEDS_BUILDKIT = frozenset(
-    (("RUN", "mount"), ("RUN", "security"), ("RUN", "device"), ("COPY", "parents"), ("ADD", "keep-git-dir"))
-)
+_NEEDS_SESSION = frozenset((("RUN", "mount"),))
+_NEEDS_BUILDKIT = frozenset((("RUN", "security"), ("RUN", "device"), ("COPY", "parents"), ("ADD", "keep-git-dir")))
 _NETWORKS = ("default", "none", "host")
 
 
@@ -51,6 +52,7 @@ class CommandFailed(Error):
 
     def __init__(self, command: str, code: int) -> None:
         super().__init__(f"The command '{command}' returned a non-zero code: {code}")
+        self.command = command
         self.code = code
 
 
@@ -63,13 +65,14 @@ class StageBuild:
         self._inherited = inherited
         self._arguments = Arguments()
         self._cmd_set = False
+        self._client = session.options.client is not None
         self.state = state
 
     async def do(self, instruction: Instruction) -> None:
         """One instruction. Raises: InvalidArgument, CommandFailed, NotFound, what the engine's parts raise."""
         name = instruction.name
         for flag, _ in instruction.flags:
-            if (name, flag) in _NEEDS_BUILDKIT:
+            if (name, flag) in _NEEDS_BUILDKIT or ((name, flag) in _NEEDS_SESSION and not self._client):
                 raise InvalidArgument(
                     f"the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn "
                     "how to build images with BuildKit enabled"
@@ -112,8 +115,14 @@ class StageBuild:
 
     async def _configured(self, config: ContainerConfig, text: str) -> None:
         made_by = self._nothing(text)
-        found = await self._session.cached(self.state, config, made_by)
+        found = await self._known(config, made_by)
         self.state = found or await self._session.images.made(self.state, config, made_by, None)
+
+    async def _known(self, config: ContainerConfig, made_by: str) -> State | None:
+        """The step's image, when it was made before."""
+        if self._stage.name in self._session.options.uncached:
+            return None
+        return await self._session.cached(self.state, config, made_by)
 
     def _nothing(self, text: str) -> str:
         """What history shows of a step that ran nothing."""
@@ -125,7 +134,7 @@ class StageBuild:
         editor = self._editor()
         editor.run("WORKDIR", instruction.text)
         made_by = self._nothing(f"WORKDIR {editor.config.working_dir}")
-        found = await self._session.cached(self.state, editor.config, made_by)
+        found = await self._known(editor.config, made_by)
         if found is not None:
             self.state = found
             return
@@ -174,7 +183,7 @@ class StageBuild:
             copy.excluded = Ignore(excluded) if excluded else None
             digest = await asyncio.to_thread(copy.digest)
             made_by = self._nothing(f"{name} {_kind(copy)}:{digest} in {destination} ")
-            found = await self._session.cached(self.state, self.state.config, made_by)
+            found = await self._known(self.state.config, made_by)
             if found is not None:
                 self.state = found
                 return
@@ -203,6 +212,8 @@ class StageBuild:
     ) -> list[tuple[copying.Source, bool]]:
         """Where each is, and whether it is what was in an archive; for as long as the stack is open."""
         context = self._session.context
+        if (named := self._session.options.contexts.get(flags.get("from", ""))) is not None and named.root >= 0:
+            return [(copying.Source(named.root, path), False) for path in given]
         if "from" in flags:
             image = await self._session.source(flags["from"], self._stage)
             root = await stack.enter_async_context(self._session.root(image)) if image is not None else None
@@ -234,11 +245,17 @@ class StageBuild:
         if network not in _NETWORKS:
             raise InvalidArgument(f"invalid network mode: {network}")
         command = self._command(instruction)
+        flags = [value for flag, value in instruction.flags if flag == "mount"]
+        mounts = [parse_mount(text, self._editor().expanded, self.state.config.working_dir) for text in flags]
+        if self.state.image is None:
+            raise InvalidArgument("RUN needs files: nothing was copied onto scratch yet")
         own = {entry.partition("=")[0] for entry in self.state.config.env or ()}
         given = {name: value for name, value in self._arguments.known().items() if name not in own}
         counted = sorted(f"{name}={value}" for name, value in given.items() if name not in PROXIES)
         made_by = " ".join([f"|{len(counted)}", *counted, *command] if counted else command)
-        found = await self._session.cached(self.state, self.state.config, made_by)
+        if key := await runmounts.key(self._session, self._stage, mounts):
+            made_by += f" # mounts {key}"
+        found = await self._known(self.state.config, made_by)
         if found is not None:
             self.state = found
             return
@@ -249,7 +266,9 @@ class StageBuild:
         host = self._session.options.host
         if network != "default":
             host = replace(host, network_mode=network)
-        await self._in_container(command, env, host, made_by)
+        async with runmounts.mounted(self._session, self._stage, self.state.id, mounts) as extra:
+            host = replace(host, mounts=(*(host.mounts or ()), *extra.mounts) or None)
+            await self._in_container(command, [*env, *extra.env], host, made_by, extra.stubs)
 
     def _command(self, instruction: Instruction) -> tuple[str, ...]:
         """RUN's words; a here-document is the script, or goes behind the command that it is for."""
@@ -266,10 +285,10 @@ class StageBuild:
         quoted = "'" + first.content.replace("'", "'\\''") + "'"
         return (*shell, f"f=$(mktemp) && printf %s {quoted} >$f && chmod +x $f && $f; r=$?; rm -f $f; exit $r")
 
-    async def _in_container(self, command: Sequence[str], env: Sequence[str], host: HostConfig, made_by: str) -> None:
+    async def _in_container(
+        self, command: Sequence[str], env: Sequence[str], host: HostConfig, made_by: str, stubs: Sequence[str]
+    ) -> None:
         parts, options, teller = self._session.parts, self._session.options, self._session.teller
-        if self.state.image is None:
-            raise InvalidArgument("RUN needs files: nothing was copied onto scratch yet")
         container = await parts.runner.create(self.state.id, self.state.config, command, env, host)
         await teller.running(container.short_id)
         remove = options.force_remove
@@ -277,6 +296,7 @@ class StageBuild:
             code = await parts.runner.run(container, teller.output)
             if code:
                 raise CommandFailed(" ".join(command), code)
+            await runmounts.unstub(self._session, container.snapshot_key, stubs)
             await self._made(self.state.config, made_by, await parts.committer.layer(container, pause=False))
             remove = remove or options.remove
         finally:

@@ -16,13 +16,18 @@ _RED, _PLAIN = "\x1b[91m", "\x1b[0m"  # what a command says on stderr, as docker
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`number` from 1 of `total`; `stage` and `instruction` where it is one's."""
+    """`number` from 1 of `total`; `stage` (of so many `stages`) and `instruction` where it is one's.
+
+    `base`: the image that the stage begins with; "" where that is another stage, or nothing.
+    """
 
     number: int
     total: int
     text: str
+    stages: int = 1
     stage: Stage | None = None
     instruction: Instruction | None = None
+    base: str = ""
 
 
 class Teller(Protocol):

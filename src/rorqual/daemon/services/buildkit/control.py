@@ -1,0 +1,214 @@
+"""BuildKit's control and gateway services, as buildx calls them on /grpc.
+
+Source: buildkit's api/services/control and frontend/gateway; what of them a Docker engine's clients use.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from grpclib.server import Stream
+
+from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.caches import Caches
+from rorqual.daemon.services.build.session import Parts
+from rorqual.daemon.services.buildkit.exporting import Exporter
+from rorqual.daemon.services.buildkit.sessions import Sessions
+from rorqual.daemon.services.buildkit.solving import Build, Builds, Solver
+from rorqual.errdefs import InvalidArgument, NotFound, NotImplementedHere
+from rorqual.oci import platform as platforms
+from rorqual.rpc import codes
+from rorqual.rpc.grpcserver import LeanServer
+from rorqual.rpc.proto import buildkit_control_pb2 as control_pb
+from rorqual.rpc.proto import buildkit_gateway_pb2 as gateway_pb
+from rorqual.rpc.proto.buildkit_control_grpc import ControlBase
+from rorqual.rpc.proto.buildkit_gateway_grpc import LLBBridgeBase
+from rorqual.rpc.status import Guarded
+from rorqual.version import __version__
+
+_VERSION = control_pb.BuildkitVersion(package="rorqual", version=f"v{__version__}")
+_BUILD_ID = "buildkit-controlapi-buildid"
+_HOST_GATEWAY = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
+# What the gateway offers, by the names of buildkit's capabilities.
+_GATEWAY = ("solve.base", "return", "returnmap", "proto.refarray", "frontend.caps", "gateway.solve.evaluate")
+_MORE_GATEWAY = ("gateway.evaluate", "gateway.solve.metadata", "importcaches", "frontend.inputs")
+_GRAPH = (
+    "source.local", "source.local.excludepatterns", "source.local.followpaths", "source.local.includepatterns",
+    "source.local.sessionid", "source.local.sharedkeyhint", "source.local.unique", "source.image", "source.http",
+    "exec.meta.base", "exec.meta.network", "exec.meta.proxyenv", "exec.meta.cgroup.parent", "exec.meta.ulimit",
+    "exec.mount.bind", "exec.mount.cache", "exec.mount.cache.sharing", "exec.mount.secret", "exec.mount.ssh",
+    "exec.mount.tmpfs", "exec.mount.tmpfs.size", "exec.secretenv", "file.base", "constraints", "platform",
+    "meta.ignorecache", "meta.description", "meta.exportcache", "exporter.multiple",
+)  # fmt: skip
+
+
+class Control(ControlBase):
+    """Builds, their progress, what is kept for them. `gateway_ip` gives the address that is the host to containers."""
+
+    def __init__(
+        self,
+        builds: Builds,
+        sessions: Sessions,
+        solver: Solver,
+        exporter: Exporter,
+        caches: Caches,
+        gateway_ip: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._builds = builds
+        self._sessions = sessions
+        self._solver = solver
+        self._exporter = exporter
+        self._caches = caches
+        self._gateway_ip = gateway_ip
+
+    async def Solve(self, stream: Stream[control_pb.SolveRequest, control_pb.SolveResponse]) -> None:
+        """A build, from what its frontend or its client's gateway makes."""
+        request = await _received(stream)
+        if request.Definition:
+            raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
+        async with self._builds.begin(request.Ref, request.Session) as build:
+            if request.Frontend:
+                id = await self._solver.solve(build, request.Frontend, request.FrontendAttrs)
+            else:
+                id = await build.returned
+            told = await self._exported(build, id, request) if id else {}
+            await stream.send_message(control_pb.SolveResponse(ExporterResponse=told))
+
+    async def _exported(self, build: Build, id: str, request: control_pb.SolveRequest) -> dict[str, str]:
+        wanted = [(one.Type, one.Attrs) for one in request.Exporters]
+        if not wanted and request.ExporterDeprecated:
+            wanted = [(request.ExporterDeprecated, request.ExporterAttrsDeprecated)]
+        session = await self._sessions.find(build.session)
+        told: dict[str, str] = {}
+        for number, (kind, attributes) in enumerate(wanted):
+            told |= await self._exporter.export(build, session, id, kind, attributes, number)
+        return told
+
+    async def Status(self, stream: Stream[control_pb.StatusRequest, control_pb.StatusResponse]) -> None:
+        """A build's progress, to its end."""
+        build = await self._builds.find((await _received(stream)).Ref)
+        async for message in build.progress.follow():
+            await stream.send_message(message)
+
+    async def ListWorkers(self, stream: Stream[control_pb.ListWorkersRequest, control_pb.ListWorkersResponse]) -> None:
+        """The engine itself."""
+        await _received(stream)
+        await stream.send_message(control_pb.ListWorkersResponse(record=[worker(await self._gateway_ip())]))
+
+    async def Info(self, stream: Stream[control_pb.InfoRequest, control_pb.InfoResponse]) -> None:
+        """What answers."""
+        await _received(stream)
+        await stream.send_message(control_pb.InfoResponse(buildkitVersion=_VERSION))
+
+    async def DiskUsage(self, stream: Stream[control_pb.DiskUsageRequest, control_pb.DiskUsageResponse]) -> None:
+        """The directories of cache mounts."""
+        await _received(stream)
+        records = [_record(name, size, in_use=used) for name, size, used in await self._caches.records()]
+        await stream.send_message(control_pb.DiskUsageResponse(record=records))
+
+    async def Prune(self, stream: Stream[control_pb.PruneRequest, control_pb.UsageRecord]) -> None:
+        """Remove those that nobody uses."""
+        await _received(stream)
+        for name, size in await self._caches.prune():
+            await stream.send_message(_record(name, size, in_use=False))
+
+
+class Gateway(LLBBridgeBase):
+    """What a client's gateway asks for while its Control.Solve waits."""
+
+    def __init__(self, builds: Builds, solver: Solver, gateway_ip: Callable[[], Awaitable[str]]) -> None:
+        self._builds = builds
+        self._solver = solver
+        self._gateway_ip = gateway_ip
+
+    async def _build(self, stream: Stream[Any, Any]) -> Build:
+        metadata = stream.metadata
+        return await self._builds.find(str(metadata[_BUILD_ID]) if metadata and _BUILD_ID in metadata else "")
+
+    async def Ping(self, stream: Stream[gateway_pb.PingRequest, gateway_pb.PongResponse]) -> None:
+        """What is offered."""
+        await _received(stream)
+        await self._build(stream)
+        frontend = [gateway_pb.APICap(ID=name, Enabled=True) for name in (*_GATEWAY, *_MORE_GATEWAY)]
+        graph = [gateway_pb.APICap(ID=name, Enabled=True) for name in _GRAPH]
+        await stream.send_message(
+            gateway_pb.PongResponse(FrontendAPICaps=frontend, LLBCaps=graph, Workers=[worker(await self._gateway_ip())])
+        )
+
+    async def Solve(self, stream: Stream[gateway_pb.SolveRequest, gateway_pb.SolveResponse]) -> None:
+        """Runs a frontend."""
+        request = await _received(stream)
+        build = await self._build(stream)
+        if request.Definition or request.FrontendInputs:
+            raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
+        if not request.Frontend:
+            raise InvalidArgument("there is nothing to solve")
+        id = await self._solver.solve(build, request.Frontend, request.FrontendOpt)
+        reference = secrets.token_hex(12)
+        build.images[reference] = id
+        if request.allowResultArrayRef:
+            result = gateway_pb.Result(ref=gateway_pb.Ref(id=reference))
+        else:
+            result = gateway_pb.Result(refDeprecated=reference)
+        await stream.send_message(gateway_pb.SolveResponse(ref=reference, result=result))
+
+    async def Evaluate(self, stream: Stream[gateway_pb.EvaluateRequest, gateway_pb.EvaluateResponse]) -> None:
+        """Solve has done it."""
+        request = await _received(stream)
+        if request.Ref not in (await self._build(stream)).images:
+            raise NotFound(f"no such ref: {request.Ref}")
+        await stream.send_message(gateway_pb.EvaluateResponse())
+
+    async def Return(self, stream: Stream[gateway_pb.ReturnRequest, gateway_pb.ReturnResponse]) -> None:
+        """What the waiting Solve exports, or fails with."""
+        request = await _received(stream)
+        build = await self._build(stream)
+        if not build.returned.done():
+            if request.HasField("error"):
+                build.returned.set_exception(codes.error_of(request.error.code, request.error.message))
+            else:
+                build.returned.set_result(self._image(build, request.result))
+        await stream.send_message(gateway_pb.ReturnResponse())
+
+    @staticmethod
+    def _image(build: Build, result: gateway_pb.Result) -> str:
+        """Its ID; "" for a result without files."""
+        references = [result.ref.id, result.refDeprecated, *(ref.id for ref in result.refs.refs.values())]
+        given = [*references, *result.refsDeprecated.refs.values()]
+        return next((build.images[one] for one in given if one in build.images), "")
+
+
+def services(
+    parts: Parts, builder: Builder, sessions: Sessions, gateway_ip: Callable[[], Awaitable[str]]
+) -> LeanServer:
+    """Both, as a server for connections that were upgraded."""
+    builds = Builds()
+    solver = Solver(builder, sessions, parts.fetcher, parts.scratch)
+    control = Control(builds, sessions, solver, Exporter(builder, parts), parts.caches, gateway_ip)
+    return LeanServer([Guarded(control), Guarded(Gateway(builds, solver, gateway_ip))])
+
+
+def worker(gateway_ip: str) -> control_pb.WorkerRecord:
+    """The engine as a worker. It stores images itself: without containerd's snapshotters, in BuildKit's words."""
+    host = platforms.host()
+    return control_pb.WorkerRecord(
+        ID="rorqual",
+        Labels={_HOST_GATEWAY: gateway_ip, "org.mobyproject.buildkit.worker.executor": "rorqual"},
+        platforms=[control_pb.Platform(Architecture=host.architecture, OS=host.os, Variant=host.variant)],
+        BuildkitVersion=_VERSION,
+    )
+
+
+def _record(name: str, size: int, *, in_use: bool) -> control_pb.UsageRecord:
+    return control_pb.UsageRecord(
+        ID=name, Mutable=True, InUse=in_use, Size=size, RecordType="exec.cachemount", Description="cached mount"
+    )
+
+
+async def _received(stream: Stream[Any, Any]) -> Any:
+    request = await stream.recv_message()
+    if request is None:
+        raise InvalidArgument("a call without a request")
+    return request
