@@ -35,7 +35,10 @@ from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.running import Runner
 from rorqual.daemon.services.build.session import Parts
 from rorqual.daemon.services.buildkit.control import services
+from rorqual.daemon.services.buildkit.direct import Direct
+from rorqual.daemon.services.buildkit.exporting import Exporter
 from rorqual.daemon.services.buildkit.sessions import Sessions
+from rorqual.daemon.services.buildkit.solving import Builds, Solver
 from rorqual.daemon.services.containers import views
 from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams
@@ -216,7 +219,10 @@ class Engine:
         )
         builder = Builder(parts, self.events)
         sessions = Sessions()
-        buildkit = services(parts, builder, sessions, self.controller.host_gateway)
+        builds = Builds()
+        solver = Solver(builder, sessions, fetcher, parts.scratch)
+        exporter = Exporter(builder, parts, sessions)
+        buildkit = services(builds, solver, exporter, parts.caches, self.controller.host_gateway)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -286,7 +292,7 @@ class Engine:
             ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
-            *build_api.BuildRoutes(builder, fetcher, str(root / "tmp")).routes(),
+            *build_api.BuildRoutes(builder, fetcher, Direct(builds, solver, exporter), str(root / "tmp")).routes(),
             *buildkit_api.BuildKitRoutes(sessions, buildkit).routes(),
             *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]

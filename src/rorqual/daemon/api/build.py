@@ -20,6 +20,9 @@ from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
 from rorqual.daemon.services.build.telling import Classic
+from rorqual.daemon.services.buildkit.direct import Direct
+from rorqual.daemon.services.buildkit.exporting import Export
+from rorqual.daemon.services.buildkit.solving import UPLOAD
 from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.credentials import ANONYMOUS, Credentials, parse_header
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
@@ -39,14 +42,17 @@ class BuildRoutes:
 
     builder: Builder
     fetcher: Fetcher
+    direct: Direct
     scratch: str
 
     def routes(self) -> list[Route]:
         """All of them."""
-        return [Route("POST", "/build", self.build)]
+        return [Route("POST", "/build", self.build), Route("POST", "/build/cancel", self.cancel)]
 
     async def build(self, call: Call) -> web.StreamResponse:
         """POST /build: a tar of files, or `remote`, becomes an image."""
+        if call.text("version") == "2":
+            return await self._with_session(call)
         options = _options(call)
         lines = Lines(call)
         said: list[Mapping[str, Any]] = []
@@ -72,6 +78,26 @@ class BuildRoutes:
             return await lines.finish(e)
         return await lines.finish()
 
+    async def _with_session(self, call: Call) -> web.StreamResponse:
+        """As BuildKit's clients ask for it, their files in a session, or in a request of their own."""
+        name = call.text("buildid")
+        if name.startswith(f"{UPLOAD}:"):
+            await self.direct.upload(name.removeprefix(f"{UPLOAD}:"), aiter(call.request.content.iter_any()))
+            return web.Response()
+        await call.body()
+        lines = Lines(call)
+        try:
+            await self.direct.build(name, call.text("session"), _attributes(call), _exports(call), lines.send)
+        except Error as e:
+            return await lines.finish(e)
+        return await lines.finish()
+
+    async def cancel(self, call: Call) -> web.StreamResponse:
+        """POST /build/cancel"""
+        await call.body()
+        self.direct.cancel(call.text("id"))
+        return web.Response()
+
     async def _body(self, call: Call, stack: AsyncExitStack) -> tuple[AsyncIterator[bytes], bytes | None]:
         """The context's tar, or the text of a Dockerfile that is all there is."""
         remote = call.text("remote")
@@ -94,8 +120,6 @@ class BuildRoutes:
 
 def _options(call: Call) -> BuildOptions:
     """Raises: InvalidArgument."""
-    if call.text("version") == "2":
-        raise InvalidArgument("this engine has no BuildKit: set DOCKER_BUILDKIT=0")
     if call.flag("squash"):
         raise InvalidArgument("squash is only supported with experimental mode")
     kind = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -118,6 +142,41 @@ def _options(call: Call) -> BuildOptions:
         force_remove=call.flag("forcerm"),
         credentials=_lookup(_credentials(call.request.headers.get("X-Registry-Config", ""))),
     )
+
+
+def _attributes(call: Call) -> dict[str, str]:
+    """The frontend's attributes of a request. Source: moby's builder-next. Raises: InvalidArgument."""
+    remote = call.text("remote")
+    found = {
+        "filename": call.text("dockerfile"),
+        "target": call.text("target"),
+        "platform": call.text("platform"),
+        "context": "" if remote == "client-session" else remote,
+        "force-network-mode": call.text("networkmode") if call.text("networkmode") != "default" else "",
+        "add-hosts": ",".join(line.replace(":", "=", 1) for line in _host(call).extra_hosts or ()),
+        "shm-size": call.text("shmsize"),
+        "cgroup-parent": call.text("cgroupparent"),
+        "ulimit": ",".join(f"{one.name}={one.soft}:{one.hard}" for one in _host(call).ulimits or ()),
+    }
+    if call.flag("nocache"):
+        found["no-cache"] = ""
+    if call.flag("pull"):
+        found["image-resolve-mode"] = "pull"
+    found |= {
+        f"build-arg:{name}": value for name, value in _map(call, "buildargs", type(None)).items() if value is not None
+    }
+    return found | {f"label:{name}": value for name, value in _map(call, "labels").items()}
+
+
+def _exports(call: Call) -> list[Export]:
+    """The client's `outputs`; without any, the image stays here. Raises: InvalidArgument."""
+    found: list[Export] = []
+    for one in _json(call, "outputs") or []:
+        if not isinstance(one, dict) or not isinstance(one.get("Type"), str):
+            raise InvalidArgument("error reading outputs: not a list of exports")
+        found.append((one["Type"], one.get("Attrs") or {}))
+    names = ",".join(str(_tag(text)) for text in call.request.query.getall("t"))
+    return found or [("moby", {"name": names})]
 
 
 def _json(call: Call, name: str) -> Any:
@@ -158,7 +217,7 @@ def _host(call: Call) -> HostConfig:
     ulimits = call.text("ulimits")
     extra = [line for text in call.request.query.getall("extrahosts") for line in text.split(",") if line]
     try:
-        limits = codec.from_json(tuple[Ulimit, ...], json.loads(ulimits)) if ulimits else None
+        limits = codec.from_json(tuple[Ulimit, ...], json.loads(ulimits)) if ulimits not in ("", "null") else None
     except ValueError as e:
         raise InvalidArgument(f"error reading ulimits: {e}") from e
     return HostConfig(

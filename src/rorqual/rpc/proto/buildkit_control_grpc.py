@@ -39,6 +39,14 @@ class ControlBase(abc.ABC):
     async def Info(self, stream: 'grpclib.server.Stream[rorqual.rpc.proto.buildkit_control_pb2.InfoRequest, rorqual.rpc.proto.buildkit_control_pb2.InfoResponse]') -> None:
         pass
 
+    @abc.abstractmethod
+    async def ListenBuildHistory(self, stream: 'grpclib.server.Stream[rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryRequest, rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryEvent]') -> None:
+        pass
+
+    @abc.abstractmethod
+    async def UpdateBuildHistory(self, stream: 'grpclib.server.Stream[rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryRequest, rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryResponse]') -> None:
+        pass
+
     def __mapping__(self) -> typing.Dict[str, grpclib.const.Handler]:
         return {
             '/moby.buildkit.v1.Control/DiskUsage': grpclib.const.Handler(
@@ -76,6 +84,18 @@ class ControlBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 rorqual.rpc.proto.buildkit_control_pb2.InfoRequest,
                 rorqual.rpc.proto.buildkit_control_pb2.InfoResponse,
+            ),
+            '/moby.buildkit.v1.Control/ListenBuildHistory': grpclib.const.Handler(
+                self.ListenBuildHistory,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryRequest,
+                rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryEvent,
+            ),
+            '/moby.buildkit.v1.Control/UpdateBuildHistory': grpclib.const.Handler(
+                self.UpdateBuildHistory,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryRequest,
+                rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryResponse,
             ),
         }
 
@@ -118,4 +138,16 @@ class ControlStub:
             '/moby.buildkit.v1.Control/Info',
             rorqual.rpc.proto.buildkit_control_pb2.InfoRequest,
             rorqual.rpc.proto.buildkit_control_pb2.InfoResponse,
+        )
+        self.ListenBuildHistory = grpclib.client.UnaryStreamMethod(
+            channel,
+            '/moby.buildkit.v1.Control/ListenBuildHistory',
+            rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryRequest,
+            rorqual.rpc.proto.buildkit_control_pb2.BuildHistoryEvent,
+        )
+        self.UpdateBuildHistory = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/moby.buildkit.v1.Control/UpdateBuildHistory',
+            rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryRequest,
+            rorqual.rpc.proto.buildkit_control_pb2.UpdateBuildHistoryResponse,
         )

@@ -6,18 +6,18 @@ Source: buildkit's api/services/control and frontend/gateway; what of them a Doc
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
-from rorqual.daemon.services.build.builder import Builder
 from rorqual.daemon.services.build.caches import Caches
-from rorqual.daemon.services.build.session import Parts
-from rorqual.daemon.services.buildkit.exporting import Exporter
-from rorqual.daemon.services.buildkit.sessions import Sessions
+from rorqual.daemon.services.buildkit.exporting import Export, Exporter
 from rorqual.daemon.services.buildkit.solving import Build, Builds, Solver
-from rorqual.errdefs import InvalidArgument, NotFound, NotImplementedHere
+from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.oci import platform as platforms
 from rorqual.rpc import codes
 from rorqual.rpc.grpcserver import LeanServer
@@ -50,14 +50,12 @@ class Control(ControlBase):
     def __init__(
         self,
         builds: Builds,
-        sessions: Sessions,
         solver: Solver,
         exporter: Exporter,
         caches: Caches,
         gateway_ip: Callable[[], Awaitable[str]],
     ) -> None:
         self._builds = builds
-        self._sessions = sessions
         self._solver = solver
         self._exporter = exporter
         self._caches = caches
@@ -68,23 +66,17 @@ class Control(ControlBase):
         request = await _received(stream)
         if request.Definition:
             raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
-        async with self._builds.begin(request.Ref, request.Session) as build:
-            if request.Frontend:
-                id = await self._solver.solve(build, request.Frontend, request.FrontendAttrs)
-            else:
-                id = await build.returned
-            told = await self._exported(build, id, request) if id else {}
-            await stream.send_message(control_pb.SolveResponse(ExporterResponse=told))
-
-    async def _exported(self, build: Build, id: str, request: control_pb.SolveRequest) -> dict[str, str]:
-        wanted = [(one.Type, one.Attrs) for one in request.Exporters]
+        wanted: list[Export] = [(one.Type, one.Attrs) for one in request.Exporters]
         if not wanted and request.ExporterDeprecated:
             wanted = [(request.ExporterDeprecated, request.ExporterAttrsDeprecated)]
-        session = await self._sessions.find(build.session)
-        told: dict[str, str] = {}
-        for number, (kind, attributes) in enumerate(wanted):
-            told |= await self._exporter.export(build, session, id, kind, attributes, number)
-        return told
+        with _plainly():
+            async with self._builds.begin(request.Ref, request.Session) as build:
+                if request.Frontend:
+                    id = await self._solver.solve(build, request.Frontend, request.FrontendAttrs)
+                else:
+                    id = await build.returned
+                told = await self._exporter.export(build, id, wanted) if id else {}
+                await stream.send_message(control_pb.SolveResponse(ExporterResponse=told))
 
     async def Status(self, stream: Stream[control_pb.StatusRequest, control_pb.StatusResponse]) -> None:
         """A build's progress, to its end."""
@@ -113,6 +105,18 @@ class Control(ControlBase):
         await _received(stream)
         for name, size in await self._caches.prune():
             await stream.send_message(_record(name, size, in_use=False))
+
+    async def ListenBuildHistory(
+        self, stream: Stream[control_pb.BuildHistoryRequest, control_pb.BuildHistoryEvent]
+    ) -> None:
+        """No record is kept of builds."""
+        raise NotImplementedHere("a history of builds is not kept")
+
+    async def UpdateBuildHistory(
+        self, stream: Stream[control_pb.UpdateBuildHistoryRequest, control_pb.UpdateBuildHistoryResponse]
+    ) -> None:
+        """See ListenBuildHistory."""
+        raise NotImplementedHere("a history of builds is not kept")
 
 
 class Gateway(LLBBridgeBase):
@@ -145,7 +149,8 @@ class Gateway(LLBBridgeBase):
             raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
         if not request.Frontend:
             raise InvalidArgument("there is nothing to solve")
-        id = await self._solver.solve(build, request.Frontend, request.FrontendOpt)
+        with _plainly():
+            id = await self._solver.solve(build, request.Frontend, request.FrontendOpt)
         reference = secrets.token_hex(12)
         build.images[reference] = id
         if request.allowResultArrayRef:
@@ -180,13 +185,20 @@ class Gateway(LLBBridgeBase):
         return next((build.images[one] for one in given if one in build.images), "")
 
 
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """A build's failure without a code, as BuildKit tells it: clients print the codes that they know."""
+    try:
+        yield
+    except (Error, OSError) as e:
+        raise GRPCError(Status.UNKNOWN, str(e)) from e
+
+
 def services(
-    parts: Parts, builder: Builder, sessions: Sessions, gateway_ip: Callable[[], Awaitable[str]]
+    builds: Builds, solver: Solver, exporter: Exporter, caches: Caches, gateway_ip: Callable[[], Awaitable[str]]
 ) -> LeanServer:
     """Both, as a server for connections that were upgraded."""
-    builds = Builds()
-    solver = Solver(builder, sessions, parts.fetcher, parts.scratch)
-    control = Control(builds, sessions, solver, Exporter(builder, parts), parts.caches, gateway_ip)
+    control = Control(builds, solver, exporter, caches, gateway_ip)
     return LeanServer([Guarded(control), Guarded(Gateway(builds, solver, gateway_ip))])
 
 

@@ -5,7 +5,7 @@ Source: buildkit's exporter (local, tar) and moby's builder-next/exporter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -13,7 +13,7 @@ from rorqual.daemon.services.build.builder import Builder
 from rorqual.daemon.services.build.session import Parts, image_root
 from rorqual.daemon.services.buildkit.progress import Graph, Running
 from rorqual.daemon.services.buildkit.sending import send
-from rorqual.daemon.services.buildkit.sessions import ClientSession
+from rorqual.daemon.services.buildkit.sessions import ClientSession, Sessions
 from rorqual.daemon.services.buildkit.solving import Build
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere
@@ -21,23 +21,30 @@ from rorqual.oci import reference as references
 from rorqual.rpc.proto.buildkit_session_pb2 import BytesMessage
 from rorqual.rpc.status import translated
 
+Export = tuple[str, Mapping[str, str]]  # its kind and attributes
+
 
 class Exporter:
     """Exports images of builds."""
 
-    def __init__(self, builder: Builder, parts: Parts) -> None:
+    def __init__(self, builder: Builder, parts: Parts, sessions: Sessions) -> None:
         self._builder = builder
         self._parts = parts
+        self._sessions = sessions
 
-    async def export(
-        self, build: Build, session: ClientSession, id: str, kind: str, attributes: Mapping[str, str], number: int
-    ) -> dict[str, str]:
-        """What the client is told. `number`: the export's, among those of the build.
+    async def export(self, build: Build, id: str, wanted: Sequence[Export]) -> dict[str, str]:
+        """What the client is told. Raises: InvalidArgument, NotImplementedHere, OSError."""
+        session = await self._sessions.find(build.session)
+        told: dict[str, str] = {}
+        for number, (kind, attributes) in enumerate(wanted):
+            if kind in ("moby", "image"):
+                told |= await self._named(build, id, attributes)
+            else:
+                await self._sent(build, session, id, kind, number)
+        return told
 
-        Raises: InvalidArgument, NotImplementedHere, OSError.
-        """
-        if kind in ("moby", "image"):
-            return await self._named(build, id, attributes)
+    async def _sent(self, build: Build, session: ClientSession, id: str, kind: str, number: int) -> None:
+        """`number`: the export's, among those of the build."""
         if kind not in ("tar", "local"):
             raise NotImplementedHere(f"exporter {kind} is not offered: save the image, or push it")
         vertex = await build.progress.vertex("exporting to client " + ("tarball" if kind == "tar" else "directory"))
@@ -47,7 +54,6 @@ class Exporter:
             await vertex.end(str(e))
             raise
         await vertex.end()
-        return {}
 
     async def _named(self, build: Build, id: str, attributes: Mapping[str, str]) -> dict[str, str]:
         vertex = await build.progress.vertex("exporting to image")

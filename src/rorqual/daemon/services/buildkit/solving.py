@@ -35,6 +35,7 @@ from rorqual.patterns import Ignore
 from rorqual.rpc.status import translated
 
 _PATIENCE_S = 5.0  # the calls of one build come in any order
+UPLOAD = "upload-request"
 _UPLOADED = "http://buildkit-session/"
 
 
@@ -94,8 +95,10 @@ class Solver:
         self._fetcher = fetcher
         self._scratch = scratch
 
-    async def solve(self, build: Build, frontend: str, asked_for: Mapping[str, str]) -> str:
-        """The image's ID; it stays for as long as the build does.
+    async def solve(
+        self, build: Build, frontend: str, asked_for: Mapping[str, str], upload: AsyncIterator[bytes] | None = None
+    ) -> str:
+        """The image's ID; it stays for as long as the build does. `upload`: a tar in place of the client's directory.
 
         Raises: NotImplementedHere, what the builder raises; a failing command with BuildKit's words.
         """
@@ -104,7 +107,7 @@ class Solver:
         asked = attributes.read(asked_for, session.credentials)
         teller = Graph(build.progress)
         async with AsyncExitStack() as stack:
-            context = await self._context(build, session, asked, stack)
+            context = await self._context(build, session, asked, upload, stack)
             named = {name: await self._named(build, session, name, value, stack) for name, value in asked.named.items()}
             options = replace(asked.options, client=session, contexts=named)
             try:
@@ -119,9 +122,16 @@ class Solver:
 
     # ---- what is built from ----
 
-    async def _context(self, build: Build, session: ClientSession, asked: Asked, stack: AsyncExitStack) -> Context:
-        if asked.context.startswith(_UPLOADED):
-            body = _uploaded(session, asked.context)
+    async def _context(
+        self,
+        build: Build,
+        session: ClientSession,
+        asked: Asked,
+        upload: AsyncIterator[bytes] | None,
+        stack: AsyncExitStack,
+    ) -> Context:
+        if asked.context == UPLOAD or asked.context.startswith(_UPLOADED):
+            body = upload if upload is not None else _uploaded(session, asked.context)
             return await stack.enter_async_context(contexts.received(body, self._scratch, asked.options.dockerfile))
         if asked.context.startswith(("http://", "https://")) and not asked.context.partition("#")[0].endswith(".git"):
             response = await stack.enter_async_context(self._fetcher.response(asked.context))
