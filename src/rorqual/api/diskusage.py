@@ -25,6 +25,21 @@ class UsageOf:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildCache:
+    """What is kept for builds, beside images. Times in RFC 3339."""
+
+    id: str = wire("ID", "")
+    type: str = wire("Type", "")
+    description: str = wire("Description", "")
+    in_use: bool = wire("InUse", False)
+    shared: bool = wire("Shared", False)
+    size: int = wire("Size", 0)
+    created_at: str = wire("CreatedAt", "")
+    last_used_at: str = wire("LastUsedAt", "")
+    usage_count: int = wire("UsageCount", 0)
+
+
+@dataclass(frozen=True, slots=True)
 class DiskUsage:
     """Both forms; a kind that was not asked for is absent."""
 
@@ -32,7 +47,7 @@ class DiskUsage:
     images: tuple[ImageSummary, ...] | None = wire("Images", None)
     containers: tuple[ContainerSummary, ...] | None = wire("Containers", None)
     volumes: tuple[Volume, ...] | None = wire("Volumes", None)
-    build_cache: tuple[Any, ...] | None = wire("BuildCache", None)
+    build_cache: tuple[BuildCache, ...] | None = wire("BuildCache", None)
     builder_size: int = wire("BuilderSize", 0)
     image_usage: UsageOf | None = wire("ImageUsage", None, omit=True)
     container_usage: UsageOf | None = wire("ContainerUsage", None, omit=True)

@@ -203,6 +203,7 @@ class Engine:
         committer = Committer(self.library, maker, self.remote.snapshots, self.lease, lifecycle, self.events)
         fetcher = Fetcher(self.transport, str(root / "tmp"))
         self.runner = Runner(self.registry, creator, starter, lifecycle, streams)
+        self._caches = Caches(root / "build-cache")
         parts = Parts(
             self.library,
             transfers,
@@ -213,7 +214,7 @@ class Engine:
             self.lease,
             holds,
             fetcher,
-            Caches(root / "build-cache"),
+            self._caches,
             str(root / "tmp"),
             config.exec_root / "build",
         )
@@ -222,7 +223,8 @@ class Engine:
         builds = Builds()
         solver = Solver(builder, sessions, fetcher, parts.scratch)
         exporter = Exporter(builder, parts, sessions)
-        buildkit = services(builds, solver, exporter, parts.caches, self.controller.host_gateway)
+        direct = Direct(builds, solver, exporter)
+        buildkit = services(builds, solver, exporter, self._caches, self.controller.host_gateway)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -287,12 +289,15 @@ class Engine:
                     self.remote.snapshots,
                     self.volumes,
                     usages,
+                    self._caches,
                 ),
                 Distribution(puller),
             ).routes(),
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
-            *build_api.BuildRoutes(builder, fetcher, Direct(builds, solver, exporter), str(root / "tmp")).routes(),
+            *build_api.BuildRoutes(builder, fetcher, direct, self._caches, parts.scratch).routes(),
+                builder, fetcher, Direct(builds, solver, exporter), self._caches, str(root / "tmp")
+            ).routes(),
             *buildkit_api.BuildKitRoutes(sessions, buildkit).routes(),
             *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]
@@ -306,6 +311,7 @@ class Engine:
             os.makedirs(path, mode, exist_ok=True)
         await asyncio.to_thread(sweep, str(config.data_root / "tmp"))
         await asyncio.to_thread(runmounts.sweep, config.exec_root / "build")
+        await asyncio.to_thread(self._caches.sweep)
         await self.supervisor.ensure()
         await self.lease.sweep()
         await self.remote.snapshots.active()  # a storage driver that cannot be had says so now

@@ -12,10 +12,13 @@ from typing import Any
 
 from rorqual.api import codec
 from rorqual.api.config import HostConfig, Ulimit
+from rorqual.api.system import PruneBuildCacheResponse
 from rorqual.daemon import web
-from rorqual.daemon.api.http import Call, Lines, Route
+from rorqual.daemon.api.http import Call, Lines, Route, json_response
+from rorqual.daemon.services import clock
 from rorqual.daemon.services.build import context
 from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
@@ -23,6 +26,7 @@ from rorqual.daemon.services.build.telling import Classic
 from rorqual.daemon.services.buildkit.direct import Direct
 from rorqual.daemon.services.buildkit.exporting import Export
 from rorqual.daemon.services.buildkit.solving import UPLOAD
+from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.credentials import ANONYMOUS, Credentials, parse_header
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere, ResourceExhausted
@@ -32,6 +36,7 @@ from rorqual.oci.reference import Reference
 
 _DOCKERFILE_MAX = 4 << 20
 _REGISTRY_CONFIG_MAX = 1 << 20
+_PRUNE_KEYS = frozenset(("until", "unused-for"))
 _DOCKER_HUB = ("index.docker.io", "docker.io")
 _GIT = ("git://", "git@", "github.com/")
 
@@ -43,11 +48,16 @@ class BuildRoutes:
     builder: Builder
     fetcher: Fetcher
     direct: Direct
+    caches: Caches
     scratch: str
 
     def routes(self) -> list[Route]:
         """All of them."""
-        return [Route("POST", "/build", self.build), Route("POST", "/build/cancel", self.cancel)]
+        return [
+            Route("POST", "/build", self.build),
+            Route("POST", "/build/cancel", self.cancel),
+            Route("POST", "/build/prune", self.prune),
+        ]
 
     async def build(self, call: Call) -> web.StreamResponse:
         """POST /build: a tar of files, or `remote`, becomes an image."""
@@ -97,6 +107,15 @@ class BuildRoutes:
         await call.body()
         self.direct.cancel(call.text("id"))
         return web.Response()
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        """POST /build/prune: directories of cache mounts. What else is kept are images, which image prune removes."""
+        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
+        until = [clock.parse_when(value) for value in (*filters.get("until"), *filters.get("unused-for"))]
+        keep = call.number("reserved-space") or call.number("keep-storage") or 0
+        removed = await self.caches.prune(keep_bytes=keep, unused_since_ns=min(until, default=None))
+        names = tuple(record.id for record in removed)
+        return json_response(PruneBuildCacheResponse(names or None, sum(record.size for record in removed)))
 
     async def _body(self, call: Call, stack: AsyncExitStack) -> tuple[AsyncIterator[bytes], bytes | None]:
         """The context's tar, or the text of a Dockerfile that is all there is."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rorqual.api import codec
 from rorqual.api.image import AuthConfig, AuthResponse
-from rorqual.api.system import PruneBuildCacheResponse
 from rorqual.daemon import web
 from rorqual.daemon.api import http
 from rorqual.daemon.api.http import Call, Route
@@ -19,7 +18,7 @@ from rorqual.daemon.services.system import System
 from rorqual.errdefs import InvalidArgument
 
 _PING_HEADERS = {
-    "Builder-Version": "1",
+    "Builder-Version": "2",
     "Swarm": "inactive",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",
@@ -44,12 +43,7 @@ class SystemRoutes:
             Route("GET", "/events", self.stream_events),
             Route("POST", "/auth", self.auth),
             Route("GET", "/system/check", self.check),
-            Route("POST", "/build/prune", self.prune_build_cache),
         ]
-
-    async def prune_build_cache(self, call: Call) -> web.StreamResponse:
-        """POST /build/prune: a build's cache is the images between its steps, which image prune removes."""
-        return http.json_response(PruneBuildCacheResponse())
 
     async def ping(self, call: Call) -> web.StreamResponse:
         """GET and HEAD /_ping."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from rorqual.api.container import ContainerSummary
-from rorqual.api.diskusage import DiskUsage, UsageOf
+from rorqual.api.diskusage import BuildCache, DiskUsage, UsageOf
 from rorqual.api.image import ImageSummary
 from rorqual.api.system import Volume as APIVolume
 from rorqual.api.system import VolumeUsage
@@ -24,6 +24,13 @@ from rorqual.daemon.services.volumes import Volumes, size_of
 from rorqual.errdefs import InvalidArgument, NotFound
 
 KINDS = frozenset({"container", "image", "volume", "build-cache"})
+
+
+class Caches(Protocol):
+    """services.build.caches."""
+
+    async def records(self) -> list[BuildCache]:
+        """What is kept for builds."""
 
 
 class SnapshotUsage(Protocol):
@@ -52,6 +59,7 @@ class DiskUsages:
         snapshots: SnapshotUsage,
         volumes: Volumes,
         references: References,
+        caches: Caches,
     ) -> None:
         self._library = library
         self._views = views
@@ -60,6 +68,7 @@ class DiskUsages:
         self._snapshots = snapshots
         self._volumes = volumes
         self._references = references
+        self._caches = caches
         self._busy = asyncio.Lock()
 
     async def measure(self, kinds: Collection[str], *, verbose: bool) -> DiskUsage:
@@ -77,8 +86,16 @@ class DiskUsages:
             if "volume" in wanted:
                 usage = await self._with_volumes(usage, verbose=verbose)
         if "build-cache" in wanted:
-            usage = replace(usage, build_cache=(), build_cache_usage=UsageOf(items=() if verbose else None))
+            usage = await self._with_build_cache(usage, verbose=verbose)
         return usage
+
+    async def _with_build_cache(self, usage: DiskUsage, *, verbose: bool) -> DiskUsage:
+        records = tuple(await self._caches.records())
+        total = sum(record.size for record in records)
+        free = sum(record.size for record in records if not record.in_use)
+        active = sum(record.in_use for record in records)
+        of = UsageOf(active, len(records), free, total, records if verbose else None)
+        return replace(usage, build_cache=records, builder_size=total, build_cache_usage=of)
 
     async def _with_images(self, usage: DiskUsage, *, verbose: bool) -> DiskUsage:
         images: tuple[ImageSummary, ...] = tuple(await self._views.summaries(Filters(), everything=False, shared=True))

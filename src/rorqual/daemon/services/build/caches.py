@@ -15,9 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from rorqual.api.diskusage import BuildCache
 from rorqual.builder.dockerfile.mounts import RunMount
+from rorqual.daemon.services import clock
 
 _MODE = 0o755
+_DOOMED = ".removed"
 
 
 class Caches:
@@ -27,6 +30,7 @@ class Caches:
         self._root = root
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: Counter[Path] = Counter()
+        self._paths: dict[str, Path] = {}
 
     @asynccontextmanager
     async def using(self, wish: RunMount) -> AsyncIterator[str]:
@@ -45,41 +49,62 @@ class Caches:
             finally:
                 self._users[path] -= 1
 
-    async def records(self) -> list[tuple[str, int, bool]]:
-        """(name, bytes, whether a build uses it) of each."""
-        return [
-            (_name(path), await asyncio.to_thread(_size, path), bool(self._users[path]))
-            for path in await asyncio.to_thread(self._found)
-        ]
+    async def records(self) -> list[BuildCache]:
+        """All of them, in the API's form."""
+        return [await asyncio.to_thread(self._record, path) for path in await asyncio.to_thread(self._found)]
 
-    async def prune(self) -> list[tuple[str, int]]:
-        """Remove those that nobody uses: (name, bytes) of each."""
-        removed: list[tuple[str, int]] = []
-        for path in await asyncio.to_thread(self._found):
-            if self._users[path]:
+    async def prune(self, *, keep_bytes: int = 0, unused_since_ns: int | None = None) -> list[BuildCache]:
+        """Remove those that nobody uses, the longest unused first; what is left may have `keep_bytes`."""
+        found = sorted(await self.records(), key=lambda record: record.last_used_at)
+        total = sum(record.size for record in found)
+        removed: list[BuildCache] = []
+        for record in found:
+            late = unused_since_ns is not None and clock.parse_when(record.last_used_at) > unused_since_ns
+            path = self._paths[record.id]
+            if late or self._users[path] or (keep_bytes and total <= keep_bytes):
                 continue
-            size = await asyncio.to_thread(_size, path)
-            doomed = path.with_name(f"{path.name}.removed")
+            doomed = path.with_name(f"{path.name}{_DOOMED}")
             path.rename(doomed)  # at once: who comes now makes a new one
             await asyncio.to_thread(shutil.rmtree, doomed)
-            removed.append((_name(path), size))
+            total -= record.size
+            removed.append(record)
         return removed
 
     def _found(self) -> list[Path]:
-        return sorted(self._root.glob("*/*"))
+        found = sorted(path for path in self._root.glob("*/*") if not path.name.endswith(_DOOMED))
+        self._paths = {_id(path): path for path in found}
+        return found
+
+    def _record(self, path: Path) -> BuildCache:
+        used_s, created_s = path.stat().st_atime_ns, path.parent.stat().st_mtime_ns
+        return BuildCache(
+            id=_id(path),
+            type="exec.cachemount",
+            description="cached mount",
+            in_use=bool(self._users[path]),
+            size=_size(path),
+            created_at=clock.rfc3339(created_s),
+            last_used_at=clock.rfc3339(used_s),
+            usage_count=1,
+        )
+
+    def sweep(self) -> None:
+        """Remove what was about to be removed when a daemon was killed (blocking; before builds are served)."""
+        for path in self._root.glob(f"*/*{_DOOMED}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _name(path: Path) -> str:
+def _id(path: Path) -> str:
     return f"{path.parent.name[:24]}-{path.name}"
 
 
 def _make(path: Path, wish: RunMount) -> None:
-    if path.is_dir():
-        return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.mkdir()
-    os.chown(path, wish.uid, wish.gid)
-    path.chmod(_MODE if wish.mode is None else wish.mode)
+    if not path.is_dir():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir()
+        os.chown(path, wish.uid, wish.gid)
+        path.chmod(_MODE if wish.mode is None else wish.mode)
+    os.utime(path, ns=(clock.now_ns(), path.stat().st_mtime_ns))  # the last use is its access time
 
 
 def _size(path: Path) -> int:

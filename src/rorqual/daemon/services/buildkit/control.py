@@ -14,6 +14,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from rorqual.api.diskusage import BuildCache
+from rorqual.daemon.services import clock
 from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
 from rorqual.daemon.services.buildkit.solving import Build, Builds, Solver
@@ -97,14 +99,15 @@ class Control(ControlBase):
     async def DiskUsage(self, stream: Stream[control_pb.DiskUsageRequest, control_pb.DiskUsageResponse]) -> None:
         """The directories of cache mounts."""
         await _received(stream)
-        records = [_record(name, size, in_use=used) for name, size, used in await self._caches.records()]
+        records = [_record(record) for record in await self._caches.records()]
         await stream.send_message(control_pb.DiskUsageResponse(record=records))
 
     async def Prune(self, stream: Stream[control_pb.PruneRequest, control_pb.UsageRecord]) -> None:
         """Remove those that nobody uses."""
-        await _received(stream)
-        for name, size in await self._caches.prune():
-            await stream.send_message(_record(name, size, in_use=False))
+        request = await _received(stream)
+        since = clock.now_ns() - request.keepDuration if request.keepDuration else None
+        for record in await self._caches.prune(keep_bytes=request.reservedSpace, unused_since_ns=since):
+            await stream.send_message(_record(record))
 
     async def ListenBuildHistory(
         self, stream: Stream[control_pb.BuildHistoryRequest, control_pb.BuildHistoryEvent]
@@ -213,10 +216,19 @@ def worker(gateway_ip: str) -> control_pb.WorkerRecord:
     )
 
 
-def _record(name: str, size: int, *, in_use: bool) -> control_pb.UsageRecord:
-    return control_pb.UsageRecord(
-        ID=name, Mutable=True, InUse=in_use, Size=size, RecordType="exec.cachemount", Description="cached mount"
+def _record(record: BuildCache) -> control_pb.UsageRecord:
+    out = control_pb.UsageRecord(
+        ID=record.id,
+        Mutable=True,
+        InUse=record.in_use,
+        Size=record.size,
+        UsageCount=record.usage_count,
+        Description=record.description,
+        RecordType=record.type,
     )
+    out.CreatedAt.FromJsonString(record.created_at)
+    out.LastUsedAt.FromJsonString(record.last_used_at)
+    return out
 
 
 async def _received(stream: Stream[Any, Any]) -> Any:
