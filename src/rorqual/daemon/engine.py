@@ -296,8 +296,6 @@ class Engine:
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
             *build_api.BuildRoutes(builder, fetcher, direct, self._caches, parts.scratch).routes(),
-                builder, fetcher, Direct(builds, solver, exporter), self._caches, str(root / "tmp")
-            ).routes(),
             *buildkit_api.BuildKitRoutes(sessions, buildkit).routes(),
             *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]
