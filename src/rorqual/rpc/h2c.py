@@ -59,10 +59,11 @@ class TakenChannel(Channel):
         return protocol
 
 
-async def serve(server: Server, sock: socket.socket, early: bytes = b"") -> None:
-    """The answering end: `server` has one connection more. The socket is its from now on."""
+async def serve(server: Server, sock: socket.socket, early: bytes = b"") -> H2Protocol:
+    """The answering end: `server` has one connection more, the socket, which is its from now on."""
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     _, protocol = await loop.connect_accepted_socket(server._protocol_factory, sock)
     if early:
         protocol.data_received(early)
+    return protocol

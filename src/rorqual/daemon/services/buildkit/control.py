@@ -82,8 +82,8 @@ class Control(ControlBase):
 
     async def Status(self, stream: Stream[control_pb.StatusRequest, control_pb.StatusResponse]) -> None:
         """A build's progress, to its end."""
-        build = await self._builds.find((await _received(stream)).Ref)
-        async for message in build.progress.follow():
+        progress = await self._builds.progress((await _received(stream)).Ref)
+        async for message in progress.follow():
             await stream.send_message(message)
 
     async def ListWorkers(self, stream: Stream[control_pb.ListWorkersRequest, control_pb.ListWorkersResponse]) -> None:

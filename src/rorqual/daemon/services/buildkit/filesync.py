@@ -165,7 +165,7 @@ class _Tree:
         number = self._count
         self._count += 1
         path = stat.path
-        if path != posixpath.normpath(path) or path.startswith("/") or path in (".", "..") or "\0" in path:
+        if path != posixpath.normpath(path) or path.startswith(("/", "../")) or path in (".", "..") or "\0" in path:
             raise InvalidArgument(f"invalid path {path!r} from the build's client")
         parent = posixpath.dirname(path)
         if parent and parent not in self._directories:

@@ -36,6 +36,7 @@ from rorqual.rpc.status import translated
 
 _PATIENCE_S = 5.0  # the calls of one build come in any order
 UPLOAD = "upload-request"
+_REMEMBERED = 16
 _UPLOADED = "http://buildkit-session/"
 
 
@@ -56,6 +57,7 @@ class Builds:
 
     def __init__(self) -> None:
         self._running: dict[str, Build] = {}
+        self._ended: dict[str, Progress] = {}  # of the last ones, for who asks too late
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
@@ -73,7 +75,14 @@ class Builds:
         finally:
             del self._running[ref]
             build.returned.cancel()
+            self._ended[ref] = build.progress
+            if len(self._ended) > _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
             await build.progress.end()
+
+    async def progress(self, ref: str) -> Progress:
+        """Of a build that runs, is about to, or has just ended. Raises: NotFound."""
+        return self._ended[ref] if ref in self._ended else (await self.find(ref)).progress
 
     async def find(self, ref: str) -> Build:
         """Waits a moment for one that is about to begin. Raises: NotFound."""
