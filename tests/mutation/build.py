@@ -3,6 +3,7 @@
 from mutation.mutations import mutation
 
 _BUILD = "tests/integration/daemon/test_build.py::"
+_BUILDKIT = "tests/integration/daemon/test_buildkit.py::"
 _OPENED_BY_NAME = (
     "linux/paths.py",
     "    return openat2(root_fd, path, flags, mode=mode, resolve=_IN_ROOT, waits=waits)\n",
@@ -43,6 +44,63 @@ MUTATIONS = (
         "a container goes however its step ends",
         f"{_BUILD}test_a_client_that_goes_away_ends_its_build",
         ("daemon/services/build/stage.py", "        remove = options.force_remove\n", "        remove = False\n"),
+    ),
+    mutation(
+        "a cache's directory is named by a digest",
+        f"{_BUILDKIT}test_cve_2024_23651_a_cache_shows_its_own_directory_only",
+        (
+            "daemon/services/build/caches.py",
+            "        name = hashlib.sha256(wish.id.encode()).hexdigest()\n",
+            "        name = wish.id\n",
+        ),
+    ),
+    mutation(
+        "empty places are looked for beneath the container's own files",
+        f"{_BUILDKIT}test_cve_2024_23652_nothing_of_the_host_is_taken_away_as_an_empty_place",
+        _OPENED_BY_NAME,
+    ),
+    mutation(
+        "sources of mounts are opened beneath the context",
+        f"{_BUILDKIT}test_a_mounts_source_does_not_lead_out_of_the_context",
+        _OPENED_BY_NAME,
+    ),
+    mutation(
+        "keys of mounts are a closed list",
+        "tests/unit/builder/test_mounts.py::test_what_is_wrong_is_named",
+        ("builder/dockerfile/mounts.py", "        if key not in _KEYS[kind]:\n", "        if not key:\n"),
+    ),
+    mutation(
+        "what needs an entitlement is refused",
+        f"{_BUILDKIT}test_cve_2024_23653_no_command_gets_more_than_its_build_may",
+        (
+            "daemon/services/build/stage.py",
+            '"RUN": frozenset(("network", "mount")),',
+            '"RUN": frozenset(("network", "mount", "security")),',
+        ),
+        ("daemon/services/build/stage.py", '(("RUN", "security"), ', "("),
+    ),
+    mutation(
+        "a secret's file is in memory",
+        f"{_BUILDKIT}test_secrets_are_given_to_one_command_and_are_in_no_layer",
+        (
+            "daemon/services/build/runmounts.py",
+            "tempfile.mkdtemp(dir=session.parts.run)",
+            "tempfile.mkdtemp(dir=session.parts.scratch)",
+        ),
+        (
+            "daemon/services/build/runmounts.py",
+            "    stack.push_async_callback(asyncio.to_thread, shutil.rmtree, directory, True)\n    return directory\n",
+            "    return directory\n",
+        ),
+    ),
+    mutation(
+        "a file's directory was made by the same transfer",
+        "tests/unit/daemon/test_filesync.py::test_what_a_client_may_not_say",
+        (
+            "daemon/services/buildkit/filesync.py",
+            "        if parent and parent not in self._directories:\n",
+            "        if not path:\n",
+        ),
     ),
     mutation(
         "what is no instruction is refused",

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from grpclib.client import UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from support.buildclient import BuildClient, Link, Offered, OutputDirectory, Told, Tree
 from support.engine import Engine
@@ -517,3 +518,52 @@ def test_a_build_that_sigkill_of_the_daemon_ends(fresh_engine: Engine) -> None:
     assert not os.path.exists(Path(engine.exec, "build"))
     assert scratch(engine) == []
     built(engine, offered("FROM busybox\nRUN --mount=type=cache,target=/c echo ok > /x\n"))
+
+
+# ---- what must not be ----
+
+
+def test_cve_2024_23652_nothing_of_the_host_is_taken_away_as_an_empty_place(engine: Engine, tmp_path: Path) -> None:
+    """A command that puts a link in the way of its mount's place, which is cleared when it has ended."""
+    victim = tmp_path / "victim"
+    (victim / "b").mkdir(parents=True)
+    (victim / "c").touch()
+    dockerfile = f"""FROM busybox
+RUN --mount=type=tmpfs,target=/a/b mv /a /z && ln -s {victim} /a
+RUN --mount=type=secret,id=s,target=/y/c mv /y /x && ln -s {victim} /y
+"""
+    built(engine, offered(dockerfile, secrets={"s": b"1"}))
+    assert (victim / "b").is_dir() and (victim / "c").is_file()
+
+
+def test_cve_2024_23651_a_cache_shows_its_own_directory_only(engine: Engine, tmp_path: Path) -> None:
+    told = refused(engine, offered("FROM busybox\nRUN --mount=type=cache,target=/c,source=sub ls /c\n"))
+    assert "a cache mount that begins as a copy" in told.error
+    built(engine, offered(f"FROM busybox\nRUN --mount=type=cache,target=/c,id=../../..{tmp_path} touch /c/made\n"))
+    assert os.listdir(tmp_path) == []
+    assert [len(name) for name in os.listdir(Path(engine.data, "build-cache"))] == [64]
+
+
+def test_a_mounts_source_does_not_lead_out_of_the_context(engine: Engine) -> None:
+    context: Tree = {"out": Link("/etc"), "up": Link("../../../../../../etc")}
+    for source in ("out/passwd", "up/passwd", "../../../../../../etc/passwd"):
+        step = f"RUN --mount=type=bind,source={source},target=/m cat /m\n"
+        assert "not found" in refused(engine, offered(f"FROM busybox\n{step}", context)).error
+    evil = "FROM busybox AS evil\nRUN ln -s /proc/1/root/etc /out\nFROM busybox\n"
+    step = "RUN --mount=from=evil,source=/out/passwd,target=/m cat /m\n"
+    assert "cannot access path" in refused(engine, offered(evil + step)).error
+
+
+def test_cve_2024_23653_no_command_gets_more_than_its_build_may(engine: Engine) -> None:
+    told = refused(engine, offered("FROM busybox\nRUN --security=insecure id\n"))
+    assert "--security" in told.error
+
+    async def ask() -> None:
+        async with BuildClient(engine.host, Offered()).connected() as channel:
+            call = UnaryUnaryMethod(
+                channel, "/moby.buildkit.v1.frontend.LLBBridge/NewContainer", PingRequest, PingRequest
+            )
+            with pytest.raises(GRPCError):  # nobody serves it
+                await call(PingRequest())
+
+    asyncio.run(ask())

@@ -52,6 +52,7 @@ def test_tmpfs_has_a_size() -> None:
         ("type=cache,target=/a,mode=9", "invalid value 9 for mode"),
         ("type=cache,target=/a,uid=root", "invalid value root for uid"),
         ("type=secret,id=a,required=maybe", "invalid value for required: maybe"),
+        ("target=/a,bind-propagation=shared", "unexpected key 'bind-propagation' for mount type 'bind'"),
         ("type=secret", "either id or target is required"),
         ("type=tmpfs,target=/a,size=big", "invalid value for size: big"),
     ],
