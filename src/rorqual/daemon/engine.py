@@ -224,7 +224,7 @@ class Engine:
         solver = Solver(builder, sessions, fetcher, parts.scratch)
         exporter = Exporter(builder, parts, sessions)
         direct = Direct(builds, solver, exporter)
-        buildkit = services(builds, solver, exporter, self._caches, self.controller.host_gateway)
+        self._buildkit = services(builds, solver, exporter, self._caches, self.controller.host_gateway)
         execs = Execs(self.registry, self.remote.tasks, streams, self.events, self.background, config)
         bundles = config.state_dir / "tasks" / config.containerd_namespace
         health = HealthWatch(
@@ -296,7 +296,7 @@ class Engine:
             *network_api.NetworkRoutes(networks, self.background).routes(),
             *network_api.VolumeRoutes(self.volumes, self.background).routes(),
             *build_api.BuildRoutes(builder, fetcher, direct, self._caches, parts.scratch).routes(),
-            *buildkit_api.BuildKitRoutes(sessions, buildkit).routes(),
+            *buildkit_api.BuildKitRoutes(sessions, self._buildkit).routes(),
             *swarm_api.SwarmRoutes(self.swarm, swarm_networks, self.background).routes(),
         ]
         self._follower: asyncio.Task[None] | None = None
@@ -364,6 +364,7 @@ class Engine:
         self.exits.stop_retrying()
         await self.background.drain(self.config.shutdown_timeout)
         await self.events.stop()
+        await self._buildkit.end()
         if self._server is not None:
             await self._server.close(_LAST_ANSWERS_S)
         if self._follower is not None:

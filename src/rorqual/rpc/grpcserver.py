@@ -7,6 +7,7 @@ stop the connection for good. And hyper-h2 keeps 65,536 ended streams a connecti
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -22,6 +23,13 @@ class LeanServer(Server):
     def __init__(self, services: Collection[Any]) -> None:
         super().__init__(services)
         bound_ended_streams()
+
+    async def end(self) -> None:
+        """Cancel every call, and wait for what the handlers do then."""
+        handlers = list(self._handlers)
+        for handler in handlers:
+            handler.close()
+        await asyncio.gather(*(handler.wait_closed() for handler in handlers))
 
     def _protocol_factory(self) -> H2Protocol:
         protocol = super()._protocol_factory()

@@ -465,7 +465,7 @@ def test_what_is_wrong_is_told(engine: Engine, tmp_path: Path, text: str, error:
         ("remote=ftp://x", 400, "remote URL"),
         ("platform=nosuch/nosuch/x/y", 400, "platform"),
         ("memory=x", 400, "x"),
-        ("version=2", 400, "BuildKit"),
+        ("version=2", 400, "needs a session"),
     ],
 )
 def test_what_the_api_refuses(engine: Engine, query: str, status: int, error: str) -> None:

@@ -95,6 +95,8 @@ class BuildRoutes:
             await self.direct.upload(name.removeprefix(f"{UPLOAD}:"), aiter(call.request.content.iter_any()))
             return web.Response()
         await call.body()
+        if not call.text("session"):
+            raise InvalidArgument("a build with BuildKit (version=2) needs a session")
         lines = Lines(call)
         try:
             await self.direct.build(name, call.text("session"), _attributes(call), _exports(call), lines.send)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import os
@@ -30,7 +31,6 @@ class Caches:
         self._root = root
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: Counter[Path] = Counter()
-        self._paths: dict[str, Path] = {}
 
     @asynccontextmanager
     async def using(self, wish: RunMount) -> AsyncIterator[str]:
@@ -51,40 +51,47 @@ class Caches:
 
     async def records(self) -> list[BuildCache]:
         """All of them, in the API's form."""
-        return [await asyncio.to_thread(self._record, path) for path in await asyncio.to_thread(self._found)]
+        return [record for _, record in await asyncio.to_thread(self._all)]
 
     async def prune(self, *, keep_bytes: int = 0, unused_since_ns: int | None = None) -> list[BuildCache]:
         """Remove those that nobody uses, the longest unused first; what is left may have `keep_bytes`."""
-        found = sorted(await self.records(), key=lambda record: record.last_used_at)
-        total = sum(record.size for record in found)
+        found = sorted(await asyncio.to_thread(self._all), key=lambda pair: pair[1].last_used_at)
+        total = sum(record.size for _, record in found)
         removed: list[BuildCache] = []
-        for record in found:
+        for path, record in found:
             late = unused_since_ns is not None and clock.parse_when(record.last_used_at) > unused_since_ns
-            path = self._paths[record.id]
             if late or self._users[path] or (keep_bytes and total <= keep_bytes):
                 continue
             doomed = path.with_name(f"{path.name}{_DOOMED}")
-            path.rename(doomed)  # at once: who comes now makes a new one
+            try:
+                path.rename(doomed)  # at once: who comes now makes a new one
+            except FileNotFoundError:
+                continue  # removed by another who prunes
             await asyncio.to_thread(shutil.rmtree, doomed)
             total -= record.size
             removed.append(record)
         return removed
 
-    def _found(self) -> list[Path]:
-        found = sorted(path for path in self._root.glob("*/*") if not path.name.endswith(_DOOMED))
-        self._paths = {_id(path): path for path in found}
-        return found
+    def _all(self) -> list[tuple[Path, BuildCache]]:
+        """Blocks."""
+        paths = sorted(path for path in self._root.glob("*/*") if not path.name.endswith(_DOOMED))
+        records = [(path, self._record(path)) for path in paths]
+        return [(path, record) for path, record in records if record is not None]
 
-    def _record(self, path: Path) -> BuildCache:
-        used_s, created_s = path.stat().st_atime_ns, path.parent.stat().st_mtime_ns
+    def _record(self, path: Path) -> BuildCache | None:
+        """None when it was removed meanwhile."""
+        try:
+            used_ns, created_ns = path.stat().st_atime_ns, path.parent.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
         return BuildCache(
-            id=_id(path),
+            id=f"{path.parent.name[:24]}-{path.name}",
             type="exec.cachemount",
             description="cached mount",
             in_use=bool(self._users[path]),
             size=_size(path),
-            created_at=clock.rfc3339(created_s),
-            last_used_at=clock.rfc3339(used_s),
+            created_at=clock.rfc3339(created_ns),
+            last_used_at=clock.rfc3339(used_ns),
             usage_count=1,
         )
 
@@ -92,10 +99,6 @@ class Caches:
         """Remove what was about to be removed when a daemon was killed (blocking; before builds are served)."""
         for path in self._root.glob(f"*/*{_DOOMED}"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _id(path: Path) -> str:
-    return f"{path.parent.name[:24]}-{path.name}"
 
 
 def _make(path: Path, wish: RunMount) -> None:
@@ -111,5 +114,6 @@ def _size(path: Path) -> int:
     total = 0
     for directory, _, names in os.walk(path):
         for name in names:
-            total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+            with contextlib.suppress(FileNotFoundError):  # a command goes on there
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
     return total

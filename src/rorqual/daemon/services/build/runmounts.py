@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import posixpath
 import shutil
@@ -28,8 +29,10 @@ from rorqual.builder.dockerfile.stages import Stage
 from rorqual.daemon.services.build.context import PREFIXES
 from rorqual.daemon.services.build.session import Session
 from rorqual.daemon.services.images import layering
-from rorqual.errdefs import InvalidArgument, NotFound
+from rorqual.errdefs import Error, InvalidArgument, NotFound
 from rorqual.linux import paths
+
+log = logging.getLogger(__name__)
 
 _AGENT = "/run/buildkit/ssh_agent.{}"
 _SECRET_MODE, _AGENT_MODE = 0o400, 0o600
@@ -183,6 +186,8 @@ async def _agent(session: Session, wish: RunMount, number: int, found: Mounted, 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await client.forward(wish.id, reader, writer)
+        except (Error, OSError) as e:
+            log.info("ssh agent %s of a build: %s", wish.id, e)
         finally:
             writer.close()
 
