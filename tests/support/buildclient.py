@@ -193,19 +193,22 @@ class Told:
 
     vertices: dict[str, Vertex] = field(default_factory=dict)
     log: bytes = b""
+    totals: dict[str, int] = field(default_factory=dict)  # of what was counted, by its name before the colon
     response: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
     def add(self, message: StatusResponse) -> None:
         for vertex in message.vertexes:
             self.vertices[vertex.name] = vertex
+        self.totals |= {status.name.partition(":")[0]: status.current for status in message.statuses}
         self.log += b"".join(entry.msg for entry in message.logs)
 
 
 class BuildClient:
     """On one engine's socket."""
 
-    def __init__(self, host: str, offered: Offered) -> None:
+    def __init__(self, host: str, offered: Offered, *, shared_key: str = "") -> None:
+        self._shared_key = shared_key
         self._path = host.removeprefix("unix://")
         self._offered = offered
         self.session = secrets.token_hex(8)
@@ -233,6 +236,7 @@ class BuildClient:
         """With a session; the channel of /grpc."""
         methods = [("X-Docker-Expose-Session-Grpc-Method", name) for name in self._offered.__mapping__()]
         headers = [("X-Docker-Expose-Session-Uuid", self.session), *methods]
+        headers.append(("X-Docker-Expose-Session-Sharedkey", self._shared_key))
         server = Server([self._offered])
         session = await h2c.serve(server, *await self._upgrade("/session", headers))
         channel = h2c.TakenChannel(*await self._upgrade("/grpc"))

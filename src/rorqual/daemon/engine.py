@@ -221,7 +221,7 @@ class Engine:
         builder = Builder(parts, self.events)
         sessions = Sessions()
         builds = Builds()
-        solver = Solver(builder, sessions, fetcher, parts.scratch)
+        solver = Solver(builder, sessions, fetcher, self._caches, parts.scratch)
         exporter = Exporter(builder, parts, sessions)
         direct = Direct(builds, solver, exporter)
         self._buildkit = services(builds, solver, exporter, self._caches, self.controller.host_gateway)

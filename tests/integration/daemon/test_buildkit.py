@@ -101,6 +101,24 @@ def test_a_dockerfile_and_its_context_become_an_image(engine: Engine) -> None:
     assert again.vertices["[3/3] RUN cat /dir/* ; echo err >&2"].cached
 
 
+def test_a_context_that_was_sent_before_is_sent_again_where_it_changed(engine: Engine) -> None:
+    def run(context: Tree) -> tuple[int, list[str]]:
+        what = offered("FROM busybox\nCOPY . /all\n", {**context, "big": b"x" * 100_000})
+        client = BuildClient(engine.host, what, shared_key="the directory")
+        told = asyncio.run(client.build({}, [Exporter(Type="moby", Attrs={"name": "it"})]))
+        assert not told.error
+        return told.totals["transferring context"], ran(engine, "ls", "/all").split()
+
+    first, _ = run({"a": b"1", "gone": b"2"})
+    assert first > 100_000
+    second, names = run({"a": b"changed"})
+    assert second == 7 and names == ["Dockerfile", "a", "big"]
+    (record,) = engine.api("GET", "/system/df").json["BuildCache"]
+    assert record["Type"] == "source.local" and record["Size"] > 100_000
+    assert engine.api("POST", "/build/prune").json["CachesDeleted"] == [record["ID"]]
+    assert os.listdir(Path(engine.data, "build-cache")) == []
+
+
 def test_the_frontends_attributes(engine: Engine) -> None:
     dockerfile = """FROM busybox AS one
 ARG X=default
@@ -541,7 +559,7 @@ def test_cve_2024_23651_a_cache_shows_its_own_directory_only(engine: Engine, tmp
     assert "a cache mount that begins as a copy" in told.error
     built(engine, offered(f"FROM busybox\nRUN --mount=type=cache,target=/c,id=../../..{tmp_path} touch /c/made\n"))
     assert os.listdir(tmp_path) == []
-    assert [len(name) for name in os.listdir(Path(engine.data, "build-cache"))] == [64]
+    assert [len(name) for name in os.listdir(Path(engine.data, "build-cache/exec.cachemount"))] == [64]
 
 
 def test_a_mounts_source_does_not_lead_out_of_the_context(engine: Engine) -> None:

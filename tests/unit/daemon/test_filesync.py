@@ -27,7 +27,7 @@ async def connected(offered: Offered) -> tuple[ClientSession, Server]:
     await h2c.serve(server, theirs)
     channel = h2c.TakenChannel(ours)
     await channel.connect()
-    return ClientSession("s", frozenset(offered.__mapping__()), channel), server
+    return ClientSession("s", "", frozenset(offered.__mapping__()), channel), server
 
 
 async def received(offered: Offered, root: Path, wanted: Wanted = ALL) -> int:
@@ -78,6 +78,36 @@ async def test_the_client_is_told_what_is_wanted(tmp_path: Path) -> None:
 
 def one(path: str, mode: int = 0o644, *, size: int = 0, link: str = "") -> Packet:
     return Packet(type=STAT, stat=Stat(path=path, mode=mode, size=size, linkname=link))
+
+
+async def test_only_what_has_changed_comes_again(tmp_path: Path) -> None:
+    first: Tree = {
+        "same": b"1", "changed": b"old", "gone": b"3", "d": None, "d/gone": b"4", "was-dir": None, "was-dir/x": b"5",
+        "was-file": b"6", "link": Link("same"), "was-link": Link("same"),
+    }  # fmt: skip
+    assert await received(Offered({"context": first}), tmp_path) == 8
+    second: Tree = {
+        "same": b"1", "changed": b"longer", "d": None, "was-dir": b"7", "was-file": None, "was-file/y": b"8",
+        "link": Link("other"), "was-link": b"9",
+    }  # fmt: skip
+    assert await received(Offered({"context": second}), tmp_path) == 9, "the six, and three of one byte"
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert found == set(second)
+    assert (tmp_path / "changed").read_bytes() == b"longer" and os.readlink(tmp_path / "link") == "other"
+    assert await received(Offered({"context": second}), tmp_path) == 0
+    with pytest.raises(InvalidArgument):
+        await received(Offered(raw={"context": [one("same", size=5), one("../x")]}), tmp_path)
+    assert await received(Offered({"context": second}), tmp_path) == 1, "what was cut short is asked for"
+
+
+async def test_a_directory_of_the_last_time_is_no_way_out(tmp_path: Path) -> None:
+    """Files that were links the last time are not written through."""
+    victim, root = tmp_path / "victim", tmp_path / "root"
+    victim.write_bytes(b"kept")
+    root.mkdir()
+    await received(Offered({"context": {"a": Link(str(victim)), "d": Link(str(tmp_path))}}), root)
+    await received(Offered({"context": {"a": b"new", "d": None, "d/victim": b"new"}}), root)
+    assert victim.read_bytes() == b"kept" and (root / "d/victim").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import itertools
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from rorqual.api.diskusage import BuildCache
@@ -21,6 +22,8 @@ from rorqual.builder.dockerfile.mounts import RunMount
 from rorqual.daemon.services import clock
 
 _MODE = 0o755
+_MOUNT, _CONTEXT = "exec.cachemount", "source.local"
+_DESCRIPTIONS = {_MOUNT: "cached mount", _CONTEXT: "local source"}
 _DOOMED = ".removed"
 
 
@@ -29,22 +32,34 @@ class Caches:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[Path, asyncio.Lock] = {}
         self._users: Counter[Path] = Counter()
 
     @asynccontextmanager
     async def using(self, wish: RunMount) -> AsyncIterator[str]:
-        """The directory, for the block: locked against others, shared, or one that nobody else has."""
-        name = hashlib.sha256(wish.id.encode()).hexdigest()
-        path = self._root / name / "0"
+        """The directory of a cache mount, for the block."""
+        async with self.directory(_MOUNT, wish.id, wish.sharing, partial(_given, wish)) as path:
+            yield path
+
+    @asynccontextmanager
+    async def context(self, key: str) -> AsyncIterator[str]:
+        """A directory for a client's files, for the block and nobody else, with what it had the last time."""
+        async with self.directory(_CONTEXT, key, "private", lambda path: None) as path:
+            yield path
+
+    @asynccontextmanager
+    async def directory(self, kind: str, id: str, sharing: str, made: Callable[[Path], None]) -> AsyncIterator[str]:
+        """Locked against others, shared, or one that nobody else has; `made` is called for a new one, in a thread."""
+        home = self._root / kind / hashlib.sha256(id.encode(errors="surrogateescape")).hexdigest()
+        path = home / "0"
         async with AsyncExitStack() as stack:
-            if wish.sharing == "locked":
-                await stack.enter_async_context(self._locks.setdefault(name, asyncio.Lock()))
-            elif wish.sharing == "private":
-                path = next(one for n in itertools.count() if not self._users[one := self._root / name / str(n)])
+            if sharing == "locked":
+                await stack.enter_async_context(self._locks.setdefault(home, asyncio.Lock()))
+            elif sharing == "private":
+                path = next(one for number in itertools.count() if not self._users[one := home / str(number)])
             self._users[path] += 1
             try:
-                await asyncio.to_thread(_make, path, wish)
+                await asyncio.to_thread(_make, path, made)
                 yield str(path)
             finally:
                 self._users[path] -= 1
@@ -67,14 +82,14 @@ class Caches:
                 path.rename(doomed)  # at once: who comes now makes a new one
             except FileNotFoundError:
                 continue  # removed by another who prunes
-            await asyncio.to_thread(shutil.rmtree, doomed)
+            await asyncio.to_thread(_remove, doomed)
             total -= record.size
             removed.append(record)
         return removed
 
     def _all(self) -> list[tuple[Path, BuildCache]]:
         """Blocks."""
-        paths = sorted(path for path in self._root.glob("*/*") if not path.name.endswith(_DOOMED))
+        paths = sorted(path for path in self._root.glob("*/*/*") if not path.name.endswith(_DOOMED))
         records = [(path, self._record(path)) for path in paths]
         return [(path, record) for path, record in records if record is not None]
 
@@ -86,8 +101,8 @@ class Caches:
             return None
         return BuildCache(
             id=f"{path.parent.name[:24]}-{path.name}",
-            type="exec.cachemount",
-            description="cached mount",
+            type=path.parents[1].name,
+            description=_DESCRIPTIONS[path.parents[1].name],
             in_use=bool(self._users[path]),
             size=_size(path),
             created_at=clock.rfc3339(created_ns),
@@ -97,17 +112,34 @@ class Caches:
 
     def sweep(self) -> None:
         """Remove what was about to be removed when a daemon was killed (blocking; before builds are served)."""
-        for path in self._root.glob(f"*/*{_DOOMED}"):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in self._root.glob(f"*/*/*{_DOOMED}"):
+            _remove(path)
 
 
-def _make(path: Path, wish: RunMount) -> None:
-    if not path.is_dir():
+def _remove(doomed: Path) -> None:
+    shutil.rmtree(doomed)
+    for parent in doomed.parents[:2]:
+        try:
+            parent.rmdir()
+        except OSError:
+            return  # something else is there
+
+
+def _make(path: Path, made: Callable[[Path], None]) -> None:
+    while not path.is_dir():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir()
-        os.chown(path, wish.uid, wish.gid)
-        path.chmod(_MODE if wish.mode is None else wish.mode)
+        try:
+            path.mkdir()
+        except FileNotFoundError:
+            continue  # what was there before was removed in this moment, its parents too
+        made(path)
     os.utime(path, ns=(clock.now_ns(), path.stat().st_mtime_ns))  # the last use is its access time
+
+
+def _given(wish: RunMount, path: Path) -> None:
+    """The owner and mode of a new cache mount."""
+    os.chown(path, wish.uid, wish.gid)
+    path.chmod(_MODE if wish.mode is None else wish.mode)
 
 
 def _size(path: Path) -> int:

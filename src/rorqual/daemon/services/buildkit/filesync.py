@@ -7,8 +7,8 @@
     STAT without a stat: the last    -> (when all that was asked for is there)
                                      <- FIN, answered by FIN
 
-Nothing that the client says can lead out of the directory: a path's parent must be a directory that was made here, and
-nobody else writes there.
+Of a file that looks as it did the last time no bytes are asked for. Nothing that the client says can lead out of the
+directory: a path's parent must be a directory that came in the same transfer, and nobody else writes there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import posixpath
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from urllib.parse import quote_plus
 
 from grpclib.client import Stream, StreamStreamMethod
@@ -56,7 +58,7 @@ class Wanted:
 
 
 async def receive(method: StreamStreamMethod[Packet, Packet], wanted: Wanted, root: int) -> int:
-    """The files below `root`, an fd of an empty directory; how many bytes they have.
+    """The files below `root`, an fd of a directory that is empty or has what came the last time; the bytes that came.
 
     Raises: InvalidArgument (what the client says cannot be), ConnectionLost, what the client refuses with, OSError.
     """
@@ -127,6 +129,7 @@ class _Tree:
     _all_known: bool = False
     _directories: dict[str, tuple[int, int]] = field(default_factory=dict)  # mode and time, given at the end
     _files: set[str] = field(default_factory=set)
+    _known: set[str] = field(default_factory=set)  # all paths that came
     _pending: dict[int, Stat] = field(default_factory=dict)  # asked for, by their number
     _open: dict[int, int] = field(default_factory=dict)
 
@@ -148,11 +151,23 @@ class _Tree:
             elif packet.type == Packet.STAT and self._stat(packet.stat):
                 needed.append(self._count - 1)
         if self.whole:
-            for path, (mode, mtime_ns) in reversed(self._directories.items()):
-                os.chmod(path, mode, dir_fd=self.root)
-                os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=self.root)
-            self._directories.clear()
+            self._finish()
         return needed
+
+    def _finish(self) -> None:
+        """Take away what the client no longer has; directories get their modes and times when nothing changes there."""
+        for path in ["", *self._directories]:
+            fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.root)
+            try:
+                for name in os.listdir(fd):
+                    if posixpath.join(path, name) not in self._known:
+                        _remove(name, fd)
+            finally:
+                os.close(fd)
+        for path, (mode, mtime_ns) in reversed(self._directories.items()):
+            os.chmod(path, mode, dir_fd=self.root)
+            os.utime(path, ns=(mtime_ns, mtime_ns), dir_fd=self.root)
+        self._directories.clear()
 
     def close(self) -> None:
         """Let go of what is open."""
@@ -170,33 +185,44 @@ class _Tree:
         parent = posixpath.dirname(path)
         if parent and parent not in self._directories:
             raise InvalidArgument(f"{path!r} came before its directory")
-        try:
-            return self._make(number, stat)
-        except FileExistsError as e:
-            raise InvalidArgument(f"{path!r} came twice") from e
+        if path in self._known:
+            raise InvalidArgument(f"{path!r} came twice")
+        self._known.add(path)
+        return self._make(number, stat)
 
     def _make(self, number: int, stat: Stat) -> bool:
+        """Whether its bytes are needed: not where the file of the last time looks the same."""
         path, times = stat.path, (stat.modTime, stat.modTime)
         mode = stat.mode & 0o777 | sum(bit for go, bit in GO_BITS if stat.mode & go)
+        there = _there(path, self.root)
         if stat.mode & GO_DIRECTORY:
-            os.mkdir(path, 0o700, dir_fd=self.root)
+            if there is None or not S_ISDIR(there.st_mode):
+                _remove(path, self.root)
+                os.mkdir(path, 0o700, dir_fd=self.root)
             self._directories[path] = mode, stat.modTime
             return False
+        if stat.mode & _GO_SPECIAL:
+            _remove(path, self.root)
+            return False  # nothing to copy
         if stat.mode & GO_SYMLINK:
+            _remove(path, self.root)
             os.symlink(stat.linkname, path, dir_fd=self.root)
             os.utime(path, ns=times, dir_fd=self.root, follow_symlinks=False)
             return False
-        if stat.mode & _GO_SPECIAL:
-            return False  # nothing to copy
         if stat.linkname:
             if stat.linkname not in self._files:
                 raise InvalidArgument(f"invalid link {path} to {stat.linkname}, which was not sent")
+            _remove(path, self.root)
             os.link(stat.linkname, path, src_dir_fd=self.root, dst_dir_fd=self.root, follow_symlinks=False)
             self._files.add(path)
             return False
+        self._files.add(path)
+        # As with BuildKit: size and time tell whether a file has changed. A hard link's name may stand for another now.
+        if there is not None and S_ISREG(there.st_mode) and there.st_nlink == 1 and _looks(there) == _told(stat, mode):
+            return False
+        _remove(path, self.root)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._open[number] = os.open(path, flags, 0o600, dir_fd=self.root)
-        self._files.add(path)
         self._pending[number] = Stat(path=path, mode=mode, modTime=stat.modTime)
         if not stat.size:
             self._data(number, b"")
@@ -222,3 +248,27 @@ class _Tree:
         os.utime(fd, ns=(stat.modTime, stat.modTime))
         os.close(self._open.pop(number))
         del self._pending[number]
+
+
+def _looks(there: os.stat_result) -> tuple[int, int, int]:
+    return there.st_size, there.st_mtime_ns, S_IMODE(there.st_mode)
+
+
+def _told(stat: Stat, mode: int) -> tuple[int, int, int]:
+    return stat.size, stat.modTime, mode
+
+
+def _there(path: str, root: int) -> os.stat_result | None:
+    try:
+        return os.stat(path, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _remove(path: str, root: int) -> None:
+    """A file, or a directory with all that is in it; nothing where nothing is."""
+    there = _there(path, root)
+    if there is not None and S_ISDIR(there.st_mode):
+        shutil.rmtree(path, dir_fd=root)
+    elif there is not None:
+        os.unlink(path, dir_fd=root)

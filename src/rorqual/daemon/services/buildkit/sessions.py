@@ -45,9 +45,10 @@ _WHO = "the build's client"
 
 @dataclass(frozen=True, slots=True)
 class ClientSession:
-    """One client's. `methods`: the paths of what it offers."""
+    """One client's. `methods`: the paths of what it offers. `shared_key`: the same for the same directory's builds."""
 
     id: str
+    shared_key: str
     methods: frozenset[str]
     channel: TakenChannel
 
@@ -154,7 +155,7 @@ class Sessions:
         methods = frozenset(word.strip() for word in headers.get(f"{_HEADER}Grpc-Method", "").split(","))
         channel = TakenChannel(sock, early)
         await channel.connect()
-        session = ClientSession(id, methods, channel)
+        session = ClientSession(id, headers.get(f"{_HEADER}Sharedkey", ""), methods, channel)
         try:
             async with self._changed:
                 self._open[id] = session

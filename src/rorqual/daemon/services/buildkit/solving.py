@@ -20,6 +20,7 @@ from rorqual.builder.dockerfile.parser import Instruction
 from rorqual.builder.dockerfile.stages import Recipe, recipe
 from rorqual.daemon.services.build import context as contexts
 from rorqual.daemon.services.build.builder import Builder
+from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.build.context import PREFIXES, Context
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import NamedContext
@@ -98,8 +99,9 @@ class Builds:
 class Solver:
     """Builds what clients ask for. `scratch`: a directory of the daemon's own."""
 
-    def __init__(self, builder: Builder, sessions: Sessions, fetcher: Fetcher, scratch: str) -> None:
+    def __init__(self, builder: Builder, sessions: Sessions, fetcher: Fetcher, caches: Caches, scratch: str) -> None:
         self.builder = builder
+        self._caches = caches
         self._sessions = sessions
         self._fetcher = fetcher
         self._scratch = scratch
@@ -152,12 +154,15 @@ class Solver:
         text, own_ignore = await self._dockerfile(build, session, asked, stack)
         parsed = parser.parse(text)
         attributes.check_syntax(parsed.directives.get("syntax", ""))
-        root = await self._directory(stack)
         follow = _needed(recipe(parsed))
-        if follow is not None:
+        if follow is None:
+            root = await self._directory(stack)
+        else:
             excluded = own_ignore if own_ignore is not None else await self._ignored(build, session, asked, stack)
+            wanted = Wanted(asked.context_key, excluded, follow)
+            root = await self._kept(session, wanted, stack)
             vertex = await build.progress.vertex("[internal] load build context")
-            size = await self._received(vertex, session, Wanted(asked.context_key, excluded, follow), root)
+            size = await self._received(vertex, session, wanted, root)
             await vertex.status(f"transferring context: {size}B", size, done=True)
             await vertex.end()
         return Context(root, text, Ignore(()))
@@ -210,6 +215,15 @@ class Solver:
         except (Error, OSError) as e:
             await vertex.end(str(e))
             raise
+
+    async def _kept(self, session: ClientSession, wanted: Wanted, stack: AsyncExitStack) -> int:
+        """An fd of a directory that has what this client sent for the same wish the last time, if it says who it is."""
+        if not session.shared_key:
+            return await self._directory(stack)
+        path = await stack.enter_async_context(self._caches.context(f"{session.shared_key}\0{wanted!r}"))
+        root = paths.open_root(path)
+        stack.callback(os.close, root)
+        return root
 
     async def _directory(self, stack: AsyncExitStack) -> int:
         """An fd of a new directory, which goes with the stack."""
