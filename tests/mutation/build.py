@@ -50,8 +50,8 @@ MUTATIONS = (
         f"{_BUILDKIT}test_cve_2024_23651_a_cache_shows_its_own_directory_only",
         (
             "daemon/services/build/caches.py",
-            "        name = hashlib.sha256(wish.id.encode()).hexdigest()\n",
-            "        name = wish.id\n",
+            'hashlib.sha256(id.encode(errors="surrogateescape")).hexdigest()',
+            'f"{id}"',
         ),
     ),
     mutation(

@@ -210,7 +210,7 @@ class BuildClient:
     def __init__(self, host: str, offered: Offered, *, shared_key: str = "") -> None:
         self._shared_key = shared_key
         self._path = host.removeprefix("unix://")
-        self._offered = offered
+        self.offered = offered
         self.session = secrets.token_hex(8)
 
     async def _upgrade(self, path: str, headers: Sequence[tuple[str, str]] = ()) -> tuple[socket.socket, bytes]:
@@ -234,10 +234,10 @@ class BuildClient:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[h2c.TakenChannel]:
         """With a session; the channel of /grpc."""
-        methods = [("X-Docker-Expose-Session-Grpc-Method", name) for name in self._offered.__mapping__()]
+        methods = [("X-Docker-Expose-Session-Grpc-Method", name) for name in self.offered.__mapping__()]
         headers = [("X-Docker-Expose-Session-Uuid", self.session), *methods]
         headers.append(("X-Docker-Expose-Session-Sharedkey", self._shared_key))
-        server = Server([self._offered])
+        server = Server([self.offered])
         session = await h2c.serve(server, *await self._upgrade("/session", headers))
         channel = h2c.TakenChannel(*await self._upgrade("/grpc"))
         await channel.connect()

@@ -11,6 +11,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as ServerHandler
+from grpclib.exceptions import GRPCError
 from grpclib.protocol import AbstractHandler, H2Protocol, Stream
 from grpclib.server import Server
 
@@ -22,6 +25,7 @@ class LeanServer(Server):
 
     def __init__(self, services: Collection[Any]) -> None:
         super().__init__(services)
+        self._mapping = _Methods(self._mapping)
         bound_ended_streams()
 
     async def end(self) -> None:
@@ -35,6 +39,18 @@ class LeanServer(Server):
         protocol = super()._protocol_factory()
         protocol.handler = _Releasing(protocol.handler)
         return protocol
+
+
+class _Methods(dict[str, ServerHandler]):
+    """Handlers by path. grpclib answers a path that is not there with a head that Go's client cannot read."""
+
+    def get(self, path: str, default: Any = None) -> ServerHandler:
+        """Never None."""
+        return super().get(path) or ServerHandler(_unimplemented, Cardinality.STREAM_STREAM, Any, Any)
+
+
+async def _unimplemented(stream: Any) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, "Method not found")
 
 
 class _Releasing(AbstractHandler):

@@ -18,6 +18,7 @@ from rorqual.api.diskusage import BuildCache
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.build.caches import Caches
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
+from rorqual.daemon.services.buildkit.graphs import image_of, of_image
 from rorqual.daemon.services.buildkit.solving import Build, Builds, Solver
 from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.oci import platform as platforms
@@ -35,7 +36,7 @@ _BUILD_ID = "buildkit-controlapi-buildid"
 _HOST_GATEWAY = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 # What the gateway offers, by the names of buildkit's capabilities.
 _GATEWAY = ("solve.base", "return", "returnmap", "proto.refarray", "frontend.caps", "gateway.solve.evaluate")
-_MORE_GATEWAY = ("gateway.evaluate", "gateway.solve.metadata", "importcaches", "frontend.inputs")
+_MORE_GATEWAY = ("gateway.evaluate", "gateway.solve.metadata", "importcaches", "frontend.inputs", "reference.output")
 _GRAPH = (
     "source.local", "source.local.excludepatterns", "source.local.followpaths", "source.local.includepatterns",
     "source.local.sessionid", "source.local.sharedkeyhint", "source.local.unique", "source.image", "source.http",
@@ -148,18 +149,20 @@ class Gateway(LLBBridgeBase):
         """Runs a frontend."""
         request = await _received(stream)
         build = await self._build(stream)
-        if request.Definition or request.FrontendInputs:
+        if request.Definition:
             raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
         if not request.Frontend:
             raise InvalidArgument("there is nothing to solve")
         with _plainly():
-            id = await self._solver.solve(build, request.Frontend, request.FrontendOpt)
+            inputs = {name: image_of(graph) for name, graph in request.FrontendInputs.items()}
+            id = await self._solver.solve(build, request.Frontend, request.FrontendOpt, inputs=inputs)
         reference = secrets.token_hex(12)
         build.images[reference] = id
+        result = gateway_pb.Result(refDeprecated=reference)
         if request.allowResultArrayRef:
-            result = gateway_pb.Result(ref=gateway_pb.Ref(id=reference))
-        else:
-            result = gateway_pb.Result(refDeprecated=reference)
+            ref = gateway_pb.Ref(id=reference)
+            getattr(ref, "def").CopyFrom(of_image(id))
+            result = gateway_pb.Result(ref=ref)
         await stream.send_message(gateway_pb.SolveResponse(ref=reference, result=result))
 
     async def Evaluate(self, stream: Stream[gateway_pb.EvaluateRequest, gateway_pb.EvaluateResponse]) -> None:

@@ -107,9 +107,15 @@ class Solver:
         self._scratch = scratch
 
     async def solve(
-        self, build: Build, frontend: str, asked_for: Mapping[str, str], upload: AsyncIterator[bytes] | None = None
+        self,
+        build: Build,
+        frontend: str,
+        asked_for: Mapping[str, str],
+        upload: AsyncIterator[bytes] | None = None,
+        inputs: Mapping[str, str] | None = None,
     ) -> str:
-        """The image's ID; it stays for as long as the build does. `upload`: a tar in place of the client's directory.
+        """The image's ID; it stays for as long as the build does. `upload`: a tar in place of the client's
+        directory. `inputs`: images that contexts may name.
 
         Raises: NotImplementedHere, what the builder raises; a failing command with BuildKit's words.
         """
@@ -119,7 +125,10 @@ class Solver:
         teller = Graph(build.progress)
         async with AsyncExitStack() as stack:
             context = await self._context(build, session, asked, upload, stack)
-            named = {name: await self._named(build, session, name, value, stack) for name, value in asked.named.items()}
+            named = {
+                name: await self._named(build, session, name, value, inputs or {}, stack)
+                for name, value in asked.named.items()
+            }
             options = replace(asked.options, client=session, contexts=named)
             try:
                 return await build.stack.enter_async_context(self.builder.building(context, options, teller))
@@ -195,9 +204,17 @@ class Solver:
         return await asyncio.to_thread(contexts.ignore_patterns, root, ".dockerignore") or []
 
     async def _named(
-        self, build: Build, session: ClientSession, name: str, value: str, stack: AsyncExitStack
+        self,
+        build: Build,
+        session: ClientSession,
+        name: str,
+        value: str,
+        inputs: Mapping[str, str],
+        stack: AsyncExitStack,
     ) -> NamedContext:
         kind, _, rest = value.partition(":")
+        if kind == "input" and rest in inputs:
+            return NamedContext(image=inputs[rest])
         if kind == "docker-image":
             return NamedContext(image=rest.removeprefix("//"))
         if kind != "local":
