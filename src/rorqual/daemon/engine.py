@@ -34,11 +34,12 @@ from rorqual.daemon.services.build.context import sweep
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.running import Runner
 from rorqual.daemon.services.build.session import Parts
+from rorqual.daemon.services.buildkit.builds import Builds
 from rorqual.daemon.services.buildkit.control import services
 from rorqual.daemon.services.buildkit.direct import Direct
 from rorqual.daemon.services.buildkit.exporting import Exporter
 from rorqual.daemon.services.buildkit.sessions import Sessions
-from rorqual.daemon.services.buildkit.solving import Builds, Solver
+from rorqual.daemon.services.buildkit.solving import Solver
 from rorqual.daemon.services.containers import views
 from rorqual.daemon.services.containers.archive import Archives
 from rorqual.daemon.services.containers.attach import Streams

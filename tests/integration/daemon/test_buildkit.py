@@ -120,6 +120,14 @@ def test_a_context_that_was_sent_before_is_sent_again_where_it_changed(engine: E
     assert os.listdir(Path(engine.data, "build-cache")) == []
 
 
+def test_triggers_of_a_base_have_the_context_too(engine: Engine) -> None:
+    built(engine, offered("FROM busybox\nONBUILD COPY f /f\nONBUILD RUN --mount=target=/c cat /c/g > /g\n"), tag="base")
+    what = offered("FROM base\n", {"f": b"1", "g": b"2", ".dockerignore": b"x\n"})
+    built(engine, what)
+    assert ran(engine, "cat", "/f", "/g") == "12"
+    assert what.asked[-1]["exclude-patterns"] == ["x"]
+
+
 def test_the_frontends_attributes(engine: Engine) -> None:
     dockerfile = """FROM busybox AS one
 ARG X=default

@@ -25,7 +25,7 @@ from rorqual.daemon.services.build.stage import CommandFailed
 from rorqual.daemon.services.build.telling import Classic
 from rorqual.daemon.services.buildkit.direct import Direct
 from rorqual.daemon.services.buildkit.exporting import Export
-from rorqual.daemon.services.buildkit.solving import UPLOAD
+from rorqual.daemon.services.buildkit.sources import UPLOAD
 from rorqual.daemon.services.filters import Filters
 from rorqual.daemon.services.pieces import nothing
 from rorqual.distribution.credentials import ANONYMOUS, Credentials, parse_header

@@ -95,6 +95,8 @@ async def _stage(session: Session, stage: Stage, arguments: Arguments, *, last: 
     if triggers:
         await session.teller.note(f"# Executing {len(triggers)} build trigger{'s' if len(triggers) > 1 else ''}")
         work.state = replace(work.state, config=replace(work.state.config, on_build=None))
+        if session.context.complete is not None:
+            await session.context.complete()
         for instruction in parse("\n".join(triggers).encode()).instructions:
             await work.do(instruction)
     for instruction in stage.instructions:

@@ -10,7 +10,7 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +30,15 @@ PREFIXES = ("build-", "add-")  # of directories: contexts, what ADD fetches and 
 
 @dataclass(slots=True)
 class Context:
-    """`root`: an O_PATH fd of the files. `dockerfile`: its text. `ignored`: what COPY must not see."""
+    """`root`: an O_PATH fd of the files. `dockerfile`: its text. `ignored`: what COPY must not see.
+
+    `complete` brings the files that the Dockerfile does not name, for a base image's triggers; None: all are there.
+    """
 
     root: int
     dockerfile: bytes
     ignored: Ignore
+    complete: Callable[[], Awaitable[None]] | None = None
 
 
 def sweep(scratch: str) -> None:

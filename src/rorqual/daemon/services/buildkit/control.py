@@ -17,9 +17,10 @@ from grpclib.server import Stream
 from rorqual.api.diskusage import BuildCache
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.build.caches import Caches
+from rorqual.daemon.services.buildkit.builds import Build, Builds
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
 from rorqual.daemon.services.buildkit.graphs import image_of, of_image
-from rorqual.daemon.services.buildkit.solving import Build, Builds, Solver
+from rorqual.daemon.services.buildkit.solving import Solver
 from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.oci import platform as platforms
 from rorqual.rpc import codes

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rorqual.daemon.services.build.options import Line
+from rorqual.daemon.services.buildkit.builds import Builds
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
-from rorqual.daemon.services.buildkit.solving import Builds, Solver
+from rorqual.daemon.services.buildkit.solving import Solver
 from rorqual.errdefs import Cancelled, Conflict, NotFound
 
 _PATIENCE_S = 30.0
@@ -40,7 +41,7 @@ class Direct:
 
             async def work() -> str:
                 try:
-                    id = await self._solver.solve(build, "dockerfile.v0", attributes, self.uploaded(name))
+                    id = await self._solver.solve(build, "dockerfile.v0", attributes, upload=self.uploaded(name))
                     await self._exporter.export(build, id, exports)
                     return id
                 finally:

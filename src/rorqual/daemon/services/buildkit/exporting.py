@@ -11,10 +11,10 @@ from functools import partial
 
 from rorqual.daemon.services.build.builder import Builder
 from rorqual.daemon.services.build.session import Parts, image_root
+from rorqual.daemon.services.buildkit.builds import Build
 from rorqual.daemon.services.buildkit.progress import Graph, Running
 from rorqual.daemon.services.buildkit.sending import send
 from rorqual.daemon.services.buildkit.sessions import ClientSession, Sessions
-from rorqual.daemon.services.buildkit.solving import Build
 from rorqual.distribution.pack import Options, Packed, Packer, Stream, Write
 from rorqual.errdefs import Error, InvalidArgument, NotImplementedHere
 from rorqual.oci import reference as references

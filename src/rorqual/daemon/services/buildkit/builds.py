@@ -1,0 +1,68 @@
+"""Builds under way: the calls that one build consists of find each other by its ref."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from rorqual.daemon.services.buildkit.progress import Progress
+from rorqual.errdefs import InvalidArgument, NotFound
+
+_PATIENCE_S = 5.0  # they come in any order
+_REMEMBERED = 16
+
+
+class Build:
+    """One, from its first call to its last. `returned`: the image that is to be exported."""
+
+    def __init__(self, ref: str, session: str) -> None:
+        self.ref = ref
+        self.session = session
+        self.progress = Progress(ref)
+        self.returned: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.images: dict[str, str] = {}  # by the reference that the client was given
+        self.stack = AsyncExitStack()  # what holds the images
+
+
+class Builds:
+    """Those under way, by their ref."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Build] = {}
+        self._ended: dict[str, Progress] = {}  # of the last ones, for who asks too late
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def begin(self, ref: str, session: str) -> AsyncIterator[Build]:
+        """A build for the block. Raises: InvalidArgument for a ref that is in use."""
+        if not ref or ref in self._running:
+            raise InvalidArgument(f"build {ref!r} exists already, or has no name")
+        build = Build(ref, session)
+        async with self._changed:
+            self._running[ref] = build
+            self._changed.notify_all()
+        try:
+            async with build.stack:
+                yield build
+        finally:
+            del self._running[ref]
+            build.returned.cancel()
+            self._ended[ref] = build.progress
+            if len(self._ended) > _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+            await build.progress.end()
+
+    async def progress(self, ref: str) -> Progress:
+        """Of a build that runs, is about to, or has just ended. Raises: NotFound."""
+        return self._ended[ref] if ref in self._ended else (await self.find(ref)).progress
+
+    async def find(self, ref: str) -> Build:
+        """Waits a moment for one that is about to begin. Raises: NotFound."""
+        async with self._changed:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self._changed.wait_for(lambda: ref in self._running)
+            except TimeoutError as e:
+                raise NotFound(f"no such job {ref}") from e
+            return self._running[ref]
