@@ -149,11 +149,13 @@ def plan(
     *,
     what: str = "COPY",
     into: bool = False,
+    keep_parents: bool = False,
 ) -> Copy:
     """Where everything goes. `destination` is absolute, its last slash kept; `target_root` None for an empty image.
 
-    `into`: it is a directory, whatever it looks like. In a thread. Raises: NotFound, InvalidArgument with Docker's
-    texts. The caller closes the Copy.
+    `into`: it is a directory, whatever it looks like. `keep_parents`: sources keep the directories of their names, from
+    the pivot `/./` on where there is one. In a thread. Raises: NotFound, InvalidArgument with Docker's texts. The caller
+    closes the Copy.
     """
     found = [(source, path) for source in sources for path in _found(source, what)]
     if not found and not made:
@@ -163,28 +165,40 @@ def plan(
             f"When using {what} with more than one source file, the destination must be a directory and end with a /"
         )
     real, exists, is_directory = _looked_at(target_root, destination)
-    inside = into or destination.endswith("/") or (exists and is_directory)
+    inside = into or keep_parents or destination.endswith("/") or (exists and is_directory)
     copy = Copy()
+    kept: set[str] = set()
     try:
         for source, path in found:
+            beneath = posixpath.join(real, _kept(source, path)) if keep_parents else ""
             fd = paths.open_in_root(source.root, path.lstrip("/") or ".", os.O_PATH, waits=True)
             if stat.S_ISDIR(os.fstat(fd).st_mode):
-                copy.items.append(Item(fd, "", path, real.lstrip("/"), source.ignored))
+                kept.add(beneath)
+                copy.items.append(Item(fd, "", path, (beneath or real).lstrip("/"), source.ignored))
                 inside = True
                 continue
             os.close(fd)
-            target = posixpath.join(real, posixpath.basename(path)) if inside else real
+            kept.add(posixpath.dirname(beneath))
+            target = beneath or (posixpath.join(real, posixpath.basename(path)) if inside else real)
             parent, name = _opened_parent(source.root, path)
             copy.items.append(Item(parent, name, path, target.lstrip("/"), None))
         for one in made:
             copy.made.append((one, (posixpath.join(real, one.name) if inside else real).lstrip("/")))
         if inside and exists and not is_directory:
             raise InvalidArgument(f"cannot copy to non-directory: {real}")
-        copy.parents = missing(target_root, real if inside else posixpath.dirname(real))
+        needed = [real if inside else posixpath.dirname(real), *sorted(kept - {""})]
+        copy.parents = tuple(dict.fromkeys(name for path in needed for name in missing(target_root, path)))
     except BaseException:
         copy.close()
         raise
     return copy
+
+
+def _kept(source: Source, path: str) -> str:
+    """What of a path below the root its copy keeps: all, or what follows the pivot `/./` of its source."""
+    before, pivot, _ = source.path.partition("/./")
+    start = posixpath.normpath("/" + before) if pivot else "/"
+    return posixpath.relpath(path, start)
 
 
 def directory(destination: str, target_root: int | None) -> Copy:

@@ -120,6 +120,27 @@ def test_a_context_that_was_sent_before_is_sent_again_where_it_changed(engine: E
     assert os.listdir(Path(engine.data, "build-cache")) == []
 
 
+def test_copies_that_keep_the_directories_of_their_names(engine: Engine) -> None:
+    context: Tree = {"x": None, "x/y": None, "x/y/a": b"1", "x/b": b"2", "z": None, "z/a": b"3", "top": b"4"}
+    dockerfile = """FROM busybox AS all
+COPY --parents x/y/a z/a top /kept/
+COPY --parents x /whole/
+COPY --parents ./x/./y/a ./x/./b /pivot/
+COPY --parents */a /pattern/
+FROM busybox
+COPY --from=all --parents /kept/x /again/
+COPY --from=all /kept /kept
+COPY --from=all /whole /whole
+COPY --from=all /pivot /pivot
+COPY --from=all /pattern /pattern
+"""
+    built(engine, offered(dockerfile, context))
+    found = ran(engine, "find", "/kept", "/whole", "/pivot", "/pattern", "/again", "-type", "f").split()
+    kept = ["/kept/x/y/a", "/kept/z/a", "/kept/top", "/again/kept/x/y/a"]
+    assert sorted(found) == sorted([*kept, "/whole/x/y/a", "/whole/x/b", "/pivot/y/a", "/pivot/b", "/pattern/z/a"])
+    assert ran(engine, "stat", "-c", "%A %u", "/kept/x").split() == ["drwxr-xr-x", "0"]
+
+
 def test_triggers_of_a_base_have_the_context_too(engine: Engine) -> None:
     built(engine, offered("FROM busybox\nONBUILD COPY f /f\nONBUILD RUN --mount=target=/c cat /c/g > /g\n"), tag="base")
     what = offered("FROM base\n", {"f": b"1", "g": b"2", ".dockerignore": b"x\n"})

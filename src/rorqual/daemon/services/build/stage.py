@@ -38,12 +38,12 @@ PROXIES = frozenset((*_PROXY_NAMES, *(name.lower() for name in _PROXY_NAMES)))
 _SHELL = ("/bin/sh", "-c")
 _FLAGS: dict[str, frozenset[str]] = {
     "ADD": frozenset(("chown", "chmod", "checksum", "link", "exclude")),
-    "COPY": frozenset(("from", "chown", "chmod", "link", "exclude")),
+    "COPY": frozenset(("from", "chown", "chmod", "link", "exclude", "parents")),
     "HEALTHCHECK": frozenset(("interval", "timeout", "start-period", "start-interval", "retries")),
     "RUN": frozenset(("network", "mount")),
 }
-_NEEDS_SESSION = frozenset((("RUN", "mount"),))
-_NEEDS_BUILDKIT = frozenset((("RUN", "security"), ("RUN", "device"), ("COPY", "parents"), ("ADD", "keep-git-dir")))
+_NEEDS_SESSION = frozenset((("RUN", "mount"), ("COPY", "parents")))
+_NEEDS_BUILDKIT = frozenset((("RUN", "security"), ("RUN", "device"), ("ADD", "keep-git-dir")))
 _NETWORKS = ("default", "none", "host")
 
 
@@ -172,7 +172,14 @@ class StageBuild:
             sources = await self._sources(name, [editor.expanded(word) for word in plain], flags, stack)
             into = any(source.path == "/" and unpacked for source, unpacked in sources)
             copy = await asyncio.to_thread(
-                copying.plan, [source for source, _ in sources], made, destination, target, what=name, into=into
+                copying.plan,
+                [source for source, _ in sources],
+                made,
+                destination,
+                target,
+                what=name,
+                into=into,
+                keep_parents=flags.get("parents", "false") == "true",
             )
             stack.callback(copy.close)
             copy.keep_owner = "from" in flags
