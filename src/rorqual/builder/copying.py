@@ -154,8 +154,8 @@ def plan(
     """Where everything goes. `destination` is absolute, its last slash kept; `target_root` None for an empty image.
 
     `into`: it is a directory, whatever it looks like. `keep_parents`: sources keep the directories of their names, from
-    the pivot `/./` on where there is one. In a thread. Raises: NotFound, InvalidArgument with Docker's texts. The caller
-    closes the Copy.
+    the pivot `/./` on where there is one. In a thread. Raises: NotFound, InvalidArgument with Docker's texts. The
+    caller closes the Copy.
     """
     found = [(source, path) for source in sources for path in _found(source, what)]
     if not found and not made:
