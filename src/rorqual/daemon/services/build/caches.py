@@ -1,6 +1,9 @@
-"""The directories of `RUN --mount=type=cache`: kept from build to build, until `builder prune`.
+"""Directories that are kept from build to build, until `builder prune`: cache mounts, and clients' contexts.
 
-<data root>/build-cache/<sha256 of the id>/<number>     0, unless private ones are used at once
+    <data root>/build-cache/<kind>/<sha256 of the id>/<number>          0, unless private ones are used at once
+                                                      <number>.used     whose time is that of the last use
+
+Source: the kinds are BuildKit's types of usage records.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +29,9 @@ _MODE = 0o755
 _MOUNT, _CONTEXT = "exec.cachemount", "source.local"
 _DESCRIPTIONS = {_MOUNT: "cached mount", _CONTEXT: "local source"}
 _DOOMED = ".removed"
+_COLLECT_EVERY_S = 3600
+_KEPT_BYTES = 512 * 1000 * 1000
+_KEPT_NS = 48 * 3600 * 10**9
 
 
 class Caches:
@@ -34,6 +41,8 @@ class Caches:
         self._root = root
         self._locks: dict[Path, asyncio.Lock] = {}
         self._users: Counter[Path] = Counter()
+        self._collected_s = float("-inf")  # by the monotonic clock
+        self._collecting: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def using(self, wish: RunMount) -> AsyncIterator[str]:
@@ -63,6 +72,15 @@ class Caches:
                 yield str(path)
             finally:
                 self._users[path] -= 1
+        if time.monotonic() - self._collected_s > _COLLECT_EVERY_S:
+            self._collected_s = time.monotonic()
+            self._collecting = asyncio.create_task(self.collect(), name="build caches")
+
+    async def collect(self) -> None:
+        """What was not used for two days goes when all takes more than 512 MB. Source: BuildKit's default policy."""
+        total = sum(record.size for record in await self.records())
+        if total > _KEPT_BYTES:
+            await self.prune(keep_bytes=_KEPT_BYTES, unused_since_ns=clock.now_ns() - _KEPT_NS)
 
     async def records(self) -> list[BuildCache]:
         """All of them, in the API's form."""
@@ -80,6 +98,7 @@ class Caches:
             doomed = path.with_name(f"{path.name}{_DOOMED}")
             try:
                 path.rename(doomed)  # at once: who comes now makes a new one
+                _stamp(path).unlink(missing_ok=True)
             except FileNotFoundError:
                 continue  # removed by another who prunes
             await asyncio.to_thread(_remove, doomed)
@@ -89,14 +108,14 @@ class Caches:
 
     def _all(self) -> list[tuple[Path, BuildCache]]:
         """Blocks."""
-        paths = sorted(path for path in self._root.glob("*/*/*") if not path.name.endswith(_DOOMED))
+        paths = sorted(path for path in self._root.glob("*/*/*") if path.name.isdecimal())
         records = [(path, self._record(path)) for path in paths]
         return [(path, record) for path, record in records if record is not None]
 
     def _record(self, path: Path) -> BuildCache | None:
         """None when it was removed meanwhile."""
         try:
-            used_ns, created_ns = path.stat().st_atime_ns, path.parent.stat().st_mtime_ns
+            used_ns, created_ns = _stamp(path).stat().st_mtime_ns, path.parent.stat().st_mtime_ns
         except FileNotFoundError:
             return None
         return BuildCache(
@@ -113,6 +132,7 @@ class Caches:
     def sweep(self) -> None:
         """Remove what was about to be removed when a daemon was killed (blocking; before builds are served)."""
         for path in self._root.glob(f"*/*/*{_DOOMED}"):
+            _stamp(path).unlink(missing_ok=True)
             _remove(path)
 
 
@@ -125,6 +145,10 @@ def _remove(doomed: Path) -> None:
             return  # something else is there
 
 
+def _stamp(path: Path) -> Path:
+    return path.with_suffix(".used")
+
+
 def _make(path: Path, made: Callable[[Path], None]) -> None:
     while not path.is_dir():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,7 +157,7 @@ def _make(path: Path, made: Callable[[Path], None]) -> None:
         except FileNotFoundError:
             continue  # what was there before was removed in this moment, its parents too
         made(path)
-    os.utime(path, ns=(clock.now_ns(), path.stat().st_mtime_ns))  # the last use is its access time
+    _stamp(path).touch()
 
 
 def _given(wish: RunMount, path: Path) -> None:
