@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from grpclib.client import UnaryUnaryMethod
@@ -217,7 +218,10 @@ def test_a_cache_stays_from_build_to_build_until_it_is_pruned(engine: Engine) ->
     usage = engine.api("GET", "/system/df").json["BuildCache"]
     assert {record["Type"] for record in usage} == {"exec.cachemount"} and len(usage) == 2
     assert engine.rorqual("system", "df").out.splitlines()[-1].split()[:3] == ["Build", "Cache", "2"]
-    pruned = engine.api("POST", "/build/prune").json
+    for filters in ({"type": ["source.local"]}, {"id": ["no such"]}, {"until": ["1h"]}, {"shared": ["true"]}):
+        assert engine.api("POST", f"/build/prune?filters={quote(json.dumps(filters))}").json["CachesDeleted"] is None
+    assert engine.api("POST", f"/build/prune?filters={quote(json.dumps({'nonsense': ['1']}))}").status == 400
+    pruned = engine.api("POST", f"/build/prune?filters={quote(json.dumps({'label!': ['keep']}))}").json
     assert len(pruned["CachesDeleted"]) == 2 and pruned["SpaceReclaimed"] > 0
     assert run(5) == b"5\n"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rorqual.api import codec
 from rorqual.api.config import HostConfig, Ulimit
+from rorqual.api.diskusage import BuildCache
 from rorqual.api.system import PruneBuildCacheResponse
 from rorqual.daemon import web
 from rorqual.daemon.api.http import Call, Lines, Route, json_response
@@ -36,7 +37,9 @@ from rorqual.oci.reference import Reference
 
 _DOCKERFILE_MAX = 4 << 20
 _REGISTRY_CONFIG_MAX = 1 << 20
-_PRUNE_KEYS = frozenset(("until", "unused-for"))
+# Of directories these mean something; what else `system prune` passes on is of containers and images.
+_PRUNE_KEYS = frozenset(("until", "unused-for", "id", "type", "description", "shared", "parent"))
+_PASSED_ON = frozenset(("label", "label!", "private", "inuse"))
 _DOCKER_HUB = ("index.docker.io", "docker.io")
 _GIT = ("git://", "git@", "github.com/")
 
@@ -112,10 +115,12 @@ class BuildRoutes:
 
     async def prune(self, call: Call) -> web.StreamResponse:
         """POST /build/prune: directories of cache mounts. What else is kept are images, which image prune removes."""
-        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
+        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS | _PASSED_ON)
         until = [clock.parse_when(value) for value in (*filters.get("until"), *filters.get("unused-for"))]
         keep = call.number("reserved-space") or call.number("keep-storage") or 0
-        removed = await self.caches.prune(keep_bytes=keep, unused_since_ns=min(until, default=None))
+        removed = await self.caches.prune(
+            keep_bytes=keep, unused_since_ns=min(until, default=None), wanted=lambda record: _wanted(record, filters)
+        )
         names = tuple(record.id for record in removed)
         return json_response(PruneBuildCacheResponse(names or None, sum(record.size for record in removed)))
 
@@ -257,6 +262,15 @@ def _host(call: Call) -> HostConfig:
         isolation=call.text("isolation"),
         ulimits=limits,
     )
+
+
+def _wanted(record: BuildCache, filters: Filters) -> bool:
+    """Whether filters name it. Source: moby's builder-next; what is kept here is neither shared nor has parents."""
+    if "shared" in filters or "parent" in filters:
+        return False
+    if not filters.one_of("type", record.type) or not filters.one_of("description", record.description):
+        return False
+    return "id" not in filters or any(value in record.id for value in filters.get("id"))
 
 
 def _lookup(known: Mapping[str, Credentials]) -> Callable[[str], Awaitable[Credentials]]:

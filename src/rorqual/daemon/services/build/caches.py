@@ -86,14 +86,20 @@ class Caches:
         """All of them, in the API's form."""
         return [record for _, record in await asyncio.to_thread(self._all)]
 
-    async def prune(self, *, keep_bytes: int = 0, unused_since_ns: int | None = None) -> list[BuildCache]:
-        """Remove those that nobody uses, the longest unused first; what is left may have `keep_bytes`."""
+    async def prune(
+        self,
+        *,
+        keep_bytes: int = 0,
+        unused_since_ns: int | None = None,
+        wanted: Callable[[BuildCache], bool] = lambda record: True,
+    ) -> list[BuildCache]:
+        """Remove of the `wanted` those that nobody uses, the longest unused first; `keep_bytes` may be left."""
         found = sorted(await asyncio.to_thread(self._all), key=lambda pair: pair[1].last_used_at)
         total = sum(record.size for _, record in found)
         removed: list[BuildCache] = []
         for path, record in found:
             late = unused_since_ns is not None and clock.parse_when(record.last_used_at) > unused_since_ns
-            if late or self._users[path] or (keep_bytes and total <= keep_bytes):
+            if late or self._users[path] or not wanted(record) or (keep_bytes and total <= keep_bytes):
                 continue
             doomed = path.with_name(f"{path.name}{_DOOMED}")
             try:
