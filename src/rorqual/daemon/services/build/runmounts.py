@@ -1,11 +1,13 @@
 """What `RUN --mount` puts into a command's container, and takes away again.
 
-bind    files of the context, or of another stage or image      read-only, or a copy that is thrown away
-cache   a directory that stays                                   services.build.caches
-tmpfs   memory
-secret  a file in memory, never on a disk and in no layer        asked of the client; as a variable it is in the
-                                                                 container's record for as long as the command runs
-ssh     a socket that leads to the client's agent
+    bind    files of the context, or of another stage or image      read-only, or a copy that is thrown away
+    cache   a directory that stays                                   services.build.caches
+    tmpfs   memory
+    secret  a file in memory, never on a disk and in no layer        asked of the client; as a variable it is in the
+                                                                     container's record for as long as the command runs
+    ssh     a socket that leads to the client's agent
+
+Source: Dockerfile reference, "RUN --mount".
 """
 
 from __future__ import annotations
