@@ -9,7 +9,8 @@ import pytest
 
 from rorqual.builder.dockerfile.mounts import RunMount
 from rorqual.daemon.services.build import caches
-from rorqual.daemon.services.build.caches import Caches
+from rorqual.daemon.services.build.caches import Caches, selected
+from rorqual.errdefs import InvalidArgument
 
 
 def mount(id: str = "c", sharing: str = "shared") -> RunMount:
@@ -54,6 +55,28 @@ async def test_what_is_used_is_not_pruned_and_nothing_is_left_of_the_rest(tmp_pa
         assert await kept.prune() == []
     await asyncio.gather(kept.prune(), kept.prune())
     assert os.listdir(tmp_path) == []
+
+
+async def test_filters_select_what_is_removed(tmp_path: Path) -> None:
+    kept = Caches(tmp_path)
+    async with kept.context("key"), kept.using(mount()):
+        pass
+    (mounted,) = [one for one in await kept.records() if one.type == "exec.cachemount"]
+    for text in (
+        "type==other",
+        "id~=^nothing",
+        "shared",
+        "inuse",
+        "type==source.local,shared",
+        "type!=source.local,inuse",
+    ):
+        assert await kept.prune(wanted=selected([text])) == [], text
+    assert await kept.prune(wanted=selected(["type==other", f"id~=^{mounted.id[:6]},private"])) == [mounted]
+    (left,) = await kept.prune(wanted=selected([]))
+    assert left.type == "source.local"
+    for text in ("colour==red", "id~=(", "id=x"):
+        with pytest.raises(InvalidArgument, match="invalid filter"):
+            selected([text])
 
 
 async def test_what_is_old_goes_by_itself_when_there_is_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

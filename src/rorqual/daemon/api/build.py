@@ -12,14 +12,13 @@ from typing import Any
 
 from rorqual.api import codec
 from rorqual.api.config import HostConfig, Ulimit
-from rorqual.api.diskusage import BuildCache
 from rorqual.api.system import PruneBuildCacheResponse
 from rorqual.daemon import web
 from rorqual.daemon.api.http import Call, Lines, Route, json_response
 from rorqual.daemon.services import clock
 from rorqual.daemon.services.build import context
 from rorqual.daemon.services.build.builder import Builder
-from rorqual.daemon.services.build.caches import Caches
+from rorqual.daemon.services.build.caches import Caches, selected
 from rorqual.daemon.services.build.fetching import Fetcher
 from rorqual.daemon.services.build.options import BuildOptions
 from rorqual.daemon.services.build.stage import CommandFailed
@@ -37,9 +36,13 @@ from rorqual.oci.reference import Reference
 
 _DOCKERFILE_MAX = 4 << 20
 _REGISTRY_CONFIG_MAX = 1 << 20
-# Of directories these mean something; what else `system prune` passes on is of containers and images.
-_PRUNE_KEYS = frozenset(("until", "unused-for", "id", "type", "description", "shared", "parent"))
-_PASSED_ON = frozenset(("label", "label!", "private", "inuse"))
+_RECORD_KEYS = frozenset(("id", "type", "description", "shared", "private", "inuse", "parent"))
+_PRUNE_KEYS = _RECORD_KEYS | {
+    "until",
+    "unused-for",
+    "label",
+    "label!",
+}  # `system prune` passes labels on, of no use here
 _DOCKER_HUB = ("index.docker.io", "docker.io")
 _GIT = ("git://", "git@", "github.com/")
 
@@ -115,11 +118,11 @@ class BuildRoutes:
 
     async def prune(self, call: Call) -> web.StreamResponse:
         """POST /build/prune: directories of cache mounts. What else is kept are images, which image prune removes."""
-        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS | _PASSED_ON)
+        filters = Filters.parse(call.text("filters"), _PRUNE_KEYS)
         until = [clock.parse_when(value) for value in (*filters.get("until"), *filters.get("unused-for"))]
         keep = call.number("reserved-space") or call.number("keep-storage") or 0
         removed = await self.caches.prune(
-            keep_bytes=keep, unused_since_ns=min(until, default=None), wanted=lambda record: _wanted(record, filters)
+            keep_bytes=keep, unused_since_ns=min(until, default=None), wanted=selected(_selecting(filters))
         )
         names = tuple(record.id for record in removed)
         return json_response(PruneBuildCacheResponse(names or None, sum(record.size for record in removed)))
@@ -264,13 +267,15 @@ def _host(call: Call) -> HostConfig:
     )
 
 
-def _wanted(record: BuildCache, filters: Filters) -> bool:
-    """Whether filters name it. Source: moby's builder-next; what is kept here is neither shared nor has parents."""
-    if "shared" in filters or "parent" in filters:
-        return False
-    if not filters.one_of("type", record.type) or not filters.one_of("description", record.description):
-        return False
-    return "id" not in filters or any(value in record.id for value in filters.get("id"))
+def _selecting(filters: Filters) -> list[str]:
+    """The filters that are of records, in BuildKit's words. Source: moby's builder-next. Raises: InvalidArgument."""
+    found: list[str] = []
+    for key in sorted(_RECORD_KEYS):
+        values = filters.get(key)
+        if len(values) > 1:
+            raise InvalidArgument(f"filter {key} takes one value")
+        found += [f"{key}{'~=' if key == 'id' else '=='}{value}" for value in values]
+    return [",".join(found)] if found else []
 
 
 def _lookup(known: Mapping[str, Credentials]) -> Callable[[str], Awaitable[Credentials]]:

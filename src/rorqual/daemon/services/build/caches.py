@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,26 @@ from pathlib import Path
 from rorqual.api.diskusage import BuildCache
 from rorqual.builder.dockerfile.mounts import RunMount
 from rorqual.daemon.services import clock
+from rorqual.errdefs import InvalidArgument
 
 _MODE = 0o755
 _MOUNT, _CONTEXT = "exec.cachemount", "source.local"
 _DESCRIPTIONS = {_MOUNT: "cached mount", _CONTEXT: "local source"}
 _DOOMED = ".removed"
 _COLLECT_EVERY_S = 3600
+_CONDITION = re.compile(r"(\w+)(?:(==|!=|~=)(.*))?", re.DOTALL)
+# What is kept here is changed in place, no part of an image, and made from nothing.
+_FIELDS: dict[str, Callable[[BuildCache], object]] = {
+    "id": lambda record: record.id,
+    "type": lambda record: record.type,
+    "description": lambda record: record.description,
+    "inuse": lambda record: record.in_use,
+    "mutable": lambda record: True,
+    "immutable": lambda record: False,
+    "private": lambda record: True,
+    "shared": lambda record: False,
+    "parent": lambda record: "",
+}
 _KEPT_BYTES = 512 * 1000 * 1000
 _KEPT_NS = 48 * 3600 * 10**9
 
@@ -140,6 +155,31 @@ class Caches:
         for path in self._root.glob(f"*/*/*{_DOOMED}"):
             _stamp(path).unlink(missing_ok=True)
             _remove(path)
+
+
+def selected(filters: Sequence[str]) -> Callable[[BuildCache], bool]:
+    """Whether one of the filters selects a record: `type==exec.cachemount,id~=^d0f6`, `inuse`; none select all.
+
+    Source: containerd's filter syntax, BuildKit's fields of usage records. Raises: InvalidArgument.
+    """
+    rules = [[_condition(text) for text in filter.split(",") if text] for filter in filters]
+    return lambda record: not rules or any(all(condition(record) for condition in rule) for rule in rules)
+
+
+def _condition(text: str) -> Callable[[BuildCache], bool]:
+    found = _CONDITION.fullmatch(text)
+    if found is None or found[1] not in _FIELDS:
+        raise InvalidArgument(f"invalid filter '{text}'")
+    field, operator, value = _FIELDS[found[1]], found[2], found[3]
+    if not operator:
+        return lambda record: bool(field(record))
+    if operator == "~=":
+        try:
+            pattern = re.compile(value)
+        except re.error as e:
+            raise InvalidArgument(f"invalid filter '{text}': {e}") from e
+        return lambda record: pattern.search(str(field(record))) is not None
+    return lambda record: (field(record) == value) is (operator == "==")
 
 
 def _remove(doomed: Path) -> None:

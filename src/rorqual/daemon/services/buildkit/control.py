@@ -16,7 +16,7 @@ from grpclib.server import Stream
 
 from rorqual.api.diskusage import BuildCache
 from rorqual.daemon.services import clock
-from rorqual.daemon.services.build.caches import Caches
+from rorqual.daemon.services.build.caches import Caches, selected
 from rorqual.daemon.services.buildkit.builds import Build, Builds
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
 from rorqual.daemon.services.buildkit.graphs import image_of, of_image
@@ -100,15 +100,18 @@ class Control(ControlBase):
 
     async def DiskUsage(self, stream: Stream[control_pb.DiskUsageRequest, control_pb.DiskUsageResponse]) -> None:
         """The directories of cache mounts."""
-        await _received(stream)
-        records = [_record(record) for record in await self._caches.records()]
+        wanted = selected((await _received(stream)).filter)
+        records = [_record(record) for record in await self._caches.records() if wanted(record)]
         await stream.send_message(control_pb.DiskUsageResponse(record=records))
 
     async def Prune(self, stream: Stream[control_pb.PruneRequest, control_pb.UsageRecord]) -> None:
         """Remove those that nobody uses."""
         request = await _received(stream)
         since = clock.now_ns() - request.keepDuration if request.keepDuration else None
-        for record in await self._caches.prune(keep_bytes=request.reservedSpace, unused_since_ns=since):
+        removed = await self._caches.prune(
+            keep_bytes=request.reservedSpace, unused_since_ns=since, wanted=selected(request.filter)
+        )
+        for record in removed:
             await stream.send_message(_record(record))
 
     async def ListenBuildHistory(
