@@ -8,11 +8,12 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rorqual.api.config import ContainerConfig, HealthConfig, HostConfig
 from rorqual.api.container import CreateRequest
+from rorqual.daemon.services.build.telling import Teller
 from rorqual.daemon.services.containers.attach import Streams
 from rorqual.daemon.services.containers.create import Creator
 from rorqual.daemon.services.containers.lifecycle import Lifecycle
@@ -25,8 +26,6 @@ from rorqual.rpc.stream import Attach
 log = logging.getLogger(__name__)
 
 _OUT, _ERR = 1, 2
-# Takes text of a command, and whether it is of its stderr.
-Output = Callable[..., Awaitable[None]]
 _HEADER_BYTES = 8
 _READ_BYTES = 64 << 10
 
@@ -78,7 +77,7 @@ class Runner:
         container, _ = await self._creator.create(request, "", "", for_build=True)
         return container
 
-    async def run(self, container: Container, output: Output) -> int:
+    async def run(self, container: Container, teller: Teller) -> int:
         """Its exit code, its output passed on. Cancelled, it is killed."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -91,7 +90,7 @@ class Runner:
             starting = asyncio.create_task(self._starter.start(container), name="start for a build")
             await asyncio.shield(starting)
             await attaching
-            await _passed_on(ours, output)
+            await _passed_on(ours, teller)
             return (await ended).exit_code
         except BaseException:
             attaching.cancel()
@@ -128,7 +127,7 @@ class Runner:
         await self._lifecycle.remove(container, force=True, volumes=True)
 
 
-async def _passed_on(sock: socket.socket, output: Output) -> None:
+async def _passed_on(sock: socket.socket, teller: Teller) -> None:
     """The frames of both streams as text, in their order, to their end."""
     loop = asyncio.get_running_loop()
     decoders = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (_OUT, _ERR)}
@@ -146,7 +145,7 @@ async def _passed_on(sock: socket.socket, output: Output) -> None:
                 pieces.append((kind, decoders[kind].decode(payload)))
         for kind, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
             if text := "".join(piece for _, piece in group):
-                await output(text, error=kind == _ERR)
+                await teller.output(text, error=kind == _ERR)
     for kind, decoder in decoders.items():
         if text := decoder.decode(b"", final=True):
-            await output(text, error=kind == _ERR)
+            await teller.output(text, error=kind == _ERR)

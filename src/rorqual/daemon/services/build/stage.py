@@ -300,7 +300,7 @@ class StageBuild:
         await teller.running(container.short_id)
         remove = options.force_remove
         try:
-            code = await parts.runner.run(container, teller.output)
+            code = await parts.runner.run(container, teller)
             if code:
                 raise CommandFailed(" ".join(command), code)
             await runmounts.unstub(self._session, container.snapshot_key, stubs)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from rorqual.daemon.services.buildkit.arrivals import Arrivals
 from rorqual.daemon.services.buildkit.progress import Progress
-from rorqual.errdefs import InvalidArgument, NotFound
+from rorqual.errdefs import InvalidArgument
 
-_PATIENCE_S = 5.0  # they come in any order
 _REMEMBERED = 16
 
 
@@ -29,9 +29,8 @@ class Builds:
     """Those under way, by their ref."""
 
     def __init__(self) -> None:
-        self._running: dict[str, Build] = {}
+        self._running: Arrivals[Build] = Arrivals("no such job {}")
         self._ended: dict[str, Progress] = {}  # of the last ones, for who asks too late
-        self._changed = asyncio.Condition()
 
     @asynccontextmanager
     async def begin(self, ref: str, session: str) -> AsyncIterator[Build]:
@@ -39,14 +38,12 @@ class Builds:
         if not ref or ref in self._running:
             raise InvalidArgument(f"build {ref!r} exists already, or has no name")
         build = Build(ref, session)
-        async with self._changed:
-            self._running[ref] = build
-            self._changed.notify_all()
+        await self._running.add(ref, build)
         try:
             async with build.stack:
                 yield build
         finally:
-            del self._running[ref]
+            self._running.remove(ref)
             build.returned.cancel()
             self._ended[ref] = build.progress
             if len(self._ended) > _REMEMBERED:
@@ -59,10 +56,4 @@ class Builds:
 
     async def find(self, ref: str) -> Build:
         """Waits a moment for one that is about to begin. Raises: NotFound."""
-        async with self._changed:
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await self._changed.wait_for(lambda: ref in self._running)
-            except TimeoutError as e:
-                raise NotFound(f"no such job {ref}") from e
-            return self._running[ref]
+        return await self._running.find(ref)

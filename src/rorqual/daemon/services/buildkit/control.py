@@ -19,7 +19,7 @@ from rorqual.daemon.services import clock
 from rorqual.daemon.services.build.caches import Caches, selected
 from rorqual.daemon.services.buildkit.builds import Build, Builds
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
-from rorqual.daemon.services.buildkit.graphs import image_of, of_image
+from rorqual.daemon.services.buildkit.graphs import NOT_OFFERED, image_of, of_image
 from rorqual.daemon.services.buildkit.solving import Solver
 from rorqual.errdefs import Error, InvalidArgument, NotFound, NotImplementedHere
 from rorqual.oci import platform as platforms
@@ -69,7 +69,7 @@ class Control(ControlBase):
         """A build, from what its frontend or its client's gateway makes."""
         request = await _received(stream)
         if request.Definition:
-            raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
+            raise NotImplementedHere(NOT_OFFERED)
         wanted: list[Export] = [(one.Type, one.Attrs) for one in request.Exporters]
         if not wanted and request.ExporterDeprecated:
             wanted = [(request.ExporterDeprecated, request.ExporterAttrsDeprecated)]
@@ -154,7 +154,7 @@ class Gateway(LLBBridgeBase):
         request = await _received(stream)
         build = await self._build(stream)
         if request.Definition:
-            raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
+            raise NotImplementedHere(NOT_OFFERED)
         if not request.Frontend:
             raise InvalidArgument("there is nothing to solve")
         with _plainly():

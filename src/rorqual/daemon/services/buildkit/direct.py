@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rorqual.daemon.services.build.options import Line
+from rorqual.daemon.services.buildkit.arrivals import Arrivals
 from rorqual.daemon.services.buildkit.builds import Builds
 from rorqual.daemon.services.buildkit.exporting import Export, Exporter
 from rorqual.daemon.services.buildkit.solving import Solver
@@ -28,8 +29,7 @@ class Direct:
         self._solver = solver
         self._exporter = exporter
         self._running: dict[str, asyncio.Task[str]] = {}
-        self._uploads: dict[str, _Upload] = {}
-        self._changed = asyncio.Condition()
+        self._uploads: Arrivals[_Upload] = Arrivals("the context of build {} did not come", _PATIENCE_S)
 
     async def build(
         self, name: str, session: str, attributes: Mapping[str, str], exports: Sequence[Export], line: Line
@@ -71,9 +71,7 @@ class Direct:
     async def upload(self, name: str, pieces: AsyncIterator[bytes]) -> None:
         """The context of the build `name`, to its end or the build's. Raises: NotFound when no build asks for it."""
         upload = _Upload(pieces)
-        async with self._changed:
-            self._uploads[name] = upload
-            self._changed.notify_all()
+        await self._uploads.add(name, upload)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await upload.taken.wait()
@@ -81,17 +79,11 @@ class Direct:
         except TimeoutError as e:
             raise NotFound(f"no build {name} asks for its context") from e
         finally:
-            del self._uploads[name]
+            self._uploads.remove(name)
 
     async def uploaded(self, name: str) -> AsyncIterator[bytes]:
         """What `upload` is given, here. Raises: NotFound when nothing comes."""
-        async with self._changed:
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await self._changed.wait_for(lambda: name in self._uploads)
-            except TimeoutError as e:
-                raise NotFound(f"the context of build {name} did not come") from e
-            upload = self._uploads[name]
+        upload = await self._uploads.find(name)
         upload.taken.set()
         try:
             async for piece in upload.pieces:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from rorqual.errdefs import NotImplementedHere
 from rorqual.rpc.proto.buildkit_gateway_pb2 import Definition, Input, Op, SourceOp
 
+NOT_OFFERED = "a build graph of the client's own (LLB) is not offered: build a Dockerfile"
 _IMAGE = "docker-image://rorqual.build/step@"
 
 
@@ -34,5 +35,5 @@ def image_of(definition: Definition) -> str:
             raise NotImplementedHere("a build graph that cannot be read") from e
     sources = [op.source.identifier for op in found if op.HasField("source")]
     if len(found) != 2 or len(sources) != 1 or not sources[0].startswith(_IMAGE):
-        raise NotImplementedHere("a build graph of the client's own (LLB) is not offered: build a Dockerfile")
+        raise NotImplementedHere(NOT_OFFERED)
     return sources[0].removeprefix(_IMAGE)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from grpclib.client import StreamStreamMethod, UnaryUnaryMethod
 
+from rorqual.daemon.services.buildkit.arrivals import Arrivals
 from rorqual.distribution.credentials import ANONYMOUS, Credentials
 from rorqual.errdefs import Conflict, InvalidArgument, NotFound
 from rorqual.rpc.h2c import TakenChannel
@@ -30,7 +31,6 @@ from rorqual.rpc.proto.buildkit_session_pb2 import (
 from rorqual.rpc.status import translated
 
 _HEADER = "X-Docker-Expose-Session-"
-_PATIENCE_S = 5.0  # a build's request may come before its session
 _FILES = "/moby.filesync.v1.FileSync/DiffCopy"
 _OUTPUT = "/moby.filesync.v1.FileSend/DiffCopy"
 _CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
@@ -138,8 +138,7 @@ class Sessions:
     """Those that are open."""
 
     def __init__(self) -> None:
-        self._open: dict[str, ClientSession] = {}
-        self._changed = asyncio.Condition()
+        self._open: Arrivals[ClientSession] = Arrivals("no active session for {}")
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raises: InvalidArgument, Conflict."""
@@ -156,21 +155,13 @@ class Sessions:
         channel = TakenChannel(sock, early)
         await channel.connect()
         session = ClientSession(id, headers.get(f"{_HEADER}Sharedkey", ""), methods, channel)
+        await self._open.add(id, session)
         try:
-            async with self._changed:
-                self._open[id] = session
-                self._changed.notify_all()
             await channel.ended.wait()
         finally:
-            del self._open[id]
+            self._open.remove(id)
             channel.close()
 
     async def find(self, id: str) -> ClientSession:
         """Waits a moment for one that is about to come. Raises: NotFound."""
-        async with self._changed:
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await self._changed.wait_for(lambda: id in self._open)
-            except TimeoutError as e:
-                raise NotFound(f"no active session for {id}") from e
-            return self._open[id]
+        return await self._open.find(id)
