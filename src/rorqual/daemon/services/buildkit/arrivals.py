@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Arrivals(Generic[T]):
-    """By name. `patience_s`: how long one is waited for; `missing`: the error for one that does not come, with its {}."""
+    """By name. `patience_s`: how long one is waited for; `missing`: the error for one that never comes, with its {}."""
 
     def __init__(self, missing: str, patience_s: float = 5.0) -> None:
         self._missing = missing
